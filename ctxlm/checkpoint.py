@@ -1,0 +1,239 @@
+"""Checkpoints by Orbax: asynchronous, atomic, newest n and best kept.
+
+A save is written under a temporary name and renamed when it is whole, so a
+killed save is never picked up. A newest checkpoint that can't be read is
+moved to `WORKDIR/damaged/` with a line that says so, and the one before it
+is taken.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ctxlm import optim
+from ctxlm.errors import UserError
+
+
+class Checkpoints:
+  """The folder `WORKDIR/checkpoints`."""
+
+  def __init__(self, workdir, config, say=print):
+    """Opens the folder, and makes it if need be.
+
+    Args:
+      workdir: pathlib.Path of the run.
+      config: the whole config.
+      say: function that shows a line to the user.
+    """
+    self._workdir = workdir
+    self._say = say
+    c = config.checkpoint
+    keep = [policies.LatestN(max(c.keep, 1))]
+    if c.best:
+      worst = float('-inf') if c.best_mode == 'max' else float('inf')
+      keep.append(
+        policies.BestN(
+          # The last of the sorted list is the best.
+          get_metric_fn=lambda metrics: metrics.get(c.best, worst),
+          reverse=c.best_mode == 'min',
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
+    self._manager = ocp.CheckpointManager(
+      (workdir / 'checkpoints').resolve(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(keep),
+        step_prefix=None,
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def latest(self):
+    """Returns the newest step, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step, state, meta, metrics=None):
+    """Starts to save in the background; waits for the save before it.
+
+    Args:
+      step: int.
+      state: TrainState.
+      meta: what a resumed run must agree with; plain JSON.
+      metrics: {name: float} of this step's evaluations.
+    """
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta)
+      ),
+      metrics=metrics or {},
+      force=True,
+    )
+
+  def restore(self, abstract, meta):
+    """Returns the newest readable (step, state), or None where none is.
+
+    Args:
+      abstract: TrainState of ShapeDtypeStructs with shardings.
+      meta: must equal what was saved.
+
+    Raises:
+      UserError: the checkpoint is of other data, or none can be read.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for step in steps:
+      try:
+        state, saved = self._read(step, abstract)
+      except Exception as e:  # Orbax and TensorStore raise many kinds.
+        self._set_aside(step, e)
+        continue
+      for key, value in meta.items():
+        if saved.get(key) != value:
+          raise UserError(
+            f'{self._workdir} was started with other {key}; use another '
+            '--workdir, or put back what was changed'
+          )
+      return step, state
+    if steps:
+      raise UserError(
+        f'{self._workdir}: no checkpoint can be read; they are in '
+        f'{self._workdir / "damaged"}. Use another --workdir to start anew'
+      )
+    return None
+
+  def _read(self, step, abstract):
+    restore = ocp.args.PyTreeRestore(
+      abstract,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+    )
+    got = self._manager.restore(
+      step,
+      args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
+    )
+    return got['state'], got['meta']
+
+  def _set_aside(self, step, error):
+    reason = ' '.join(str(error).split())[:120] or type(error).__name__
+    self._say(
+      f'checkpoint {step} is damaged ({reason}): moved to '
+      f'{self._workdir / "damaged" / str(step)}; trying the one before'
+    )
+    if jax.process_index() == 0:
+      target = self._workdir / 'damaged' / str(step)
+      if target.exists():
+        shutil.rmtree(target)
+      target.parent.mkdir(exist_ok=True)
+      os.replace(self._workdir / 'checkpoints' / str(step), target)
+    self._manager.reload()
+
+  def wait(self):
+    """Returns when all saves are on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self):
+    """Waits and closes."""
+    self.wait()
+    self._manager.close()
+
+
+def read_params(workdir, abstract, step=''):
+  """Reads parameters only, the averaged ones where the run has them.
+
+  Args:
+    workdir: run folder.
+    abstract: parameters' tree of ShapeDtypeStructs with shardings, or None to
+      read them as they were saved, as numpy arrays.
+    step: '' for the newest, 'best' for the best, or a number.
+
+  Returns:
+    (step, params).
+
+  Raises:
+    UserError: no such checkpoint, or one of another model.
+  """
+  folder = Path(workdir).resolve() / 'checkpoints'
+  steps = sorted(
+    int(p.name)
+    for p in (folder.iterdir() if folder.is_dir() else ())
+    if p.name.isdigit() and (p / '_CHECKPOINT_METADATA').exists()
+  )
+  if not steps:
+    raise UserError(f'{workdir} has no checkpoint; train it first')
+  if step == 'best':
+    step = _best(Path(workdir), steps)
+  step = int(step) if str(step).isdigit() else (step or steps[-1])
+  if step not in steps:
+    raise UserError(f'{workdir} has no checkpoint {step}; it has {steps}')
+  reader = ocp.PyTreeCheckpointer()
+  path = folder / str(step) / 'state'
+  tree = reader.metadata(path).item_metadata.tree
+  key = 'ema' if tree.get('ema') else 'params'
+  saved = tree[key]
+  if abstract is None:
+    abstract = jax.tree.map(
+      lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), saved
+    )
+    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=None), abstract)
+  else:
+    abstract = common(saved, abstract, workdir)
+    args = ocp.checkpoint_utils.construct_restore_args(abstract)
+  got = reader.restore(
+    path,
+    args=ocp.args.PyTreeRestore(
+      {key: abstract}, restore_args={key: args}, partial_restore=True
+    ),
+  )
+  return step, got[key]
+
+
+def common(saved, wanted, where):
+  """Returns the part of `wanted` that `saved` has; shapes must agree.
+
+  Raises:
+    UserError: a tensor's shape differs, or nothing is in common.
+  """
+  shapes = {
+    optim.path_name(p): tuple(x.shape)
+    for p, x in jax.tree_util.tree_leaves_with_path(saved)
+  }
+  found = {}
+  for path, x in jax.tree_util.tree_leaves_with_path(wanted):
+    name = optim.path_name(path)
+    if name not in shapes:
+      continue
+    if shapes[name] != tuple(x.shape):
+      raise UserError(
+        f'{where} is of another model: {name} is {list(shapes[name])} there, '
+        f'{list(x.shape)} in this config'
+      )
+    block = found
+    *parents, leaf = [k.key for k in path]
+    for key in parents:
+      block = block.setdefault(key, {})
+    block[leaf] = x
+  if not found:
+    raise UserError(f'{where} is of another model: no parameter in common')
+  return found
+
+
+def _best(workdir, steps):
+  config = json.loads((workdir / 'config.json').read_text())
+  name, mode = config['checkpoint']['best'], config['checkpoint']['best_mode']
+  if not name:
+    raise UserError(f'{workdir}: config.checkpoint.best names no metric')
+  scores = {}
+  for line in (workdir / 'metrics.jsonl').read_text().splitlines():
+    row = json.loads(line)
+    if name in row and row['step'] in steps:
+      scores[row['step']] = row[name]
+  if not scores:
+    raise UserError(f'{workdir}: no checkpoint has the metric {name!r}')
+  return (min if mode == 'min' else max)(scores, key=scores.get)

@@ -1,0 +1,71 @@
+"""The command line: `ctxlm VERB --flags`, the same as `python -m ctxlm.VERB`.
+
+A user's mistake is one line on standard error and exit status 2; `--debug`
+shows the traceback.
+"""
+
+import importlib
+import os
+import sys
+
+from absl import flags, logging
+
+from ctxlm.errors import UserError
+
+VERBS = {
+  'train': 'train the config, or go on with an interrupted run',
+  'evaluate': "run a config's evaluators on a checkpoint",
+  'score': "print each token's log-probability in its context",
+  'fill': 'print the best tokens for each [MASK]',
+  'attend': 'draw the attention of a word, by layer and head',
+}
+
+flags.DEFINE_bool('debug', False, 'show the traceback of a mistake')
+
+
+def main(argv=None):
+  """Runs `ctxlm VERB ...`."""
+  argv = list(sys.argv if argv is None else argv)
+  verb = argv[1] if len(argv) > 1 else ''
+  if verb in ('', 'help', '-h', '--help'):
+    print('usage: ctxlm VERB --flags   (ctxlm VERB --help lists them)\n')
+    for name, text in VERBS.items():
+      print(f'  {name:<10}{text}')
+    return 0 if verb else 2
+  if verb not in VERBS:
+    from ctxlm.plugins import suggest
+
+    print(f'ctxlm: no verb {verb!r}.{suggest(verb, VERBS)}', file=sys.stderr)
+    return 2
+  module = importlib.import_module(f'ctxlm.{verb}')
+  return run(module.main, [f'ctxlm {verb}', *argv[2:]])
+
+
+def run(function, argv=None):
+  """Parses flags, calls `function()` and turns mistakes into one line."""
+  argv = list(sys.argv if argv is None else argv)
+  # A researcher's own modules, and `configs`, lie where the command is run.
+  if os.getcwd() not in sys.path:
+    sys.path.insert(0, os.getcwd())
+  debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
+  try:
+    rest = flags.FLAGS(argv)
+    if len(rest) > 1:
+      raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    sys.exit(function() or 0)
+  except _mistakes() as e:
+    if debug:
+      raise
+    text = ' '.join(str(e).split())
+    print(f'{argv[0]}: {text}', file=sys.stderr)
+    sys.exit(2)
+
+
+def _mistakes():
+  return (UserError, flags.Error)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

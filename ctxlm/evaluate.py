@@ -1,0 +1,29 @@
+"""`ctxlm evaluate --workdir DIR`: the config's evaluators on a checkpoint."""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from ctxlm import cli
+from ctxlm import run as run_lib
+
+flags.DEFINE_string('workdir', None, 'run folder')
+flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
+
+
+def main():
+  """Entry point of `ctxlm evaluate`."""
+  F = flags.FLAGS
+  run = run_lib.load(F.workdir, F.step)
+  names = list(run.config.evaluators)
+  results = run.context().run(names, run.params, run.step)
+  width = max((len(k) for k in results), default=0)
+  print(f'{Path(F.workdir)}, step {run.step}')
+  for name, value in results.items():
+    print(f'{name:<{width}}  {value:.6g}')
+  print(json.dumps({'step': run.step, **results}))
+
+
+if __name__ == '__main__':
+  cli.run(main)

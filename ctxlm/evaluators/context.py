@@ -1,0 +1,150 @@
+"""What an evaluator is given: the model, the tasks, and their data."""
+
+import functools
+
+import jax
+import numpy as np
+
+from ctxlm import data as data_lib
+from ctxlm import plugins
+from ctxlm import step as step_lib
+from ctxlm.data import loader
+from ctxlm.errors import UserError
+
+
+class Context:
+  """One for a run; it keeps compiled functions and opened views.
+
+  Attributes:
+    config: the whole config.
+    tokenizer: the run's tokenizer.
+    tasks: {name: Task}.
+    params: the parameters to judge; set by `run`.
+  """
+
+  def __init__(self, config, tokenizer, where, apply, tasks):
+    self.config = config
+    self.tokenizer = tokenizer
+    self.tasks = {task.name: task for task in tasks}
+    self.params = None
+    self._where = where
+    self._apply = apply
+    self._views = {}
+    self._compiled = {}
+
+  def run(self, names, params, step):
+    """Runs evaluators of the config.
+
+    Args:
+      names: keys of `config.evaluators`.
+      params: parameters, placed as the training step leaves them.
+      step: the step that they are of.
+
+    Returns:
+      {'eval/NAME/METRIC': float}.
+    """
+    del step
+    self.params = params
+    found = {}
+    for name in names:
+      evaluator = plugins.build('evaluators', self.config.evaluators[name])
+      for metric, value in evaluator.run(self).items():
+        found[f'eval/{name}/{metric}'] = float(value)
+    self.params = None
+    return found
+
+  def task(self, name=''):
+    """Returns the Task of that name; '' is the first.
+
+    Raises:
+      UserError: no such task.
+    """
+    name = name or next(iter(self.tasks))
+    if name not in self.tasks:
+      raise UserError(
+        f'an evaluator names the task {name!r}.'
+        + plugins.suggest(name, self.tasks)
+      )
+    return self.tasks[name]
+
+  def view(self, task, split):
+    """Returns the view of a task's data on a split."""
+    key = task.name, split
+    if key not in self._views:
+      self._views[key] = data_lib.open_view(
+        self.config.tasks[task.name],
+        task.objective,
+        self.tokenizer,
+        split,
+        self.config.max_length,
+      )
+    return self._views[key]
+
+  def sums(self, task, split):
+    """Returns {name: (numerator, denominator)} over a whole split.
+
+    Every example counts exactly once: rows that fill up the last batch are
+    not valid. Masks and the like are drawn from the config's seed, so they
+    are the same at every evaluation.
+    """
+    step = self._compile(
+      ('sums', task.name),
+      functools.partial(
+        step_lib.eval_step, objective=task.objective, apply=self._apply
+      ),
+    )
+    total = {}
+    for batch in self._batches(
+      self.view(task, split), task.objective.prepare, task.name
+    ):
+      found = step(self.params, self._where.put(batch))
+      for name, (numerator, denominator) in found.items():
+        n, d = total.get(name, (0.0, 0.0))
+        total[name] = n + float(numerator), d + float(denominator)
+    return total
+
+  def vectors(self, task, rows):
+    """Returns sentence vectors float32 [n, m] of token rows.
+
+    Args:
+      task: whose objective has `embed`.
+      rows: list of (tokens int32 [l], segment_ids int32 [l]).
+    """
+    objective = task.objective
+
+    def embed(params, batch, axis):
+      def forward(model):
+        return objective.embed(model, batch['tokens'], batch['segment_ids'])
+
+      return step_lib.gather(self._apply(params, forward), axis)
+
+    step = self._compile(('vectors', task.name), embed)
+    size = self.config.batch_size
+    own = self._where.rows(size)
+    out = []
+    for start in range(0, len(rows), size):
+      part = rows[start : start + size]
+      full = [part[i] if i < len(part) else part[0] for i in range(size)]
+      batch = {
+        'tokens': np.stack([full[i][0] for i in own]),
+        'segment_ids': np.stack([full[i][1] for i in own]),
+      }
+      vectors = step(self.params, self._where.put(batch))
+      out.append(np.asarray(jax.device_get(vectors))[: len(part)])
+    return np.concatenate(out)
+
+  def _batches(self, view, prepare, name):
+    size = self.config.batch_size
+    return loader.eval_batches(
+      view,
+      prepare,
+      seed=self.config.seed,
+      task=name,
+      batch_size=size,
+      rows=self._where.rows(size),
+    )
+
+  def _compile(self, key, function):
+    if key not in self._compiled:
+      self._compiled[key] = self._where.compile(function)
+    return self._compiled[key]

@@ -1,0 +1,57 @@
+"""Semantic textual similarity: Spearman's rank correlation, all pairs.
+
+The cosine of two sentences' vectors against people's scores. Pairs of all
+subsets are ranked together ('all', SimCSE appendix B), not averaged.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import stats
+
+from ctxlm import plugins
+from ctxlm.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Judges a contrastive task's vectors.
+
+  Attributes:
+    data: source block whose records have 'text_a', 'text_b' and 'score'.
+    task: the contrastive task; '' is the first.
+    split: of the data.
+    every_steps: the loop's cadence.
+  """
+
+  data: dict = None
+  task: str = ''
+  split: str = 'validation'
+  every_steps: int = 0
+
+  def run(self, context):
+    """Returns spearman_all and the number of pairs."""
+    if not self.data:
+      raise UserError('evaluator sts needs data: {name, ...}')
+    task = context.task(self.task)
+    if not hasattr(task.objective, 'embed'):
+      raise UserError(f'evaluator sts: task {task.name!r} is not contrastive')
+    records = plugins.build('data', self.data).records(self.split)
+    rows, scores = [], []
+    for i in range(len(records)):
+      record = records[i]
+      for name in ('text_a', 'text_b', 'score'):
+        if name not in record:
+          raise UserError(
+            f'evaluator sts needs the field {name!r}; the data has '
+            f'{sorted(record)}'
+          )
+      rows += [task.objective.row(record[k]) for k in ('text_a', 'text_b')]
+      scores.append(float(record['score']))
+    vectors = context.vectors(task, rows)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
+    cosines = (vectors[0::2] * vectors[1::2]).sum(1)
+    return {
+      'spearman_all': stats.spearmanr(cosines, scores).statistic,
+      'pairs': len(scores),
+    }

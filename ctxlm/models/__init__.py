@@ -1,0 +1,11 @@
+"""Flax modules. A module here with a class `Model` is a plug-in.
+
+The contract that objectives rely on:
+
+    model(tokens, *, segment_ids, positions, type_ids, rows) -> hidden [b,l,m]
+    model.logits(hidden), model.mlm_logits(hidden), model.pool(hidden),
+    model.next_sentence(pooled), model.project(pooled)
+
+`rows` int32 [b] are the examples' places in the global batch, by which
+dropout is drawn; None is deterministic.
+"""

@@ -1,0 +1,292 @@
+"""Layers: dropout, normalisation, attention, MLP, and the stack of blocks."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ctxlm import attention as attention_lib
+from ctxlm import positions as positions_lib
+
+ACTIVATIONS = {
+  'gelu': lambda x: nn.gelu(x, approximate=False),
+  'gelu_tanh': lambda x: nn.gelu(x, approximate=True),
+  'relu': nn.relu,
+  'silu': nn.silu,
+  'tanh': jnp.tanh,
+}
+
+
+def normal(stddev):
+  """Returns the initialiser of BERT and GPT-2: normal, 0.02 by default."""
+  return nn.initializers.normal(stddev)
+
+
+def keep_mask(key, rows, shape, rate):
+  """Returns dropout's mask: bool `shape`, True where a value is kept.
+
+  A stateless integer hash (multiply and shift, as in Wellons' lowbias32) of
+  (key, row, element). Threefry would cost more than the layer on a CPU, and
+  one draw for a whole batch would depend on how it is split.
+
+  Args:
+    key: uint32 [2].
+    rows: int32 [b].
+    shape: (b, ...).
+    rate: share that is dropped, to 2^-32.
+  """
+  rows = rows.astype(jnp.uint32)
+
+  def mix(x):
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+  first = mix(rows * jnp.uint32(0x9E3779B9) + key[0])
+  second = mix(first ^ key[1])
+  wide = (-1,) + (1,) * (len(shape) - 1)
+  index = jnp.zeros(shape[1:], jnp.uint32)
+  stride = 1
+  for axis in reversed(range(len(shape) - 1)):
+    place = jax.lax.broadcasted_iota(jnp.uint32, shape[1:], axis)
+    index = index + place * jnp.uint32(stride)
+    stride *= shape[axis + 1]
+  x = index[None] * jnp.uint32(0x9E3779B9) + first.reshape(wide)
+  x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+  x = ((x ^ (x >> 15)) + second.reshape(wide)) * jnp.uint32(0x846CA68B)
+  x = x ^ (x >> 16)
+  return x >= jnp.uint32(min(int(rate * 2**32), 2**32 - 1))
+
+
+class Dropout(nn.Module):
+  """Drops values at `rate`, by key, row and element (Srivastava et al. 2014).
+
+  `rows` int32 [b] of the global batch; None is deterministic.
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, x, rows):
+    if not self.rate or rows is None:
+      return x
+    key = jax.random.key_data(self.make_rng('dropout'))
+    keep = keep_mask(key, rows, x.shape, self.rate)
+    return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+def make_norm(options, name):
+  """Returns the LayerNorm or RMSNorm that the options ask for."""
+  dtype = jnp.dtype(options.dtype)
+  if options.norm == 'rmsnorm':
+    return nn.RMSNorm(options.norm_epsilon, dtype=dtype, name=name)
+  return nn.LayerNorm(
+    options.norm_epsilon,
+    dtype=dtype,
+    use_bias=options.bias,
+    use_fast_variance=False,
+    name=name,
+  )
+
+
+class Attention(nn.Module):
+  """Multi-head attention with projections (Vaswani et al. 2017, 3.2.2).
+
+  Attributes:
+    options: the Model that it is part of.
+    causal: whether a query sees no later key.
+    cross: whether keys and values come from `memory`.
+  """
+
+  options: Any
+  causal: bool = False
+  cross: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x, *, memory=None, bias=None, segment_ids=None,
+    memory_segment_ids=None, positions=None, prefix=None, rows=None,
+  ):
+    """Returns [b, l, m] of x [b, l, m]."""
+    o = self.options
+    m = x.shape[-1]
+    d = o.head_dim or o.hidden_size // o.num_heads
+    dtype = jnp.dtype(o.dtype)
+
+    def project(heads, name, source):
+      return nn.DenseGeneral(
+        (heads, d), use_bias=o.bias, dtype=dtype,
+        kernel_init=normal(o.init_stddev), name=name,
+      )(source)
+
+    source = memory if self.cross else x
+    q = project(o.num_heads, 'query', x)
+    k = project(o.num_kv_heads or o.num_heads, 'key', source)
+    v = project(o.num_kv_heads or o.num_heads, 'value', source)
+    if o.position == 'rotary' and not self.cross:
+      q = positions_lib.rotary(q, positions, o.rotary_base)
+      k = positions_lib.rotary(k, positions, o.rotary_base)
+    dropout = None
+    if o.attention_dropout and rows is not None:
+      layer = Dropout(o.attention_dropout, name='weights_dropout')
+
+      def dropout(weights):
+        return layer(weights, rows)
+
+    seen = dict(
+      causal=self.causal,
+      window=None if self.cross else (o.window or None),
+      q_segment_ids=segment_ids,
+      kv_segment_ids=memory_segment_ids if self.cross else segment_ids,
+      prefix=prefix,
+    )
+    scale = o.attention_scale or None
+    if self.is_mutable_collection('intermediates'):
+      mask = attention_lib.make_mask(q.shape[1], k.shape[1], **seen)
+      self.sow(
+        'intermediates',
+        'attention',
+        attention_lib.attention_weights(
+          q, k, bias=bias, mask=mask, scale=scale
+        ),
+      )
+    out = attention_lib.attention(
+      q, k, v, bias=bias, dropout=dropout, scale=scale,
+      backend=o.attention_backend, **seen,
+    )
+    return nn.DenseGeneral(
+      m, axis=(-2, -1), use_bias=o.bias, dtype=dtype,
+      kernel_init=normal(o.out_stddev), name='out',
+    )(out)
+
+
+class MLP(nn.Module):
+  """Two linear maps and an activation; gated as GLU variants are.
+
+  Shazeer 2020 (arXiv:2002.05202): down(act(gate(x)) * up(x)).
+  """
+
+  options: Any
+
+  @nn.compact
+  def __call__(self, x):
+    """Returns [b, l, m] of x [b, l, m]."""
+    o = self.options
+    size = o.mlp_dim or 4 * o.hidden_size
+
+    def dense(features, name, stddev=o.init_stddev):
+      return nn.Dense(
+        features, use_bias=o.bias, dtype=jnp.dtype(o.dtype),
+        kernel_init=normal(stddev), name=name,
+      )
+
+    act = ACTIVATIONS[o.activation]
+    hidden = dense(size, 'up')(x)
+    if o.gated:
+      hidden = act(dense(size, 'gate')(x)) * hidden
+    else:
+      hidden = act(hidden)
+    return dense(x.shape[-1], 'down', o.out_stddev)(hidden)
+
+
+class Block(nn.Module):
+  """Attention, cross-attention where there is a memory, and MLP.
+
+  Each has a residual, with the norm before ('pre', GPT-2) or after it
+  ('post', BERT).
+  """
+
+  options: Any
+  causal: bool = False
+  cross: bool = False
+
+  @nn.compact
+  def __call__(self, x, call):
+    """Returns ([b, l, m], None), as nn.scan wants it; call: keywords."""
+    o = self.options
+    rows = call.get('rows')
+
+    def add(x, function, name):
+      norm = make_norm(o, f'{name}_norm')
+      if o.norm_position == 'pre':
+        return x + Dropout(o.dropout)(function(norm(x)), rows)
+      return norm(x + Dropout(o.dropout)(function(x), rows))
+
+    own = {k: call.get(k) for k in ('bias', 'segment_ids', 'positions', 'prefix', 'rows')}
+    attention = Attention(o, causal=self.causal, name='attention')
+    x = add(x, lambda y: attention(y, **own), 'attention')
+    if self.cross:
+      cross = Attention(o, cross=True, name='cross_attention')
+      seen = dict(
+        memory=call['memory'], segment_ids=call.get('cross_segment_ids'),
+        memory_segment_ids=call.get('memory_segment_ids'), rows=rows,
+      )
+      x = add(x, lambda y: cross(y, **seen), 'cross_attention')
+    x = add(x, MLP(o, name='mlp'), 'mlp')
+    self.sow('intermediates', 'hidden', x)
+    return x, None
+
+
+POLICIES = {
+  'full': None,  # nothing is kept
+  'dots': jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+}
+
+
+class Stack(nn.Module):
+  """Blocks, one after the other; scanned or unrolled; rematerialised.
+
+  Attributes:
+    options: the Model's.
+    num_layers: blocks.
+    causal, cross: see Block.
+  """
+
+  options: Any
+  num_layers: int
+  causal: bool = False
+  cross: bool = False
+
+  @nn.compact
+  def __call__(self, x, *, memory=None, **call):
+    """Returns [b, l, m] of x [b, l, m].
+
+    Keywords: segment_ids, positions, prefix, rows; memory [b, k, m] with
+    memory_segment_ids and cross_segment_ids where cross.
+    """
+    o = self.options
+    length = x.shape[1]
+    call['memory'] = memory
+    if o.position == 'alibi':
+      call['bias'] = positions_lib.alibi(o.num_heads, length, length)
+    elif o.position == 't5':
+      buckets = positions_lib.t5_buckets(
+        length, length, bidirectional=not self.causal,
+        num_buckets=o.t5_buckets, max_distance=o.t5_max_distance,
+      )
+      table = nn.Embed(
+        o.t5_buckets, o.num_heads, name='relative_position',
+        embedding_init=normal(o.init_stddev),
+      )
+      call['bias'] = table(buckets).transpose(2, 0, 1)[None]
+    block = Block
+    if o.remat != 'none':
+      block = nn.remat(
+        Block, policy=POLICIES[o.remat], prevent_cse=not o.scan_layers
+      )
+    if o.scan_layers:
+      block = nn.scan(
+        block,
+        variable_axes={'params': 0, 'intermediates': 0},
+        split_rngs={'params': True, 'dropout': True},
+        in_axes=nn.broadcast,
+        length=self.num_layers,
+      )
+      x, _ = block(o, self.causal, self.cross, name='layers')(x, call)
+    else:
+      for i in range(self.num_layers):
+        x, _ = block(o, self.causal, self.cross, name=f'layers_{i}')(x, call)
+    if o.final_norm:
+      x = make_norm(o, 'final_norm')(x)
+    return x

@@ -1,0 +1,201 @@
+"""One Transformer stack; by its options BERT-, GPT-2- or LLaMA-shaped."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ctxlm import attention, positions
+from ctxlm.models import heads, layers
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class Options:
+  """What a Transformer is made of; the options of every Model here.
+
+  Attributes:
+    vocab_size: tokens; the loop sets it to the tokenizer's where it is 0.
+    hidden_size, num_layers, num_heads: as named.
+    num_kv_heads: grouped-query heads; 0 is num_heads.
+    head_dim: 0 is hidden_size / num_heads.
+    mlp_dim: 0 is 4 * hidden_size.
+    activation: 'gelu' (erf), 'gelu_tanh', 'relu', 'silu'.
+    gated: whether the MLP has a gate.
+    norm: 'layernorm' or 'rmsnorm'; norm_position: 'pre' or 'post'.
+    norm_epsilon: added to the variance.
+    embedding_norm: norm after the embeddings (BERT).
+    final_norm: norm after the last block (GPT-2).
+    position: see ctxlm.positions.SCHEMES; max_length bounds 'learned'.
+    rotary_base, t5_buckets, t5_max_distance: of those schemes.
+    type_vocab_size: segment embeddings; 0 is none.
+    embedding_scale: whether token embeddings are times sqrt(m).
+    bias: biases of linear maps and LayerNorms.
+    tie_embeddings: whether the LM head is the token embedding.
+    causal: decoder; else encoder.
+    window: see ctxlm.attention.make_mask; 0 is everything.
+    attention_scale: of the scores; 0 is 1 / sqrt(d).
+    dropout: of embeddings and residuals; attention_dropout: of weights.
+    init_stddev: of all kernels; those that write to the residual of a
+      pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
+    projection_layers: depth of `project`.
+    scan_layers: one compiled block, scanned; remat: 'none', 'full', 'dots'.
+    attention_backend: see ctxlm.attention.
+    dtype: of the computation; parameters are float32.
+  """
+
+  vocab_size: int = 0
+  hidden_size: int = 256
+  num_layers: int = 4
+  num_heads: int = 4
+  num_kv_heads: int = 0
+  head_dim: int = 0
+  mlp_dim: int = 0
+  activation: str = 'gelu_tanh'
+  gated: bool = False
+  norm: str = 'layernorm'
+  norm_position: str = 'pre'
+  norm_epsilon: float = 1e-5
+  embedding_norm: bool = False
+  final_norm: bool = True
+  position: str = 'learned'
+  max_length: int = 512
+  rotary_base: float = 10000.0
+  t5_buckets: int = 32
+  t5_max_distance: int = 128
+  type_vocab_size: int = 0
+  embedding_scale: bool = False
+  bias: bool = True
+  tie_embeddings: bool = True
+  causal: bool = True
+  window: int = 0
+  attention_scale: float = 0.0
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  init_stddev: float = 0.02
+  projection_layers: int = 1
+  scan_layers: bool = False
+  remat: str = 'none'
+  attention_backend: str = 'auto'
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    known = {
+      'activation': tuple(layers.ACTIVATIONS),
+      'norm': ('layernorm', 'rmsnorm'),
+      'norm_position': ('pre', 'post'),
+      'position': positions.SCHEMES,
+      'remat': ('none', *layers.POLICIES),
+      'attention_backend': attention.BACKENDS,
+      'dtype': ('float32', 'bfloat16', 'float16'),
+    }
+    for name, values in known.items():
+      if getattr(self, name) not in values:
+        raise ValueError(
+          f'{name} must be one of {", ".join(values)}, '
+          f'not {getattr(self, name)!r}'
+        )
+    if not self.head_dim and self.hidden_size % self.num_heads:
+      raise ValueError(
+        f'hidden_size={self.hidden_size} is not divisible by '
+        f'num_heads={self.num_heads}'
+      )
+    if self.num_kv_heads and self.num_heads % self.num_kv_heads:
+      raise ValueError(
+        f'num_heads={self.num_heads} is not divisible by '
+        f'num_kv_heads={self.num_kv_heads}'
+      )
+
+  @property
+  def options(self):
+    """The plain options, for submodules (a Module can't hold its parent)."""
+    names = [f.name for f in dataclasses.fields(Options)]
+    return Options(**{name: getattr(self, name) for name in names})
+
+  @property
+  def out_stddev(self):
+    """Of kernels that write to the residual."""
+    if self.norm_position == 'pre':
+      return self.init_stddev / (2 * self.num_layers) ** 0.5
+    return self.init_stddev
+
+
+class Inputs(nn.Module):
+  """Token + position + segment embeddings (BERT, figure 2)."""
+
+  options: Options
+
+  def setup(self):
+    o = self.options
+    init = layers.normal(o.init_stddev)
+    dtype = jnp.dtype(o.dtype)
+    self.token_embed = nn.Embed(
+      o.vocab_size, o.hidden_size, embedding_init=init, dtype=dtype
+    )
+    if o.position == 'learned':
+      self.position_embed = nn.Embed(
+        o.max_length, o.hidden_size, embedding_init=init, dtype=dtype
+      )
+    if o.type_vocab_size:
+      self.type_embed = nn.Embed(
+        o.type_vocab_size, o.hidden_size, embedding_init=init, dtype=dtype
+      )
+    if o.embedding_norm:
+      self.norm = layers.make_norm(o, None)
+    self.dropout = layers.Dropout(o.dropout)
+
+  def __call__(self, tokens, positions_, type_ids, rows):
+    """Returns [b, l, m] of tokens, positions and types int [b, l]."""
+    o = self.options
+    x = self.token_embed(tokens)
+    if o.embedding_scale:
+      x = x * jnp.sqrt(o.hidden_size).astype(x.dtype)
+    if o.position == 'learned':
+      x = x + self.position_embed(positions_)
+    elif o.position == 'sinusoidal':
+      x = x + positions.sinusoidal(positions_, o.hidden_size).astype(x.dtype)
+    if o.type_vocab_size:
+      if type_ids is None:
+        type_ids = jnp.zeros_like(tokens)
+      x = x + self.type_embed(type_ids)
+    if o.embedding_norm:
+      x = self.norm(x)
+    return self.dropout(x, rows)
+
+
+class Model(heads.Heads, Options, nn.Module):
+  """A Transformer encoder, or decoder-only language model; see Options."""
+
+  def __post_init__(self):
+    Options.__post_init__(self)
+    nn.Module.__post_init__(self)
+
+  def setup(self):
+    self.inputs = Inputs(self.options)
+    self.stack = layers.Stack(self.options, self.num_layers, self.causal)
+    self.setup_heads()
+
+  def __call__(
+    self, tokens, *, segment_ids=None, positions=None, type_ids=None,
+    prefix=None, rows=None, with_embedded=False,
+  ):
+    """Returns the last hidden states [b, l, m].
+
+    Args:
+      tokens: int32 [b, l].
+      segment_ids: int32 [b, l]; tokens see their own segment only; None is
+        one segment.
+      positions: int32 [b, l]; None is 0, 1, ...
+      type_ids: int32 [b, l] of the segment embeddings; None is zeros.
+      prefix: bool [b, l]; tokens that all of their segment see, although the
+        model is causal.
+      rows: int32 [b], see Dropout.
+      with_embedded: whether to return (hidden, embeddings) [b, l, m] each.
+    """
+    if positions is None:
+      positions = jnp.arange(tokens.shape[1])[None]
+    embedded = self.inputs(tokens, positions, type_ids, rows)
+    hidden = self.stack(
+      embedded, segment_ids=segment_ids, positions=positions, prefix=prefix,
+      rows=rows,
+    )
+    return (hidden, embedded) if with_embedded else hidden

@@ -1,0 +1,231 @@
+"""SimCSE: sentences near their own other view, far from all others.
+
+Gao et al. 2021 (arXiv:2104.08821). Unsupervised: two dropout masks of one
+sentence. Supervised: pairs, with hard negatives where the data has them.
+InfoNCE over the examples of all devices, equation 5:
+
+    -log exp(sim(h_i, h_i+) / t) / sum_j (exp(sim(h_i, h_j+) / t)
+                                          + exp(sim(h_i, h_j-) / t))
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.errors import UserError
+from ctxlm.objectives import augment, losses, mlm
+
+POOLINGS = ('cls', 'mean', 'first_last_mean')
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """InfoNCE on sentences, pairs or triples.
+
+  A record with 'text' is one sentence; 'text_a' and 'text_b' are a pair, and
+  'negative' its hard negative.
+
+  Attributes:
+    fields: what a record has: 1 (text), 2 (pair) or 3 (with a negative).
+    temperature: t above.
+    pooling: 'cls' (through the projection head in training only, as SimCSE
+      does), 'mean', or 'first_last_mean' of the embeddings and last layer.
+    project: whether training puts the MLP head on the pooled vector.
+    augment: '' for dropout alone, or an operation of ctxlm.objectives.augment
+      that makes the second view.
+    augment_share: share of the words that it edits.
+    synonyms: file of the word list for 'replace' and 'insert'.
+    mlm_weight: weight of an auxiliary MLM loss; 0 is off (section 6.3: 0.1).
+    tokenizer, max_length: given by the loop.
+  """
+
+  fields: int = 1
+  temperature: float = 0.05
+  pooling: str = 'cls'
+  project: bool = True
+  augment: str = ''
+  augment_share: float = 0.1
+  synonyms: str = ''
+  mlm_weight: float = 0.0
+  tokenizer: Any = None
+  max_length: int = 32
+
+  view = 'texts'
+
+  def __post_init__(self):
+    if self.fields not in (1, 2, 3):
+      raise ValueError('fields must be 1, 2 or 3')
+    if self.temperature <= 0:
+      raise ValueError('temperature must be positive')
+    if self.pooling not in POOLINGS:
+      raise ValueError(f'pooling must be one of {POOLINGS}')
+    if self.augment and self.augment not in augment.OPERATIONS:
+      raise ValueError(f'augment must be one of {list(augment.OPERATIONS)}')
+    if self.augment and self.fields > 1:
+      raise ValueError('augment makes the second view of one field only')
+    if self.augment in augment.NEED_SYNONYMS and not self.synonyms:
+      raise UserError(f'augment={self.augment!r} needs a synonyms file')
+
+  @property
+  def terms(self):
+    """Which sums make the loss."""
+    if self.mlm_weight:
+      return {'loss': 1.0, 'mlm': self.mlm_weight}
+    return {'loss': 1.0}
+
+  @functools.cached_property
+  def _synonyms(self):
+    return augment.read_synonyms(self.synonyms) if self.synonyms else None
+
+  @functools.cached_property
+  def _mlm(self):
+    return mlm.Objective(tokenizer=self.tokenizer, max_length=self.max_length)
+
+  @property
+  def num_views(self):
+    """Sentences an example: 2, or 3 with a hard negative."""
+    return max(self.fields, 2)
+
+  def texts(self, example, rng):
+    """Returns the example's views as strings."""
+    if self.fields == 1:
+      text = _field(example, 'text')
+      other = text
+      words = text.split()
+      if self.augment and words:
+        edit = augment.OPERATIONS[self.augment]
+        other = ' '.join(
+          edit(words, self.augment_share, rng, self._synonyms)
+        )
+      return [text, other]
+    names = ('text_a', 'text_b', 'negative')[: self.fields]
+    return [_field(example, n) for n in names]
+
+  def row(self, text):
+    """Returns int32 [l]: [CLS] text [SEP], cut to the row, padded."""
+    t, length = self.tokenizer, self.max_length
+    first = t.cls_id if t.cls_id is not None else t.bos_id
+    last = t.sep_id if t.sep_id is not None else t.eos_id
+    ids = [first, *t.encode(text)[: length - 2], last]
+    row = np.full(length, t.pad_id, np.int32)
+    row[: len(ids)] = ids
+    return row, (np.arange(length) < len(ids)).astype(np.int32)
+
+  def prepare(self, example, rng):
+    """Returns 'tokens' and 'segment_ids' int32 [n, l] of the n views.
+
+    With the auxiliary MLM, also the masked first view: 'mlm_tokens' int32 [l]
+    and 'masked_positions', 'masked_targets', 'masked_weights' [k].
+    """
+    rows = [self.row(t) for t in self.texts(example, rng)]
+    features = {
+      'tokens': np.stack([r for r, _ in rows]),
+      'segment_ids': np.stack([s for _, s in rows]),
+    }
+    if self.mlm_weight:
+      masked = self._mlm.masked(*rows[0], rng)
+      features['mlm_tokens'] = masked.pop('tokens')
+      features |= masked
+    return features
+
+  def embed(self, model, tokens, segment_ids, rows=None, project=False):
+    """Returns sentence vectors float32 [b, m] of tokens [b, l]."""
+    first_last = self.pooling == 'first_last_mean'
+    out = model(
+      tokens,
+      segment_ids=segment_ids,
+      rows=rows,
+      **({'with_embedded': True} if first_last else {}),
+    )
+    if first_last:
+      hidden, embedded = out
+      hidden = (hidden.astype(jnp.float32) + embedded.astype(jnp.float32)) / 2
+    else:
+      hidden = out.astype(jnp.float32)
+    if self.pooling == 'cls':
+      pooled = hidden[:, 0]
+    else:
+      used = (segment_ids > 0)[..., None].astype(jnp.float32)
+      pooled = (hidden * used).sum(1) / jnp.maximum(used.sum(1), 1)
+    if project and self.project:
+      pooled = model.project(pooled)
+    return pooled.astype(jnp.float32)
+
+  def encode(self, apply, params, batch, rng):
+    """Returns each example's views, unit vectors [b, n, m], and MLM sums."""
+    b, n, l = batch['tokens'].shape
+    rows = None
+    if rng is not None:
+      # Each view has a row, and so a dropout mask, of its own.
+      rows = (batch['index'][:, None] * (n + 1) + jnp.arange(n)).reshape(-1)
+
+    def forward(model):
+      vectors = self.embed(
+        model,
+        batch['tokens'].reshape(b * n, l),
+        batch['segment_ids'].reshape(b * n, l),
+        rows,
+        project=True,
+      )
+      if not self.mlm_weight:
+        return vectors, None
+      hidden = model(
+        batch['mlm_tokens'],
+        segment_ids=batch['segment_ids'][:, 0],
+        rows=None if rng is None else batch['index'] * (n + 1) + n,
+      )
+      masked = mlm.at_positions(hidden, batch['masked_positions'])
+      return vectors, model.mlm_logits(masked)
+
+    vectors, logits = apply(params, forward, rng)
+    vectors = vectors / jnp.linalg.norm(
+      vectors, axis=-1, keepdims=True
+    ).clip(1e-8)
+    encoded = {
+      'vectors': vectors.reshape(b, n, -1),
+      'index': batch['index'],
+      'valid': batch['valid'],
+    }
+    if self.mlm_weight:
+      weights = batch['masked_weights'] * batch['valid'][:, None]
+      nats, count = jax.vmap(losses.cross_entropy)(
+        logits, batch['masked_targets'], weights
+      )
+      encoded |= {'nats': nats, 'count': count}
+    return encoded
+
+  def compare(self, own, everyone):
+    """Returns sums over `own` examples, the others as negatives.
+
+    Args:
+      own: this device's encodings: 'vectors' [b, n, m], 'index', 'valid' [b].
+      everyone: those of all devices [B, ...].
+    """
+    queries = own['vectors'][:, 0]
+    keys = everyone['vectors'][:, 1:]  # positives, then hard negatives
+    keys = keys.swapaxes(0, 1).reshape(-1, keys.shape[-1])
+    logits = queries @ keys.T / self.temperature
+    present = jnp.tile(everyone['valid'] > 0, self.num_views - 1)
+    logits = jnp.where(present, logits, -1e9)
+    targets = jnp.argmax(own['index'][:, None] == everyone['index'], axis=1)
+    valid = own['valid']
+    found = {
+      'loss': losses.cross_entropy(logits, targets, valid),
+      'accuracy': losses.accuracy(logits, targets, valid),
+    }
+    if self.mlm_weight:
+      found['mlm'] = own['nats'].sum(), own['count'].sum()
+    return found
+
+
+def _field(example, name):
+  if name not in example:
+    raise UserError(
+      f'objective contrastive needs the field {name!r}; the data has '
+      f'{sorted(example)}: name it in config.tasks.NAME.data.fields'
+    )
+  return example[name]

@@ -1,0 +1,31 @@
+"""Sums that objectives share: cross-entropy and accuracy with weights."""
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_entropy(logits, targets, weights):
+  """Returns (sum of weights * -log p(target), sum of weights).
+
+  Args:
+    logits: float [..., v].
+    targets: int [...].
+    weights: float [...].
+  """
+  logits = logits.astype(jnp.float32)
+  at = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+  nats = jax.nn.logsumexp(logits, axis=-1) - at
+  weights = weights.astype(jnp.float32)
+  return (nats * weights).sum(), weights.sum()
+
+
+def accuracy(logits, targets, weights):
+  """Returns (sum of weights where the largest logit is right, weights)."""
+  weights = weights.astype(jnp.float32)
+  right = (logits.argmax(-1) == targets).astype(jnp.float32)
+  return (right * weights).sum(), weights.sum()
+
+
+def rows(batch, rng):
+  """Returns the rows that dropout is drawn by; None without a key."""
+  return None if rng is None else batch['index']

@@ -1,0 +1,238 @@
+"""BERT's pretraining: masked LM and the order of two segments.
+
+Devlin et al. 2019 (arXiv:1810.04805), section 3.1 and appendix A: 15 % of the
+tokens are predicted; of these 80 % become [MASK], 10 % a random token and
+10 % stay. The loss is the mean over masked positions, plus that of the
+next-sentence prediction. Sentence order: ALBERT (Lan et al. 2020). Spans:
+SpanBERT (Joshi et al. 2020), lengths geometric with p = 0.2, at most 10.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.errors import UserError
+from ctxlm.objectives import losses
+
+UNITS = ('token', 'word', 'span')
+PAIRS = ('', 'next_sentence', 'sentence_order')
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Masked LM on packed windows, or on pairs of segments with `pair`.
+
+  Attributes:
+    rate: share of the tokens that are predicted.
+    mask, random: shares of those replaced by [MASK] and by a random token;
+      the rest stays.
+    unit: what is masked whole: 'token', 'word' or 'span'.
+    pair: '' for windows, 'next_sentence' (half of the second segments are of
+      another document) or 'sentence_order' (half of the pairs are swapped).
+    tokenizer, max_length: given by the loop.
+  """
+
+  rate: float = 0.15
+  mask: float = 0.8
+  random: float = 0.1
+  unit: str = 'token'
+  pair: str = ''
+  tokenizer: Any = None
+  max_length: int = 128
+
+  overlap = 0
+  frame = 'cls'
+
+  def __post_init__(self):
+    if not 0 < self.rate < 1:
+      raise ValueError('rate must be in (0, 1)')
+    if min(self.mask, self.random) < 0 or self.mask + self.random > 1:
+      raise ValueError('mask and random must be shares that sum to 1 at most')
+    if self.unit not in UNITS:
+      raise ValueError(f'unit must be one of {UNITS}')
+    if self.pair not in PAIRS:
+      raise ValueError(f'pair must be one of {PAIRS}')
+    if self.tokenizer is not None and self.tokenizer.mask_id is None:
+      raise UserError('objective mlm needs a tokenizer with a mask token')
+
+  @property
+  def view(self):
+    """Which view of the data it reads."""
+    return 'pairs' if self.pair else 'windows'
+
+  @property
+  def terms(self):
+    """Which sums make the loss: MLM + NSP."""
+    return {'loss': 1.0, self.pair: 1.0} if self.pair else {'loss': 1.0}
+
+  @property
+  def num_masked(self):
+    """Slots of predicted positions a row: its share, rounded up."""
+    return int(np.ceil(self.rate * self.max_length))
+
+  def prepare(self, example, rng):
+    """Draws the masks, and the pair where there is one.
+
+    Returns:
+      'tokens', 'segment_ids', 'positions' int32 [l]; 'masked_positions',
+      'masked_targets' int32 [k], 'masked_weights' float32 [k]; with a pair
+      'type_ids' int32 [l] and 'label' int32 (1: not next, or swapped).
+    """
+    if self.pair:
+      features = self._pair(example, rng)
+    else:
+      features = dict(example)
+    return features | self.masked(
+      features['tokens'], features['segment_ids'], rng
+    )
+
+  def masked(self, tokens, segment_ids, rng):
+    """Returns the masked tokens and what is to be predicted.
+
+    The number predicted is rate * candidates, its fraction settled by a coin,
+    so that the share is exact on average in short rows too.
+
+    Args:
+      tokens, segment_ids: int32 [l]; special tokens and padding stay.
+      rng: numpy Generator.
+    """
+    tokenizer = self.tokenizer
+    special = np.isin(tokens, sorted(tokenizer.special_ids))
+    candidate = (segment_ids > 0) & ~special
+    wanted = self.rate * candidate.sum()
+    count = int(wanted) + int(rng.random() < wanted - int(wanted))
+    count = min(max(count, min(1, candidate.sum())), self.num_masked)
+    chosen = self._choose(tokens, segment_ids, candidate, count, rng)
+    draw = rng.random(len(chosen))
+    ordinary = self._ordinary()
+    new = tokens.copy()
+    new[chosen[draw < self.mask]] = tokenizer.mask_id
+    swapped = chosen[(draw >= self.mask) & (draw < self.mask + self.random)]
+    new[swapped] = ordinary[rng.integers(len(ordinary), size=len(swapped))]
+    k = self.num_masked
+    positions, targets = np.zeros(k, np.int32), np.zeros(k, np.int32)
+    weights = np.zeros(k, np.float32)
+    positions[: len(chosen)] = chosen
+    targets[: len(chosen)] = tokens[chosen]
+    weights[: len(chosen)] = 1
+    return {
+      'tokens': new,
+      'masked_positions': positions,
+      'masked_targets': targets,
+      'masked_weights': weights,
+    }
+
+  def _ordinary(self):
+    keep = np.ones(self.tokenizer.vocab_size, bool)
+    keep[sorted(self.tokenizer.special_ids)] = False
+    return np.flatnonzero(keep)
+
+  def _choose(self, tokens, segment_ids, candidate, count, rng):
+    places = np.flatnonzero(candidate)
+    if self.unit == 'token' or not len(places):
+      return np.sort(rng.permutation(places)[:count])
+    starts = self.tokenizer.word_starts[tokens] | ~candidate
+    starts[1:] |= (segment_ids[1:] != segment_ids[:-1]) | ~candidate[:-1]
+    starts[0] = True
+    words = np.split(np.arange(len(tokens)), np.flatnonzero(starts)[1:])
+    words = [w for w in words if candidate[w[0]]]
+    chosen = []
+    if self.unit == 'word':
+      for i in rng.permutation(len(words)):
+        # BERT: a word that would pass the limit is left out.
+        if len(chosen) + len(words[i]) <= count:
+          chosen.extend(words[i])
+        if len(chosen) >= count:
+          break
+    else:
+      taken = set()
+      for _ in range(10 * len(words)):
+        if len(chosen) >= count:
+          break
+        length = min(rng.geometric(0.2), 10)
+        first = rng.integers(len(words))
+        for i in range(first, min(first + length, len(words))):
+          if i in taken or len(chosen) + len(words[i]) > count:
+            break
+          if i > first and words[i][0] != words[i - 1][-1] + 1:
+            break  # a span stays within its segment
+          taken.add(i)
+          chosen.extend(words[i])
+    return np.sort(np.array(chosen, np.int64))
+
+  def _pair(self, example, rng):
+    # [CLS] A [SEP] B [SEP], as create_pretraining_data.py of BERT does: the
+    # chunk's sentences are cut in two; B may come from another document.
+    t, length = self.tokenizer, self.max_length
+    sentences = example['sentences']
+    cut = 1 if len(sentences) < 2 else int(rng.integers(1, len(sentences)))
+    first = np.concatenate(sentences[:cut])
+    second = sentences[cut:]
+    label = int(rng.random() < 0.5)
+    if self.pair == 'next_sentence':
+      if label or not second:
+        label, second = 1, [example['other']]
+      second = np.concatenate(second)
+    else:
+      if not second:  # a single sentence is cut in the middle
+        middle = max(len(first) // 2, 1)
+        first, second = first[:middle], [first[middle:]]
+      second = np.concatenate(second)
+      if label:
+        first, second = second, first
+    while len(first) + len(second) > length - 3:
+      # The longer one loses a token, at either end by a coin.
+      if len(first) > len(second):
+        first = first[1:] if rng.random() < 0.5 else first[:-1]
+      else:
+        second = second[1:] if rng.random() < 0.5 else second[:-1]
+    row = [t.cls_id, *first, t.sep_id, *second, t.sep_id]
+    tokens = np.full(length, t.pad_id, np.int32)
+    tokens[: len(row)] = row
+    place = np.arange(length, dtype=np.int32)
+    used = place < len(row)
+    return {
+      'tokens': tokens,
+      'segment_ids': used.astype(np.int32),
+      'positions': np.where(used, place, 0).astype(np.int32),
+      'type_ids': (used & (place >= len(first) + 2)).astype(np.int32),
+      'label': np.int32(label),
+    }
+
+  def loss(self, apply, params, batch, rng):
+    """Returns sums of nats and right answers, of masks and of pairs."""
+
+    def logits(model):
+      hidden = model(
+        batch['tokens'],
+        segment_ids=batch['segment_ids'],
+        positions=batch['positions'],
+        type_ids=batch.get('type_ids'),
+        rows=losses.rows(batch, rng),
+      )
+      # The head is most of a small model's cost: only masked positions.
+      masked = at_positions(hidden, batch['masked_positions'])
+      pair = None
+      if self.pair:
+        pair = model.next_sentence(model.pool(hidden))
+      return model.mlm_logits(masked), pair
+
+    masked, pair = apply(params, logits, rng)
+    weights = batch['masked_weights'] * batch['valid'][:, None]
+    targets = batch['masked_targets']
+    found = {
+      'loss': losses.cross_entropy(masked, targets, weights),
+      'accuracy': losses.accuracy(masked, targets, weights),
+    }
+    if self.pair:
+      label, valid = batch['label'], batch['valid']
+      found[self.pair] = losses.cross_entropy(pair, label, valid)
+      found[f'{self.pair}_accuracy'] = losses.accuracy(pair, label, valid)
+    return found
+
+
+def at_positions(hidden, positions):
+  """Returns hidden [b, l, m] at positions [b, k]: [b, k, m]."""
+  return jnp.take_along_axis(hidden, positions[..., None], axis=1)

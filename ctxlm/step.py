@@ -1,0 +1,287 @@
+"""TrainState and the pure train_step and eval_step.
+
+A step knows nothing of where it runs. It is given `axis`, the name of the
+axis over which the batch is split under pmap, or None where it sees the
+whole batch (one device, or jit over a mesh).
+
+Losses are sums: an objective returns numerators and denominators, which are
+summed over micro-batches and devices and divided once. So a step's loss and
+gradient are those of the whole batch, however it is cut.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+
+class TrainState(struct.PyTreeNode):
+  """What a checkpoint holds: all that the next step depends on."""
+
+  step: jax.Array  # int32 scalar: steps done
+  params: Any
+  opt_state: Any
+  ema: Any  # running average of params; None when config has none
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One entry of `config.tasks`, built."""
+
+  name: str
+  objective: Any
+  weight: float = 1.0
+
+
+def make_apply(model):
+  """Returns `apply(params, fn, rng=None)`: `fn(bound_model)`.
+
+  `rng` is the dropout key; None leaves the model deterministic.
+  """
+
+  def apply(params, fn, rng=None):
+    rngs = {} if rng is None else {'dropout': rng}
+    return model.apply({'params': params}, rngs=rngs, method=fn)
+
+  return apply
+
+
+def init_params(model, tasks, batch, rng):
+  """Returns the parameters that the tasks' losses use.
+
+  A head's parameters exist if an objective calls the head. The value of a
+  parameter depends on `rng` and its own path only.
+
+  Args:
+    model: linen Module.
+    tasks: list of Task.
+    batch: {task name: features}, as shapes are all that matters.
+    rng: jax key.
+  """
+  found = {}
+
+  def apply(_, fn, key=None):
+    rngs = {'params': rng, 'dropout': rng}
+    out, variables = model.init_with_output(rngs, method=fn)
+    _merge(found, variables.get('params', {}))
+    return out
+
+  for task in tasks:
+    sums(task.objective, apply, None, batch[task.name], rng, None)
+  return found
+
+
+def _merge(into, tree):
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      _merge(into.setdefault(key, {}), value)
+    else:
+      into[key] = value
+
+
+def psum(tree, axis):
+  """Returns the sum over devices; the tree itself where there is no axis."""
+  return tree if axis is None else jax.lax.psum(tree, axis)
+
+
+def gather(tree, axis):
+  """Returns [b, ...] arrays of all devices, joined along the first axis."""
+  if axis is None:
+    return tree
+  return jax.tree.map(
+    lambda x: jax.lax.all_gather(x, axis, axis=0, tiled=True), tree
+  )
+
+
+def sums(objective, apply, params, batch, rng, axis):
+  """Returns {name: (numerator, denominator)} of this device's examples.
+
+  An objective that compares examples with each other (contrastive) has
+  `encode`, example by example, and `compare(own, everyone)` in place of
+  `loss`; all devices' encodings are gathered between the two.
+  """
+  if not hasattr(objective, 'compare'):
+    return objective.loss(apply, params, batch, rng)
+  own = objective.encode(apply, params, batch, rng)
+  return objective.compare(own, gather(own, axis))
+
+
+def _ratio(numerator, denominator):
+  return numerator / jnp.where(denominator == 0, 1.0, denominator)
+
+
+def _split(batch, count):
+  # Micro-batch i is rows i, i + count, ...: each device keeps its own rows.
+  return jax.tree.map(
+    lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch
+  )
+
+
+def _join(stacked):
+  return jax.tree.map(
+    lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), stacked
+  )
+
+
+def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
+  """Returns a task's sums over the global batch, and the loss's gradient.
+
+  Args:
+    task: Task.
+    apply: see make_apply.
+    params: parameters.
+    batch: features [b, ...] of this device.
+    rng: dropout key, the same on every device.
+    axis: pmap axis, or None.
+    accumulation: number of micro-batches that the batch is cut into.
+
+  Returns:
+    ({name: (numerator, denominator)} summed over devices, gradient of
+    weight * sum of coefficient * numerator / denominator over `terms`).
+  """
+  objective = task.objective
+
+  def total(found, denominators):
+    return task.weight * sum(
+      coefficient * _ratio(found[name][0], denominators[name])
+      for name, coefficient in objective.terms.items()
+    )
+
+  def own_denominators(found):
+    return jax.lax.stop_gradient({k: d for k, (_, d) in found.items()})
+
+  def whole(params):
+    found = sums(objective, apply, params, batch, rng, axis)
+    return total(found, psum(own_denominators(found), axis)), found
+
+  if accumulation == 1:
+    grads, found = jax.grad(whole, has_aux=True)(params)
+    return psum(found, axis), psum(grads, axis)
+
+  parts = _split(batch, accumulation)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  if hasattr(objective, 'compare'):
+    # GradCache (Gao et al. 2021, arXiv:2101.06983): encode every micro-batch,
+    # differentiate the comparison by the encodings, then encode again to
+    # carry that gradient to the parameters. All examples stay negatives.
+    def encode(params, part):
+      return objective.encode(apply, params, part, rng)
+
+    _, encoded = jax.lax.scan(
+      lambda _, part: (None, encode(params, part)), None, parts
+    )
+
+    def compared(own):
+      found = objective.compare(own, gather(own, axis))
+      return total(found, psum(own_denominators(found), axis)), found
+
+    cached, found = jax.grad(compared, has_aux=True, allow_int=True)(
+      _join(encoded)
+    )
+
+    def backward(grads, part):
+      part, cotangent = part
+      _, vjp = jax.vjp(lambda p: encode(p, part), params)
+      return jax.tree.map(jnp.add, grads, vjp(cotangent)[0]), None
+
+    cached = _split_cotangent(cached, accumulation)
+    grads, _ = jax.lax.scan(backward, zeros, (parts, cached))
+    return psum(found, axis), psum(grads, axis)
+
+  # Denominators don't depend on parameters, so XLA drops the forward passes
+  # that this line seems to ask for.
+  counts = jax.vmap(
+    lambda part: own_denominators(
+      sums(objective, apply, params, part, rng, axis)
+    )
+  )(parts)
+  counts = psum(jax.tree.map(lambda x: x.sum(0), counts), axis)
+
+  def one(carry, part):
+    def loss(params):
+      found = sums(objective, apply, params, part, rng, axis)
+      return total(found, counts), found
+
+    grads, found = jax.grad(loss, has_aux=True)(params)
+    return jax.tree.map(jnp.add, carry, (found, grads)), None
+
+  shapes = jax.eval_shape(
+    lambda part: sums(objective, apply, params, part, rng, axis),
+    jax.tree.map(lambda x: x[0], parts),
+  )
+  start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+  (found, grads), _ = jax.lax.scan(one, (start, zeros), parts)
+  return psum(found, axis), psum(grads, axis)
+
+
+def _split_cotangent(tree, count):
+  def one(x):
+    if x.dtype == jax.dtypes.float0:  # of an integer encoding, e.g. index
+      import numpy as np
+
+      return np.zeros((count, x.shape[0] // count, *x.shape[1:]), x.dtype)
+    return _split(x, count)
+
+  return jax.tree.map(one, tree)
+
+
+def train_step(
+  state, batch, *, axis, tasks, apply, tx, schedule, seed, accumulation,
+  ema_decay,
+):
+  """One update.
+
+  Args:
+    state: TrainState.
+    batch: {task name: features [b, ...]}.
+    axis: pmap axis, or None.
+    tasks: list of Task; their weighted losses are summed.
+    apply, tx, schedule: see make_apply and optim.
+    seed: config.seed. The dropout key is folded from it, the step and the
+      task's place; layers fold in the row of the global batch.
+    accumulation: micro-batches.
+    ema_decay: 0 for none.
+
+  Returns:
+    (state, {metric: float32 scalar}).
+  """
+  key = jax.random.fold_in(jax.random.key(seed), state.step)
+  grads, metrics, loss = None, {}, 0.0
+  for i, task in enumerate(tasks):
+    found, g = loss_and_grads(
+      task,
+      apply,
+      state.params,
+      batch[task.name],
+      jax.random.fold_in(key, i),
+      axis,
+      accumulation,
+    )
+    grads = g if grads is None else jax.tree.map(jnp.add, grads, g)
+    ratios = {name: _ratio(*pair) for name, pair in found.items()}
+    loss += task.weight * sum(
+      c * ratios[name] for name, c in task.objective.terms.items()
+    )
+    metrics |= {f'{task.name}/{name}': r for name, r in ratios.items()}
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  ema = state.ema
+  if ema_decay:
+    # Few steps have been averaged at first; see optax.ema's debiasing, here
+    # as a decay that grows to its value (Tan & Le 2019's TF moving average).
+    d = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    ema = jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, params)
+  metrics['loss'] = loss
+  metrics['grad_norm'] = optax.global_norm(grads)
+  metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
+  return state.replace(
+    step=state.step + 1, params=params, opt_state=opt_state, ema=ema
+  ), metrics
+
+
+def eval_step(params, batch, *, axis, objective, apply):
+  """Returns {name: (numerator, denominator)} over the global batch."""
+  return psum(sums(objective, apply, params, batch, None, axis), axis)
