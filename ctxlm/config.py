@@ -193,5 +193,3 @@ def from_json(text):
   config = ml_collections.ConfigDict(json.loads(text))
   check(config)
   return config.lock()
-
-

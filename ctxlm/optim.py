@@ -69,7 +69,9 @@ def factors(patterns, params):
   tree = jax.tree_util.tree_map_with_path(one, params)
   for pattern, factor in patterns:
     if pattern not in met:
-      raise UserError(f'config.optimizer.factors: {pattern!r} meets no parameter')
+      raise UserError(
+        f'config.optimizer.factors: {pattern!r} meets no parameter'
+      )
     if factor < 0:
       raise UserError(f'config.optimizer.factors: {pattern!r} has factor < 0')
   return tree
@@ -123,9 +125,7 @@ def make(config, num_steps, params):
       rate, weight_decay_rate=c.weight_decay or None, weight_decay_mask=decayed
     )
   elif c.name == 'lion':
-    tx = optax.lion(
-      rate, c.b1, c.b2, weight_decay=c.weight_decay, mask=decayed
-    )
+    tx = optax.lion(rate, c.b1, c.b2, weight_decay=c.weight_decay, mask=decayed)
   elif c.name == 'muon':
     tx = optax.contrib.muon(
       rate,
@@ -153,9 +153,7 @@ def make(config, num_steps, params):
     return tx
   # Frozen parameters have no moments and don't count in the clipped norm.
   labels = jax.tree.map(lambda f: 'frozen' if f == 0.0 else 'trained', tree)
-  return optax.partition(
-    {'trained': tx, 'frozen': optax.set_to_zero()}, labels
-  )
+  return optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
 
 
 def _scale_each(tree):

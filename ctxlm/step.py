@@ -229,7 +229,16 @@ def _split_cotangent(tree, count):
 
 
 def train_step(
-  state, batch, *, axis, tasks, apply, tx, schedule, seed, accumulation,
+  state,
+  batch,
+  *,
+  axis,
+  tasks,
+  apply,
+  tx,
+  schedule,
+  seed,
+  accumulation,
   ema_decay,
 ):
   """One update.

@@ -18,9 +18,9 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from ctxlm import checkpoint, cli, config as config_lib, optim, parallel
+from ctxlm import checkpoint, cli, optim, parallel, plugins, tracking
+from ctxlm import config as config_lib
 from ctxlm import data as data_lib
-from ctxlm import plugins, tracking
 from ctxlm import step as step_lib
 from ctxlm.data import cache, loader
 from ctxlm.errors import UserError
@@ -28,8 +28,14 @@ from ctxlm.evaluators.context import Context
 
 # Keys that a resumed run may change: they don't touch what was learned.
 FREE = (
-  'num_steps', 'log_every_steps', 'num_workers', 'parallel', 'checkpoint',
-  'evaluators', 'tracking', 'accumulation',
+  'num_steps',
+  'log_every_steps',
+  'num_workers',
+  'parallel',
+  'checkpoint',
+  'evaluators',
+  'tracking',
+  'accumulation',
 )
 
 
@@ -97,7 +103,10 @@ def train(config, workdir):
   model, tasks = build(config, tokenizer)
   views = {
     task.name: data_lib.open_view(
-      config.tasks[task.name], task.objective, tokenizer, 'train',
+      config.tasks[task.name],
+      task.objective,
+      tokenizer,
+      'train',
       config.max_length,
     )
     for task in tasks
@@ -123,7 +132,9 @@ def train(config, workdir):
       step=jnp.zeros((), jnp.int32),
       params=params,
       opt_state=tx.init(params),
-      ema=jax.tree.map(jnp.copy, params) if config.optimizer.ema_decay else None,
+      ema=jax.tree.map(jnp.copy, params)
+      if config.optimizer.ema_decay
+      else None,
     )
 
   # From here on the run folder is written.
@@ -274,8 +285,12 @@ def _tokens(batch):
 def _first_batch(config, task, view):
   # Two rows are enough: only shapes matter.
   batches = loader.eval_batches(
-    view, task.objective.prepare, seed=config.seed, task=task.name,
-    batch_size=2, rows=np.arange(2),
+    view,
+    task.objective.prepare,
+    seed=config.seed,
+    task=task.name,
+    batch_size=2,
+    rows=np.arange(2),
   )
   return next(iter(batches))
 
@@ -293,7 +308,9 @@ def _fetch(pending, workdir, saved):
     if not (math.isfinite(loss) and math.isfinite(norm)):
       saved.wait()
       kept = saved.latest()
-      kept = 'no checkpoint yet' if kept is None else f'checkpoint {kept} is kept'
+      kept = (
+        'no checkpoint yet' if kept is None else f'checkpoint {kept} is kept'
+      )
       raise UserError(
         f'loss {loss} and gradient norm {norm} at step {step} are not finite; '
         f'{kept} in {workdir}: lower config.optimizer.learning_rate'

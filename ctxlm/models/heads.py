@@ -18,7 +18,9 @@ class MLMTransform(nn.Module):
     """Returns [..., m] of x [..., m]."""
     o = self.options
     x = nn.Dense(
-      o.hidden_size, dtype=jnp.dtype(o.dtype), name='dense',
+      o.hidden_size,
+      dtype=jnp.dtype(o.dtype),
+      name='dense',
       kernel_init=layers.normal(o.init_stddev),
     )(x)
     return layers.make_norm(o, 'norm')(layers.ACTIVATIONS[o.activation](x))
@@ -46,7 +48,8 @@ class Projection(nn.Module):
     o = self.options
     for i in range(o.projection_layers):
       x = nn.Dense(
-        o.hidden_size, name=f'dense_{i}',
+        o.hidden_size,
+        name=f'dense_{i}',
         kernel_init=layers.normal(o.init_stddev),
       )(x)
       x = jnp.tanh(x)
@@ -61,7 +64,9 @@ class Heads:
     init = layers.normal(self.init_stddev)
     if not self.tie_embeddings:
       self.lm_head = nn.Dense(
-        self.vocab_size, use_bias=False, dtype=jnp.dtype(self.dtype),
+        self.vocab_size,
+        use_bias=False,
+        dtype=jnp.dtype(self.dtype),
         kernel_init=init,
       )
     self.mlm_transform = MLMTransform(self.options)

@@ -105,8 +105,16 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x, *, memory=None, bias=None, segment_ids=None,
-    memory_segment_ids=None, positions=None, prefix=None, rows=None,
+    self,
+    x,
+    *,
+    memory=None,
+    bias=None,
+    segment_ids=None,
+    memory_segment_ids=None,
+    positions=None,
+    prefix=None,
+    rows=None,
   ):
     """Returns [b, l, m] of x [b, l, m]."""
     o = self.options
@@ -116,8 +124,11 @@ class Attention(nn.Module):
 
     def project(heads, name, source):
       return nn.DenseGeneral(
-        (heads, d), use_bias=o.bias, dtype=dtype,
-        kernel_init=normal(o.init_stddev), name=name,
+        (heads, d),
+        use_bias=o.bias,
+        dtype=dtype,
+        kernel_init=normal(o.init_stddev),
+        name=name,
       )(source)
 
     source = memory if self.cross else x
@@ -152,12 +163,22 @@ class Attention(nn.Module):
         ),
       )
     out = attention_lib.attention(
-      q, k, v, bias=bias, dropout=dropout, scale=scale,
-      backend=o.attention_backend, **seen,
+      q,
+      k,
+      v,
+      bias=bias,
+      dropout=dropout,
+      scale=scale,
+      backend=o.attention_backend,
+      **seen,
     )
     return nn.DenseGeneral(
-      m, axis=(-2, -1), use_bias=o.bias, dtype=dtype,
-      kernel_init=normal(o.out_stddev), name='out',
+      m,
+      axis=(-2, -1),
+      use_bias=o.bias,
+      dtype=dtype,
+      kernel_init=normal(o.out_stddev),
+      name='out',
     )(out)
 
 
@@ -177,8 +198,11 @@ class MLP(nn.Module):
 
     def dense(features, name, stddev=o.init_stddev):
       return nn.Dense(
-        features, use_bias=o.bias, dtype=jnp.dtype(o.dtype),
-        kernel_init=normal(stddev), name=name,
+        features,
+        use_bias=o.bias,
+        dtype=jnp.dtype(o.dtype),
+        kernel_init=normal(stddev),
+        name=name,
       )
 
     act = ACTIVATIONS[o.activation]
@@ -213,14 +237,19 @@ class Block(nn.Module):
         return x + Dropout(o.dropout)(function(norm(x)), rows)
       return norm(x + Dropout(o.dropout)(function(x), rows))
 
-    own = {k: call.get(k) for k in ('bias', 'segment_ids', 'positions', 'prefix', 'rows')}
+    own = {
+      k: call.get(k)
+      for k in ('bias', 'segment_ids', 'positions', 'prefix', 'rows')
+    }
     attention = Attention(o, causal=self.causal, name='attention')
     x = add(x, lambda y: attention(y, **own), 'attention')
     if self.cross:
       cross = Attention(o, cross=True, name='cross_attention')
       seen = dict(
-        memory=call['memory'], segment_ids=call.get('cross_segment_ids'),
-        memory_segment_ids=call.get('memory_segment_ids'), rows=rows,
+        memory=call['memory'],
+        segment_ids=call.get('cross_segment_ids'),
+        memory_segment_ids=call.get('memory_segment_ids'),
+        rows=rows,
       )
       x = add(x, lambda y: cross(y, **seen), 'cross_attention')
     x = add(x, MLP(o, name='mlp'), 'mlp')
@@ -262,11 +291,16 @@ class Stack(nn.Module):
       call['bias'] = positions_lib.alibi(o.num_heads, length, length)
     elif o.position == 't5':
       buckets = positions_lib.t5_buckets(
-        length, length, bidirectional=not self.causal,
-        num_buckets=o.t5_buckets, max_distance=o.t5_max_distance,
+        length,
+        length,
+        bidirectional=not self.causal,
+        num_buckets=o.t5_buckets,
+        max_distance=o.t5_max_distance,
       )
       table = nn.Embed(
-        o.t5_buckets, o.num_heads, name='relative_position',
+        o.t5_buckets,
+        o.num_heads,
+        name='relative_position',
         embedding_init=normal(o.init_stddev),
       )
       call['bias'] = table(buckets).transpose(2, 0, 1)[None]

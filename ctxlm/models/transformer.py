@@ -175,8 +175,15 @@ class Model(heads.Heads, Options, nn.Module):
     self.setup_heads()
 
   def __call__(
-    self, tokens, *, segment_ids=None, positions=None, type_ids=None,
-    prefix=None, rows=None, with_embedded=False,
+    self,
+    tokens,
+    *,
+    segment_ids=None,
+    positions=None,
+    type_ids=None,
+    prefix=None,
+    rows=None,
+    with_embedded=False,
   ):
     """Returns the last hidden states [b, l, m].
 
@@ -195,7 +202,10 @@ class Model(heads.Heads, Options, nn.Module):
       positions = jnp.arange(tokens.shape[1])[None]
     embedded = self.inputs(tokens, positions, type_ids, rows)
     hidden = self.stack(
-      embedded, segment_ids=segment_ids, positions=positions, prefix=prefix,
+      embedded,
+      segment_ids=segment_ids,
+      positions=positions,
+      prefix=prefix,
       rows=rows,
     )
     return (hidden, embedded) if with_embedded else hidden

@@ -84,7 +84,5 @@ def read_synonyms(path):
     if word and others:
       table.setdefault(word.lower(), []).extend(o for o in others if o)
   if not table:
-    raise UserError(
-      f'synonyms {path}: no line "word, synonym, synonym" found'
-    )
+    raise UserError(f'synonyms {path}: no line "word, synonym, synonym" found')
   return table

@@ -98,9 +98,7 @@ class Objective:
       words = text.split()
       if self.augment and words:
         edit = augment.OPERATIONS[self.augment]
-        other = ' '.join(
-          edit(words, self.augment_share, rng, self._synonyms)
-        )
+        other = ' '.join(edit(words, self.augment_share, rng, self._synonyms))
       return [text, other]
     names = ('text_a', 'text_b', 'negative')[: self.fields]
     return [_field(example, n) for n in names]
@@ -182,9 +180,9 @@ class Objective:
       return vectors, model.mlm_logits(masked)
 
     vectors, logits = apply(params, forward, rng)
-    vectors = vectors / jnp.linalg.norm(
-      vectors, axis=-1, keepdims=True
-    ).clip(1e-8)
+    vectors = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True).clip(
+      1e-8
+    )
     encoded = {
       'vectors': vectors.reshape(b, n, -1),
       'index': batch['index'],

@@ -1,0 +1,23 @@
+"""A small GPT on Python's own documentation, on a laptop's CPU.
+
+ctxlm train --config configs/quickstart_causal.py --workdir runs/quickstart
+"""
+
+from configs import common
+
+
+def get_config():
+  """Returns the recipe."""
+  c = common.base()
+  c.num_steps = 400
+  c.batch_size = 16
+  c.max_length = 128
+  c.tokenizer.vocab_size = 4096
+  c.model = common.gpt2_shape(192, 4, 6, max_length=128)
+  c.tasks.text = common.task({'name': 'corpus'}, {'name': 'causal'})
+  c.optimizer.learning_rate = 3e-3
+  c.optimizer.warmup_steps = 40
+  c.optimizer.b2 = 0.95
+  c.optimizer.weight_decay = 0.1
+  c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 200}
+  return c

@@ -1,0 +1,62 @@
+"""`ctxlm score --text TEXT`: each token's log-probability in its context.
+
+The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from ctxlm import cli
+from ctxlm import run as run_lib
+from ctxlm.errors import UserError
+
+flags.DEFINE_string('workdir', 'runs/quickstart', 'run folder')
+flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
+flags.DEFINE_string('text', None, 'the text')
+
+
+def score(run, text):
+  """Returns ([token], [log p(token | before)]) of a text.
+
+  Args:
+    run: ctxlm.run.Run of a causal model.
+    text: at least one token; its start is conditioned on the bos token.
+
+  Raises:
+    UserError: the text is empty or too long, or the model isn't causal.
+  """
+  if not getattr(run.model, 'causal', True):
+    raise UserError('score needs a causal model; this one sees both sides')
+  ids = run.tokenizer.encode(text)
+  if not ids:
+    raise UserError('--text is empty')
+  limit = run.config.max_length
+  if len(ids) > limit:
+    raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
+  row = np.array([run.tokenizer.bos_id, *ids], np.int32)
+
+  def forward(model):
+    return jax.nn.log_softmax(model.logits(model(jnp.asarray(row[None, :-1]))))
+
+  logp = np.asarray(run.call(forward))[0]
+  return run.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()
+
+
+def main():
+  """Entry point of `ctxlm score`."""
+  F = flags.FLAGS
+  if F.text is None:
+    raise UserError('--text "..." is needed')
+  tokens, logps = score(run_lib.load(F.workdir, F.step), F.text)
+  width = max(len(t) for t in tokens)
+  for token, logp in zip(tokens, logps, strict=True):
+    print(f'{token:<{width}}  {logp:9.4f}')
+  total = sum(logps)
+  print(f'{"sum":<{width}}  {total:9.4f}')
+  print(f'perplexity {np.exp(-total / len(logps)):.2f} a token')
+
+
+if __name__ == '__main__':
+  cli.run(main)

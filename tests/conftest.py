@@ -1,0 +1,34 @@
+"""Shared set-up: eight simulated devices, and a tokenizer made of nothing."""
+
+import os
+
+# Before jax is imported: tests of pmap and meshes need several devices.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+
+import types
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def tokenizer():
+  """Ids 0..4 are pad, cls, sep, mask, eos; text is numbers and spaces."""
+  starts = np.ones(50, bool)
+  starts[30:] = False  # pieces that go on a word
+  return types.SimpleNamespace(
+    vocab_size=50,
+    pad_id=0,
+    cls_id=1,
+    sep_id=2,
+    mask_id=3,
+    bos_id=4,
+    eos_id=4,
+    unk_id=None,
+    special_ids={0, 1, 2, 3, 4},
+    word_starts=starts,
+    encode=lambda text: [int(w) for w in text.split()],
+  )

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from ctxlm.objectives.mlm import Objective
+
+
+def window(rng, length=128, vocab=50):
+  return {
+    'tokens': rng.integers(5, vocab, length).astype(np.int32),
+    'segment_ids': np.ones(length, np.int32),
+    'positions': np.arange(length, dtype=np.int32),
+  }
+
+
+def draw(objective, rows=400):
+  rng = np.random.default_rng(0)
+  for _ in range(rows):
+    example = window(rng)
+    yield example['tokens'], objective.prepare(example, rng)
+
+
+def test_masks_are_15_percent_and_80_10_10(tokenizer):
+  objective = Objective(tokenizer=tokenizer, max_length=128)
+  total = masked = random = same = 0
+  for before, out in draw(objective):
+    used = out['masked_weights'] > 0
+    places = out['masked_positions'][used]
+    assert len(set(places)) == len(places)
+    np.testing.assert_array_equal(out['masked_targets'][used], before[places])
+    untouched = np.setdiff1d(np.arange(128), places)
+    np.testing.assert_array_equal(out['tokens'][untouched], before[untouched])
+    total += used.sum()
+    now = out['tokens'][places]
+    masked += (now == 3).sum()
+    same += (now == before[places]).sum()
+    random += ((now != 3) & (now != before[places])).sum()
+
+  def within(count, n, share):
+    assert stats.binomtest(int(count), int(n), share).pvalue > 1e-3
+
+  within(total, 400 * 128, 0.15)
+  within(masked, total, 0.8)
+  within(same, total, 0.1 + 0.1 / 45)  # a random token may be the same one
+  within(random, total, 0.1 - 0.1 / 45)
+
+
+def test_special_tokens_and_padding_are_never_masked(tokenizer):
+  objective = Objective(rate=0.9, tokenizer=tokenizer, max_length=8)
+  tokens = np.array([1, 9, 9, 2, 8, 2, 0, 0], np.int32)
+  for seed in range(50):
+    out = objective.masked(
+      tokens, np.array([1] * 6 + [0] * 2), np.random.default_rng(seed)
+    )
+    places = out['masked_positions'][out['masked_weights'] > 0]
+    assert set(places) <= {1, 2, 4}
+
+
+@pytest.mark.parametrize('unit', ['word', 'span'])
+def test_words_are_masked_whole(tokenizer, unit):
+  objective = Objective(unit=unit, tokenizer=tokenizer, max_length=128)
+  lengths, total = [], 0
+  for before, out in draw(objective, 300):
+    places = set(out['masked_positions'][out['masked_weights'] > 0])
+    total += len(places)
+    for p in places:
+      # A piece that goes on a word has the word's other pieces with it.
+      if before[p] >= 30 and p > 0:
+        assert p - 1 in places
+      if p + 1 < 128 and before[p + 1] >= 30:
+        assert p + 1 in places
+    runs = np.split(
+      sorted(places), np.flatnonzero(np.diff(sorted(places)) > 1) + 1
+    )
+    lengths += [len(r) for r in runs]
+  assert 0.12 < total / (300 * 128) <= 0.151
+  assert np.mean(lengths) > (4 if unit == 'span' else 1.5)
+
+
+def test_next_sentence_pairs_by_hand(tokenizer):
+  objective = Objective(
+    pair='next_sentence', tokenizer=tokenizer, max_length=16
+  )
+  sentences = [np.array([10, 11]), np.array([12]), np.array([13, 14])]
+  other = np.array([40, 41, 42])
+  labels = []
+  rng = np.random.default_rng(0)
+  for _ in range(400):
+    out = objective._pair({'sentences': sentences, 'other': other}, rng)
+    used = int(out['segment_ids'].sum())
+    row = out['tokens'][:used].tolist()
+    assert row[0] == 1 and row[-1] == 2
+    first = row[1 : row.index(2)]
+    second = row[row.index(2) + 1 : -1]
+    assert first in ([10, 11], [10, 11, 12])
+    if out['label']:
+      assert second == [40, 41, 42]
+    else:
+      assert first + second == [10, 11, 12, 13, 14]
+    types = out['type_ids'][:used]
+    assert types.tolist() == [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    labels.append(int(out['label']))
+  assert stats.binomtest(sum(labels), 400, 0.5).pvalue > 1e-3
+
+
+def test_sentence_order_swaps(tokenizer):
+  objective = Objective(
+    pair='sentence_order', tokenizer=tokenizer, max_length=16
+  )
+  sentences = [np.array([10, 11]), np.array([12, 13])]
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    out = objective._pair({'sentences': sentences, 'other': None}, rng)
+    row = out['tokens'][:7].tolist()
+    want = (
+      [1, 12, 13, 2, 10, 11, 2] if out['label'] else [1, 10, 11, 2, 12, 13, 2]
+    )
+    assert row == want
+
+
+def test_losses_equal_numpy(tokenizer):
+  objective = Objective(pair='next_sentence', tokenizer=tokenizer, max_length=8)
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(3, 2, 50)).astype(np.float32)
+  pair = rng.normal(size=(3, 2)).astype(np.float32)
+  batch = {
+    'tokens': np.zeros((3, 8), np.int32),
+    'masked_targets': np.array([[5, 6], [7, 0], [9, 9]]),
+    'masked_weights': np.array([[1, 1], [1, 0], [1, 1]], np.float32),
+    'label': np.array([0, 1, 1]),
+    'valid': np.array([1, 1, 0], np.float32),
+  }
+  found = objective.loss(lambda *_: (logits, pair), None, batch, None)
+
+  def nll(row, target):
+    p = np.exp(row - row.max())
+    return -np.log(p[target] / p.sum())
+
+  want = nll(logits[0, 0], 5) + nll(logits[0, 1], 6) + nll(logits[1, 0], 7)
+  np.testing.assert_allclose(found['loss'][0], want, rtol=1e-5)
+  assert found['loss'][1] == 3
+  want = nll(pair[0], 0) + nll(pair[1], 1)
+  np.testing.assert_allclose(found['next_sentence'][0], want, rtol=1e-5)
+  assert found['next_sentence'][1] == 2
