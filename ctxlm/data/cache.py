@@ -1,0 +1,77 @@
+"""The cache folder, and writes that are whole or absent.
+
+Everything here is derived from text, so the folder may be removed at any
+time. An entry is named by the hash of what it was made of; it is built beside
+its place and renamed, so two processes may make the same one at once.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from ctxlm.errors import UserError
+
+
+def cache_dir():
+  """Returns the folder: $CTXLM_CACHE, or ~/.cache/ctxlm; it may not exist."""
+  where = os.environ.get('CTXLM_CACHE')
+  return Path(where) if where else Path.home() / '.cache' / 'ctxlm'
+
+
+def digest(*parts):
+  """Returns a hash, 32 hexadecimal digits, of strings, bytes and numbers.
+
+  Parts are delimited: ('ab', 'c') and ('a', 'bc') differ.
+  """
+  h = hashlib.sha256()
+  for part in parts:
+    data = part if isinstance(part, bytes) else repr(part).encode()
+    h.update(str(len(data)).encode() + b':' + data)
+  return h.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def new_folder(path):
+  """Gives an empty folder that becomes `path` when the block ends well.
+
+  If `path` exists by then, another process was faster with the same content:
+  its folder stays, and this one is removed.
+  """
+  path = Path(path)
+  new = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+  try:
+    new.mkdir(parents=True)
+  except OSError as e:
+    raise UserError(
+      f'the cache {cache_dir()} is not writable ({e.strerror}): '
+      'set CTXLM_CACHE to another folder'
+    ) from e
+  try:
+    yield new
+    try:
+      os.rename(new, path)
+    except OSError:
+      if not path.is_dir():
+        raise
+  finally:
+    shutil.rmtree(new, ignore_errors=True)
+
+
+def folder(kind, key, build):
+  """Returns the entry `kind/key`, made by `build(empty folder)` if missing."""
+  path = cache_dir() / kind / key
+  if not path.is_dir():
+    with new_folder(path) as new:
+      build(new)
+  return path
+
+
+def write_text(path, text):
+  """Writes a file whole or not at all."""
+  path = Path(path)
+  new = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+  new.write_text(text, encoding='utf-8')
+  os.replace(new, path)

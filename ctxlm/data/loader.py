@@ -1,0 +1,132 @@
+"""Batches as a pure function of (seed, step).
+
+Global position p = step * batch_size + row; epoch = p // N; the example is
+permutation[seed, task, epoch][p % N], so that each epoch has every example
+exactly once. An example's own randomness comes from (seed, task, epoch,
+example). Nothing depends on hosts, devices, workers or where a run resumed.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+from grain.experimental import index_shuffle
+
+from ctxlm.errors import UserError
+
+TRAIN, EVAL = 0, 1  # streams of randomness
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batches:
+  """Step n to its batch; sent to loader workers."""
+
+  view: Any
+  prepare: Callable
+  seed: int
+  task: str
+  batch_size: int
+  rows: tuple
+  stream: int
+
+  def __call__(self, step):
+    examples = []
+    for row in self.rows:
+      place = int(step) * self.batch_size + row
+      valid = self.stream == TRAIN or place < len(self.view)
+      if self.stream == TRAIN:
+        epoch, i = self.shuffled(place)
+      else:
+        # Rows that fill up the last batch are copies and don't count.
+        epoch, i = 0, place if valid else 0
+      rng = np.random.default_rng(
+        (self.seed, zlib.crc32(self.task.encode()), self.stream, epoch, i)
+      )
+      features = dict(self.prepare(self.view.read(i, rng), rng))
+      features['index'] = np.int32(row)
+      features['valid'] = np.float32(valid)
+      examples.append(features)
+    return {k: np.stack([e[k] for e in examples]) for k in examples[0]}
+
+  def shuffled(self, place):
+    """Returns (epoch, example) of a global position."""
+    epoch, at = divmod(place, len(self.view))
+    words = (self.seed, zlib.crc32(self.task.encode()), epoch)
+    seed = int(np.random.SeedSequence(words).generate_state(1)[0])
+    i = index_shuffle(
+      index=at, max_index=len(self.view) - 1, seed=seed, rounds=4
+    )
+    return epoch, i
+
+
+def train_batches(
+  view,
+  prepare,
+  *,
+  seed,
+  task,
+  batch_size,
+  start_step,
+  num_steps,
+  rows,
+  num_workers=0,
+):
+  """Returns the batches of steps `start_step` to `num_steps` - 1.
+
+  Args:
+    view: see ctxlm.data.views.
+    prepare: (example, rng) -> {name: array}, shapes the same for all.
+    seed: int, 0 or more.
+    task: name; tasks of one seed draw differently.
+    batch_size: examples a step over all processes.
+    start_step, num_steps: the first step, and the last plus one.
+    rows: int array: the rows of the global batch that this process holds.
+    num_workers: processes that make batches; 0 makes them in threads.
+
+  Returns:
+    Iterable of {name: [len(rows), ...]}, with 'index' int32, the row in the
+    global batch, and 'valid' float32, 1.
+  """
+  batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
+  data = grain.MapDataset.range(start_step, max(num_steps, start_step))
+  data = data.map(batches).to_iter_dataset(_read_options())
+  if num_workers:
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()  # grain sends the flags to its workers
+    data = data.mp_prefetch(
+      grain.MultiprocessingOptions(
+        num_workers=num_workers, per_worker_buffer_size=4
+      )
+    )
+  return data
+
+
+def eval_batches(view, prepare, *, seed, task, batch_size, rows):
+  """Returns batches that have every example exactly once, in order.
+
+  The last one is filled up with copies whose 'valid' is 0. Arguments and
+  features as of `train_batches`.
+  """
+  batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
+  steps = -(-len(view) // batch_size)
+  data = grain.MapDataset.range(0, steps)
+  return data.map(batches).to_iter_dataset(_read_options())
+
+
+def _read_options():
+  # Batches are made in numpy under the interpreter's lock: more threads than
+  # it takes to hide a page fault would only get in the loop's way.
+  return grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+
+
+def _batches(view, prepare, seed, task, batch_size, rows, stream):
+  rows = tuple(int(r) for r in rows)
+  if not len(view):
+    raise UserError(f'task {task!r} has no examples')
+  if seed < 0:
+    raise UserError('config.seed must be 0 or more')
+  return _Batches(view, prepare, seed, task, batch_size, rows, stream)

@@ -1,0 +1,200 @@
+"""Random access to records: `len(records)`, `records[i] -> dict`.
+
+All can be pickled to loader workers, and open their files there.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import logging as python_logging
+from pathlib import Path
+
+import numpy as np
+
+from ctxlm import plugins
+from ctxlm.data import cache, sentences
+from ctxlm.errors import UserError
+
+UNITS = ('document', 'paragraph', 'sentence')
+
+
+def check_unit(unit):
+  """Raises ValueError unless `unit` is known."""
+  if unit not in UNITS:
+    raise ValueError(f'unit must be one of {UNITS}')
+
+
+def check_split(split, known, name):
+  """Raises UserError unless `split` is one of `known`."""
+  if split not in known:
+    raise UserError(
+      f'data {name!r} has no split {split!r}.{plugins.suggest(split, known)}'
+    )
+
+
+@contextlib.contextmanager
+def quiet():
+  """Silences TFDS's progress bars and notes."""
+  import tensorflow_datasets as tfds
+
+  tfds.disable_progress_bar()
+  before = python_logging.root.manager.disable
+  python_logging.disable(python_logging.WARNING)
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    python_logging.disable(before)
+
+
+class Lazy:
+  """Opens something at first use, and again in a process it is sent to."""
+
+  def __getstate__(self):
+    state = dict(self.__dict__)
+    for name in self._opened:
+      state.pop(name, None)
+    return state
+
+
+class Tfds(Lazy):
+  """A split of a prepared TFDS folder, as Python values: bytes become str.
+
+  Args:
+    folder: that holds dataset_info.json and ArrayRecord files.
+    split: a split of it, TFDS's slices ('train[:10%]') included.
+  """
+
+  _opened = ('_source',)
+
+  def __init__(self, folder, split):
+    self.folder, self.split = folder, split
+
+  @functools.cached_property
+  def _source(self):
+    import tensorflow_datasets as tfds
+
+    with quiet():
+      builder = tfds.builder_from_directory(self.folder)
+      return builder.as_data_source(split=self.split)
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, i):
+    return {k: _plain(v) for k, v in self._source[int(i)].items()}
+
+
+def _plain(value):
+  if isinstance(value, bytes):
+    return value.decode('utf-8', errors='replace')
+  if isinstance(value, np.generic):
+    return value.item()
+  return value
+
+
+class Store(Lazy):
+  """Records in one memory-mapped file, written by `Store.write`."""
+
+  _opened = ('_ends', '_data')
+
+  def __init__(self, folder):
+    self.folder = Path(folder)
+
+  @staticmethod
+  def write(folder, items):
+    """Writes an iterable of dicts of str, int and float."""
+    ends, at = [0], 0
+    with open(Path(folder) / 'records.jsonl', 'wb') as f:
+      for item in items:
+        line = json.dumps(item, ensure_ascii=False).encode() + b'\n'
+        f.write(line)
+        at += len(line)
+        ends.append(at)
+    np.save(Path(folder) / 'ends.npy', np.array(ends, np.int64))
+
+  @functools.cached_property
+  def _ends(self):
+    return np.load(self.folder / 'ends.npy', mmap_mode='r')
+
+  @functools.cached_property
+  def _data(self):
+    path = self.folder / 'records.jsonl'
+    if not path.stat().st_size:
+      return np.zeros(0, np.uint8)
+    return np.memmap(path, np.uint8, 'r')
+
+  def __len__(self):
+    return len(self._ends) - 1
+
+  def __getitem__(self, i):
+    i = range(len(self))[i]
+    return json.loads(self._data[self._ends[i] : self._ends[i + 1]].tobytes())
+
+
+class Fields:
+  """Records with their fields renamed and chosen: {new name: old name}."""
+
+  def __init__(self, base, fields):
+    self.base, self.fields = base, dict(fields)
+
+  def __len__(self):
+    return len(self.base)
+
+  def __getitem__(self, i):
+    record = self.base[i]
+    return {new: record[old] for new, old in self.fields.items()}
+
+
+def view(base, fields, unit, fingerprint):
+  """Returns records with `fields` chosen, cut into units.
+
+  Args:
+    base: records.
+    fields: {new name: old name}, or None for all of them.
+    unit: see `UNITS`; below 'document', records are {'text', 'document'}.
+    fingerprint: hash of all of these, the cache's key.
+
+  Raises:
+    UserError: no records, or a field that they lack.
+  """
+  if not len(base):
+    raise UserError('the data has no records: is the file or split empty?')
+  if fields:
+    check_fields(base[0], fields.values())
+    base = Fields(base, fields)
+  if unit == 'document':
+    return base
+  check_fields(base[0], ['text'])
+
+  def build(folder):
+    Store.write(folder, _units(base, unit))
+
+  return Store(cache.folder('units', fingerprint, build))
+
+
+def check_fields(record, names):
+  """Raises UserError if a record lacks one of the fields."""
+  for name in names:
+    if name not in record:
+      raise UserError(
+        f'the data has no field {name!r}.{plugins.suggest(name, record)} '
+        'Set config.tasks.NAME.data.fields'
+      )
+
+
+def _units(base, unit):
+  cut = sentences.split if unit == 'sentence' else str.splitlines
+  for i in range(len(base)):
+    for text in cut(base[i]['text']):
+      if text.strip():
+        yield {'text': text.strip(), 'document': i}
+
+
+def content_hash(base):
+  """Returns a hash of all records, in order."""
+  parts = (
+    json.dumps(base[i], sort_keys=True, default=repr) for i in range(len(base))
+  )
+  return cache.digest(*parts)
