@@ -4,9 +4,58 @@ import re
 
 # A full stop after these ends no sentence.
 ABBREVIATIONS = frozenset(
-  'e.g i.e cf vs etc mr mrs ms dr prof st jr sr fig figs eq eqs no nos vol '
-  'pp ed eds al approx dept est inc ltd co corp jan feb mar apr jun jul aug '
-  'sep sept oct nov dec u.s u.k a.m p.m ph.d'.split()
+  # fmt: off
+  (
+    'e.g',
+    'i.e',
+    'cf',
+    'vs',
+    'etc',
+    'mr',
+    'mrs',
+    'ms',
+    'dr',
+    'prof',
+    'st',
+    'jr',
+    'sr',
+    'fig',
+    'figs',
+    'eq',
+    'eqs',
+    'no',
+    'nos',
+    'vol',
+    'pp',
+    'ed',
+    'eds',
+    'al',
+    'approx',
+    'dept',
+    'est',
+    'inc',
+    'ltd',
+    'co',
+    'corp',
+    'jan',
+    'feb',
+    'mar',
+    'apr',
+    'jun',
+    'jul',
+    'aug',
+    'sep',
+    'sept',
+    'oct',
+    'nov',
+    'dec',
+    'u.s',
+    'u.k',
+    'a.m',
+    'p.m',
+    'ph.d',
+  )
+  # fmt: on
 )
 # End mark, closing quotes or brackets, space, and what may begin a sentence.
 _END = re.compile(r'[.!?]+["\'”’)\]]*\s+(?=["\'“‘(\[]*[A-Z0-9])')

@@ -4,6 +4,10 @@ BPE: Sennrich et al. 2016; WordPiece: Schuster and Nakajima 2012, as in BERT;
 unigram: Kudo 2018. The special tokens come first, then the alphabet.
 """
 
+import collections
+import io
+
+import sentencepiece
 import tokenizers
 from tokenizers import (
   AddedToken,
@@ -14,9 +18,13 @@ from tokenizers import (
   trainers,
 )
 
+from ctxlm.data import spm
 from ctxlm.errors import UserError
 
 SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '<|endoftext|>')
+
+
+MAX_ALPHABET = 1000
 
 
 def special_tokens():
@@ -47,6 +55,85 @@ def train_bpe(vocab_size, texts):
   return tokenizer
 
 
+def train_wordpiece(vocab_size, texts):
+  """WordPiece as BERT's uncased: lower case, no accents, words split.
+
+  The library's trainer numbers the alphabet in the order of a hash map, and
+  breaks ties by these numbers. So the alphabet comes in sorted, as special
+  tokens, and the model is rebuilt from the vocabulary without them.
+  """
+  texts = list(_some(texts))
+  tokenizer = wordpiece({'[UNK]': 0}, lowercase=True)
+  letters = collections.Counter()
+  for text in texts:
+    words = tokenizer.pre_tokenizer.pre_tokenize_str(
+      tokenizer.normalizer.normalize_str(text)
+    )
+    for word, _ in words:
+      letters.update(word)
+  # The commonest characters; a word with another one is [UNK].
+  ranked = sorted(letters, key=lambda c: (-letters[c], c))
+  alphabet = sorted(ranked[:MAX_ALPHABET])
+  units = [*alphabet, *('##' + c for c in alphabet)]
+  _check_size(vocab_size, len(SPECIAL) + len(units))
+  trainer = trainers.WordPieceTrainer(
+    vocab_size=vocab_size,
+    special_tokens=[*SPECIAL, *units],
+    initial_alphabet=alphabet,
+    limit_alphabet=len(alphabet),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(texts, trainer)
+  vocab = tokenizer.get_vocab()
+  ranked = sorted(vocab, key=vocab.get)
+  tokenizer = wordpiece({t: i for i, t in enumerate(ranked)}, lowercase=True)
+  tokenizer.add_special_tokens(special_tokens())
+  return tokenizer
+
+
+def wordpiece(vocab, lowercase):
+  """Returns BERT's tokenizer of a vocabulary {entry: id}."""
+  tokenizer = tokenizers.Tokenizer(
+    models.WordPiece(vocab, unk_token='[UNK]', max_input_chars_per_word=100)
+  )
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  tokenizer.decoder = decoders.WordPiece()
+  return tokenizer
+
+
+def train_unigram(vocab_size, texts):
+  """Unigram LM by sentencepiece, on one thread so that sums are the same."""
+  lines = [line for text in _some(texts) for line in text.splitlines() if line]
+  model = io.BytesIO()
+  try:
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter(lines),
+      model_writer=model,
+      model_type='unigram',
+      vocab_size=vocab_size,
+      hard_vocab_limit=False,
+      num_threads=1,
+      max_sentence_length=1 << 20,
+      pad_id=0,
+      pad_piece='[PAD]',
+      unk_id=1,
+      unk_piece='[UNK]',
+      bos_id=-1,
+      eos_id=-1,
+      control_symbols=list(SPECIAL[2:]),
+      minloglevel=2,
+    )
+  except (RuntimeError, OSError) as e:
+    raise UserError(
+      f'config.tokenizer.vocab_size={vocab_size} does not suit this text: '
+      f'{str(e).splitlines()[-1]}'
+    ) from e
+  tokenizer = spm.convert(model.getvalue())
+  tokenizer.add_special_tokens(special_tokens())
+  return tokenizer
+
+
 def _some(texts):
   empty = True
   for text in texts:
@@ -64,4 +151,8 @@ def _check_size(vocab_size, least):
     )
 
 
-KINDS = {'bpe': train_bpe}
+KINDS = {
+  'bpe': train_bpe,
+  'wordpiece': train_wordpiece,
+  'unigram': train_unigram,
+}
