@@ -49,13 +49,13 @@ def run(function, argv=None):
     sys.path.insert(0, os.getcwd())
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
   try:
-    rest = flags.FLAGS(argv)
+    rest = _parse(argv)
     if len(rest) > 1:
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     sys.exit(function() or 0)
-  except _mistakes() as e:
+  except (UserError, flags.Error) as e:
     if debug:
       raise
     text = ' '.join(str(e).split())
@@ -63,8 +63,13 @@ def run(function, argv=None):
     sys.exit(2)
 
 
-def _mistakes():
-  return (UserError, flags.Error)
+def _parse(argv):
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, UserError):
+    raise
+  except Exception as e:  # whatever a recipe's own code raises
+    raise UserError(f'config: {e or type(e).__name__}') from e
 
 
 if __name__ == '__main__':

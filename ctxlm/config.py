@@ -80,6 +80,8 @@ def base():
   c.tracking.wandb = False  # offline unless WANDB_MODE says otherwise
   c.tracking.wandb_project = 'ctxlm'
   c.lock()
+  for name in OPEN:
+    c[name].unlock()
   return c
 
 

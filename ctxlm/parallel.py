@@ -38,15 +38,20 @@ RULES = (
 )
 
 
-def make(config):
+def make(config, devices=None):
   """Returns the Pmap or Mesh of `config.parallel`.
+
+  Args:
+    config: the whole config.
+    devices: None is all devices of all processes.
 
   Raises:
     UserError: if the axes don't multiply to the devices, or the batch can't
       be divided.
   """
   p = config.parallel
-  count = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   sizes = [p[a] for a in AXES]
   if p.strategy == 'pmap':
     if sizes[0] not in (-1, count) or any(s != 1 for s in sizes[1:]):
@@ -54,7 +59,7 @@ def make(config):
         f'config.parallel: pmap runs on all {count} devices with parameters '
         "replicated; for other axes use config.parallel.strategy='mesh'"
       )
-    where = Pmap()
+    where = Pmap(devices)
     shards = count
   else:
     if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
@@ -69,7 +74,7 @@ def make(config):
       raise UserError(
         f'config.parallel: axes {axes} do not multiply to {count} devices'
       )
-    where = Mesh(sizes)
+    where = Mesh(sizes, devices)
     shards = sizes[0] * sizes[1]
     if config.max_length % sizes[3]:
       raise UserError(
@@ -92,8 +97,9 @@ class Pmap:
 
   axis = 'data'
 
-  def __init__(self):
-    self.mesh = jax.sharding.Mesh(np.array(jax.devices()), ('data',))
+  def __init__(self, devices):
+    self.devices = devices
+    self.mesh = jax.sharding.Mesh(np.array(devices), ('data',))
 
   def rows(self, batch_size):
     """Returns the rows of the global batch that this process holds."""
@@ -102,7 +108,7 @@ class Pmap:
 
   def put(self, batch):
     """Splits rows [b, ...] over the local devices: [devices, b/devices, ..]."""
-    count = jax.local_device_count()
+    count = len(self.mesh.local_devices)
     return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
 
   def shardings(self, shapes):
@@ -120,6 +126,7 @@ class Pmap:
     return jax.pmap(
       functools.partial(function, axis=self.axis),
       axis_name=self.axis,
+      devices=self.devices,
       in_axes=(None, 0),
       out_axes=None,
       donate_argnums=(0,) if donate else (),
@@ -131,10 +138,11 @@ class Mesh:
 
   axis = None
 
-  def __init__(self, sizes):
+  def __init__(self, sizes, devices):
     self.mesh = jax.make_mesh(
       tuple(sizes),
       AXES,
+      devices=devices,
       axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
     )
 
@@ -204,10 +212,9 @@ class Mesh:
 
     def call(state, batch):
       if not compiled:
-        with self.mesh:
-          shapes = jax.eval_shape(
-            functools.partial(function, axis=None), state, batch
-          )
+        shapes = jax.eval_shape(
+          functools.partial(function, axis=None), state, batch
+        )
         # A training step gives back (state, metrics): the state stays where
         # it is. Everything else is small and goes to every device.
         out = jax.tree.map(lambda _: whole, shapes)

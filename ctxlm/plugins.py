@@ -67,7 +67,7 @@ def _modules(package):
 
 def options(cls):
   """Returns the names of a plug-in's options."""
-  hidden = {'parent', 'name', 'tokenizer', 'max_length'}
+  hidden = {'parent', 'name', 'tokenizer'}
   return [
     f.name for f in dataclasses.fields(cls) if f.init and f.name not in hidden
   ]

@@ -284,7 +284,7 @@ def train_step(
     d = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
     ema = jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, params)
   metrics['loss'] = loss
-  metrics['grad_norm'] = optax.global_norm(grads)
+  metrics['grad_norm'] = optax.tree.norm(grads)
   metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
   return state.replace(
     step=state.step + 1, params=params, opt_state=opt_state, ema=ema

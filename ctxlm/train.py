@@ -107,7 +107,7 @@ def train(config, workdir):
       task.objective,
       tokenizer,
       'train',
-      config.max_length,
+      task.objective.max_length,
     )
     for task in tasks
   }

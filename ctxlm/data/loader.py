@@ -6,6 +6,7 @@ exactly once. An example's own randomness comes from (seed, task, epoch,
 example). Nothing depends on hosts, devices, workers or where a run resumed.
 """
 
+import atexit
 import dataclasses
 import zlib
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def train_batches(
     num_workers: processes that make batches; 0 makes them in threads.
 
   Returns:
-    Iterable of {name: [len(rows), ...]}, with 'index' int32, the row in the
+    Iterator of {name: [len(rows), ...]}, with 'index' int32, the row in the
     global batch, and 'valid' float32, 1.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
@@ -101,8 +102,8 @@ def train_batches(
       grain.MultiprocessingOptions(
         num_workers=num_workers, per_worker_buffer_size=4
       )
-    )
-  return data
+    ).map(_own)
+  return _stream(data)
 
 
 def eval_batches(view, prepare, *, seed, task, batch_size, rows):
@@ -114,7 +115,24 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
   steps = -(-len(view) // batch_size)
   data = grain.MapDataset.range(0, steps)
-  return data.map(batches).to_iter_dataset(_read_options())
+  return _stream(data.map(batches).to_iter_dataset(_read_options()))
+
+
+def _stream(data):
+  iterator = iter(data)
+  # Left to the interpreter's end, threads and shared memory outlive what
+  # they need, and say so at length.
+  atexit.register(iterator.close)
+  try:
+    yield from iterator
+  finally:
+    iterator.close()
+    atexit.unregister(iterator.close)
+
+
+def _own(batch):
+  # Workers hand over shared memory; a copy lets it be given back at once.
+  return {k: np.array(v) for k, v in batch.items()}
 
 
 def _read_options():

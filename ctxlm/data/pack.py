@@ -1,11 +1,12 @@
 """Tokenising documents and packing them into fixed rows, once, on disk."""
 
+import array
 import itertools
 import json
 
 import numpy as np
 
-from ctxlm.data import records
+from ctxlm.data import records, sentences
 from ctxlm.errors import UserError
 
 VERSION = 1  # raise it whenever rows change
@@ -94,3 +95,40 @@ def rows(stream, length, overlap, pad_id):
       start -= overlap
   if used:
     yield tokens, segments
+
+
+def write_sentences(folder, base, tokenizer, room):
+  """Writes documents as sentences, and the chunks that they are read in.
+
+  tokens.npy [n]; ends.npy: sentence s is tokens[ends[s]:ends[s + 1]];
+  documents.npy: document d has sentences documents[d] to documents[d + 1];
+  chunks.npy [c, 3]: document, first sentence, last plus one: as many as fit
+  into `room` tokens.
+  """
+  tokens, ends = array.array('I'), array.array('q', [0])
+  documents, chunks = array.array('q', [0]), []
+  for text in texts(base):
+    # A sentence within a text follows a space, and byte-level BPE sees it.
+    parts = [' ' * (n > 0) + s for n, s in enumerate(sentences.split(text))]
+    first, used = len(ends) - 1, 0
+    for ids in tokenizer.encode_batch(parts):
+      if not ids:
+        continue
+      at = len(ends) - 1
+      if used and used + len(ids) > room:
+        chunks.append((len(documents) - 1, first, at))
+        first, used = at, 0
+      used += len(ids)
+      tokens.extend(ids)
+      ends.append(len(tokens))
+    if used:
+      chunks.append((len(documents) - 1, first, len(ends) - 1))
+      documents.append(len(ends) - 1)
+  if len(documents) < 3:
+    raise UserError(
+      'pairs need two documents or more: separate them, see data.separator'
+    )
+  np.save(folder / 'tokens.npy', np.array(tokens, np.uint32))
+  np.save(folder / 'ends.npy', np.array(ends, np.int64))
+  np.save(folder / 'documents.npy', np.array(documents, np.int64))
+  np.save(folder / 'chunks.npy', np.array(chunks, np.int64))

@@ -3,6 +3,7 @@
 All can be pickled to loader workers, and open their files there.
 """
 
+import array
 import contextlib
 import functools
 import io
@@ -94,25 +95,35 @@ def _plain(value):
   return value
 
 
+class Writer:
+  """Writes records of str, int and float to a folder, for `Store`."""
+
+  def __init__(self, folder):
+    self._folder = Path(folder)
+    self._folder.mkdir(parents=True, exist_ok=True)
+    self._file = open(self._folder / 'records.jsonl', 'wb')  # noqa: SIM115
+    self._ends = array.array('q', [0])
+
+  def add(self, record):
+    """Appends one."""
+    line = json.dumps(record, ensure_ascii=False) + '\n'
+    # A surrogate that JSON escapes is kept, rather than refused.
+    size = self._file.write(line.encode('utf-8', 'surrogatepass'))
+    self._ends.append(self._ends[-1] + size)
+
+  def close(self):
+    """Ends the folder; it can be read then."""
+    self._file.close()
+    np.save(self._folder / 'ends.npy', np.array(self._ends, np.int64))
+
+
 class Store(Lazy):
-  """Records in one memory-mapped file, written by `Store.write`."""
+  """Records in one memory-mapped file, written by `Writer`."""
 
   _opened = ('_ends', '_data')
 
   def __init__(self, folder):
     self.folder = Path(folder)
-
-  @staticmethod
-  def write(folder, items):
-    """Writes an iterable of dicts of str, int and float."""
-    ends, at = [0], 0
-    with open(Path(folder) / 'records.jsonl', 'wb') as f:
-      for item in items:
-        line = json.dumps(item, ensure_ascii=False).encode() + b'\n'
-        f.write(line)
-        at += len(line)
-        ends.append(at)
-    np.save(Path(folder) / 'ends.npy', np.array(ends, np.int64))
 
   @functools.cached_property
   def _ends(self):
@@ -169,7 +180,10 @@ def view(base, fields, unit, fingerprint):
   check_fields(base[0], ['text'])
 
   def build(folder):
-    Store.write(folder, _units(base, unit))
+    writer = Writer(folder)
+    for record in _units(base, unit):
+      writer.add(record)
+    writer.close()
 
   return Store(cache.folder('units', fingerprint, build))
 

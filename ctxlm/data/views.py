@@ -4,6 +4,7 @@ A view has `len(view)`, `view.read(i, rng) -> example` and `fingerprint`.
 """
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -31,24 +32,23 @@ class Windows(records.Lazy):
     self.length, self.num_bytes = meta['length'], meta['num_bytes']
     self.num_tokens = meta['num_tokens']
     self._meta = meta
-    self._rows = None
 
   def __len__(self):
     return self._meta['num_rows']
 
-  def _open(self):
+  @functools.cached_property
+  def _rows(self):
     shape = len(self), self.length
     dtype = self._meta['dtype']
-    self._rows = (
+    return (
       np.memmap(self.folder / 'tokens', dtype, 'r', shape=shape),
       np.memmap(self.folder / 'segments', 'uint16', 'r', shape=shape),
     )
-    return self._rows
 
   def read(self, i, rng):
     """Returns {'tokens', 'segment_ids', 'positions'}: int32 [length]."""
     del rng  # nothing is drawn
-    tokens, segments = self.__dict__.get('_rows') or self._open()
+    tokens, segments = self._rows
     segment_ids = segments[i].astype(np.int32)
     return {
       'tokens': tokens[i].astype(np.int32),
@@ -127,3 +127,75 @@ def texts(base, fingerprint=''):
   if not len(base):
     raise UserError('the data has no records: is the file or split empty?')
   return Texts(base, cache.digest('texts', fingerprint))
+
+
+class Pairs(records.Lazy):
+  """Chunks of consecutive sentences, memory mapped. See `pairs`."""
+
+  _opened = ('_arrays',)
+
+  def __init__(self, folder, length, fingerprint):
+    self.folder, self.length = folder, length
+    self.fingerprint = fingerprint
+
+  @functools.cached_property
+  def _arrays(self):
+    names = ('tokens', 'ends', 'documents', 'chunks')
+    return [np.load(self.folder / f'{n}.npy', mmap_mode='r') for n in names]
+
+  def __len__(self):
+    return len(self._arrays[3])
+
+  def read(self, i, rng):
+    """Returns a chunk and a rival from another document, drawn with `rng`.
+
+    Returns:
+      'sentences': list of int32 arrays, length - 3 tokens together at most;
+      'other': int32 array of at least one token, as long at most, a run of
+      consecutive sentences of another document; 'document': its number.
+    """
+    tokens, ends, documents, chunks = self._arrays
+    room = self.length - 3
+    document, first, last = (int(x) for x in chunks[i])
+    # Any document but this one, each as likely.
+    other = int(rng.integers(len(documents) - 2))
+    other += other >= document
+    begin = int(rng.integers(documents[other], documents[other + 1]))
+    stop = int(ends[documents[other + 1]])
+    start = int(ends[begin])
+    return {
+      'sentences': [
+        tokens[ends[s] : ends[s + 1]][:room].astype(np.int32)
+        for s in range(first, last)
+      ],
+      'other': tokens[start : min(stop, start + room)].astype(np.int32),
+      'document': document,
+    }
+
+
+def pairs(base, tokenizer, length, fingerprint=''):
+  """Returns chunks of sentences with rivals, for next-sentence prediction.
+
+  A chunk is as many consecutive sentences of a document as fit into
+  `length` - 3 tokens (BERT's [CLS] A [SEP] B [SEP]); every sentence is in
+  exactly one, and a longer one is cut.
+
+  Args:
+    base: records with 'text', one document each.
+    tokenizer: a Tokenizer.
+    length: tokens in a row.
+    fingerprint: hash of the records.
+
+  Raises:
+    UserError: fewer than two documents, or a row too short.
+  """
+  if length < 5:
+    raise UserError('config.max_length must be 5 or more for pairs')
+  key = cache.digest(
+    'pairs', pack.VERSION, fingerprint, tokenizer.fingerprint, length
+  )
+
+  def build(folder):
+    pack.write_sentences(folder, base, tokenizer, length - 3)
+
+  return Pairs(cache.folder('pairs', key, build), length, key)

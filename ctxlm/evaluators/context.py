@@ -76,7 +76,7 @@ class Context:
         task.objective,
         self.tokenizer,
         split,
-        self.config.max_length,
+        task.objective.max_length,
       )
     return self._views[key]
 
