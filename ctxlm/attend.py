@@ -4,6 +4,8 @@ Draws how much a word's tokens attend to each token of the sentence, one panel
 a layer, one row a head.
 """
 
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
@@ -11,12 +13,6 @@ from absl import flags
 from ctxlm import cli
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
-
-flags.DEFINE_string('workdir', 'runs/quickstart_mlm', 'run folder')
-flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
-flags.DEFINE_string('text', None, 'the sentence')
-flags.DEFINE_string('word', None, 'a word of it')
-flags.DEFINE_string('out', 'attention.png', 'picture to write')
 
 
 def attention_of(run, text, word):
@@ -40,8 +36,8 @@ def attention_of(run, text, word):
     raise UserError(
       f'--text has {len(ids)} tokens; the model takes {run.config.max_length}'
     )
-  places = range(1 + len(t.encode(before)), 1 + len(t.encode(upto)))
-  if not len(places):
+  places = slice(1 + len(t.encode(before)), 1 + len(t.encode(upto)))
+  if places.start >= places.stop:
     raise UserError(f'--word {word!r} is no token of the text')
 
   def forward(model):
@@ -51,7 +47,7 @@ def attention_of(run, text, word):
     {'params': run.params}, method=forward, mutable=['intermediates']
   )
   weights = _layers(variables['intermediates'])
-  return t.tokens(ids), weights[:, 0, :, list(places)].mean(axis=1)
+  return t.tokens(ids), weights[:, 0, :, places].mean(axis=2)
 
 
 def _layers(intermediates):
@@ -106,6 +102,14 @@ def draw(tokens, weights, word, path):
   plt.close(figure)
 
 
+def define_flags():
+  """Defines the flags of `ctxlm attend`."""
+  cli.define_run_flags('runs/quickstart_mlm')
+  flags.DEFINE_string('text', None, 'the sentence')
+  flags.DEFINE_string('word', None, 'a word of it')
+  flags.DEFINE_string('out', 'attention.png', 'picture to write')
+
+
 def main():
   """Entry point of `ctxlm attend`."""
   F = flags.FLAGS
@@ -121,4 +125,4 @@ def main():
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(sys.modules[__name__])

@@ -144,20 +144,15 @@ class Checkpoints:
     self._manager.close()
 
 
-def read_params(workdir, abstract, step=''):
-  """Reads parameters only, the averaged ones where the run has them.
+def find(workdir, step=''):
+  """Returns (step, 'ema' or 'params', shapes) of a run's checkpoint.
 
   Args:
     workdir: run folder.
-    abstract: parameters' tree of ShapeDtypeStructs with shardings, or None to
-      read them as they were saved, as numpy arrays.
     step: '' for the newest, 'best' for the best, or a number.
 
-  Returns:
-    (step, params).
-
   Raises:
-    UserError: no such checkpoint, or one of another model.
+    UserError: there is no such checkpoint.
   """
   folder = Path(workdir).resolve() / 'checkpoints'
   steps = sorted(
@@ -169,29 +164,44 @@ def read_params(workdir, abstract, step=''):
     raise UserError(f'{workdir} has no checkpoint; train it first')
   if step == 'best':
     step = _best(Path(workdir), steps)
-  step = int(step) if str(step).isdigit() else (step or steps[-1])
-  if step not in steps:
+  step = steps[-1] if step == '' else step
+  if str(step) not in map(str, steps):
     raise UserError(f'{workdir} has no checkpoint {step}; it has {steps}')
-  reader = ocp.PyTreeCheckpointer()
   path = folder / str(step) / 'state'
-  tree = reader.metadata(path).item_metadata.tree
+  tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
   key = 'ema' if tree.get('ema') else 'params'
-  saved = tree[key]
-  if abstract is None:
-    abstract = jax.tree.map(
-      lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), saved
-    )
-    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=None), abstract)
-  else:
-    abstract = common(saved, abstract, workdir)
-    args = ocp.checkpoint_utils.construct_restore_args(abstract)
-  got = reader.restore(
+  shapes = jax.tree.map(
+    lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), tree[key]
+  )
+  return int(step), key, shapes
+
+
+def read_params(workdir, abstract, step=''):
+  """Reads parameters only, the averaged ones where the run has them.
+
+  Args:
+    workdir: run folder.
+    abstract: tree of ShapeDtypeStructs with shardings. What the checkpoint
+      lacks is left out.
+    step: see find.
+
+  Returns:
+    the parameters' tree.
+
+  Raises:
+    UserError: no such checkpoint, or one of another model.
+  """
+  step, key, shapes = find(workdir, step)
+  abstract = common(shapes, abstract, workdir)
+  args = ocp.checkpoint_utils.construct_restore_args(abstract)
+  path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
+  got = ocp.PyTreeCheckpointer().restore(
     path,
     args=ocp.args.PyTreeRestore(
       {key: abstract}, restore_args={key: args}, partial_restore=True
     ),
   )
-  return step, got[key]
+  return got[key]
 
 
 def common(saved, wanted, where):

@@ -20,8 +20,6 @@ VERBS = {
   'attend': 'draw the attention of a word, by layer and head',
 }
 
-flags.DEFINE_bool('debug', False, 'show the traceback of a mistake')
-
 
 def main(argv=None):
   """Runs `ctxlm VERB ...`."""
@@ -38,23 +36,36 @@ def main(argv=None):
     print(f'ctxlm: no verb {verb!r}.{suggest(verb, VERBS)}', file=sys.stderr)
     return 2
   module = importlib.import_module(f'ctxlm.{verb}')
-  return run(module.main, [f'ctxlm {verb}', *argv[2:]])
+  return run(module, [f'ctxlm {verb}', *argv[2:]])
 
 
-def run(function, argv=None):
-  """Parses flags, calls `function()` and turns mistakes into one line."""
+def define_run_flags(workdir=None):
+  """Defines the flags of verbs that open a run folder."""
+  flags.DEFINE_string('workdir', workdir, 'run folder')
+  flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
+
+
+def run(module, argv=None):
+  """Parses a verb's flags, calls its `main()`; a mistake is one line.
+
+  Args:
+    module: with `define_flags()` and `main()`, which returns an exit status.
+    argv: command line; None is the process's.
+  """
   argv = list(sys.argv if argv is None else argv)
   # A researcher's own modules, and `configs`, lie where the command is run.
   if os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())
+  flags.DEFINE_bool('debug', False, 'show the traceback of a mistake')
+  module.define_flags()
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
   try:
     rest = _parse(argv)
     if len(rest) > 1:
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
     logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)
-    sys.exit(function() or 0)
+    logging.set_verbosity(logging.ERROR)
+    sys.exit(module.main() or 0)
   except (UserError, flags.Error) as e:
     if debug:
       raise

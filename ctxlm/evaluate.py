@@ -1,6 +1,7 @@
 """`ctxlm evaluate --workdir DIR`: the config's evaluators on a checkpoint."""
 
 import json
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -8,8 +9,10 @@ from absl import flags
 from ctxlm import cli
 from ctxlm import run as run_lib
 
-flags.DEFINE_string('workdir', None, 'run folder')
-flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
+
+def define_flags():
+  """Defines the flags of `ctxlm evaluate`."""
+  cli.define_run_flags()
 
 
 def main():
@@ -26,4 +29,4 @@ def main():
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(sys.modules[__name__])

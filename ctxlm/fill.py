@@ -1,5 +1,7 @@
 """`ctxlm fill --text "... [MASK] ..."`: the best tokens for each mask."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,6 @@ from absl import flags
 from ctxlm import cli
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
-
-flags.DEFINE_string('workdir', 'runs/quickstart_mlm', 'run folder')
-flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
-flags.DEFINE_string('text', None, 'the text, with [MASK] where to fill')
-flags.DEFINE_integer('top', 5, 'tokens a mask')
 
 
 def fill(run, text, top=5):
@@ -53,6 +50,13 @@ def fill(run, text, top=5):
   return found
 
 
+def define_flags():
+  """Defines the flags of `ctxlm fill`."""
+  cli.define_run_flags('runs/quickstart_mlm')
+  flags.DEFINE_string('text', None, 'the text, with [MASK] where to fill')
+  flags.DEFINE_integer('top', 5, 'tokens a mask')
+
+
 def main():
   """Entry point of `ctxlm fill`."""
   F = flags.FLAGS
@@ -66,4 +70,4 @@ def main():
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(sys.modules[__name__])

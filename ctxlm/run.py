@@ -65,14 +65,13 @@ def load(workdir, step=''):
   tokenizer = data_lib.load_tokenizer(workdir / 'tokenizer')
   model, tasks = train.build(config, tokenizer)
   where = parallel.make(config)
-  _, saved = checkpoint.read_params(workdir, None, step)
+  step, _, shapes = checkpoint.find(workdir, step)
   # Placed by the rules of this machine, which may differ from the trainer's.
-  shapes = jax.eval_shape(lambda: saved)
   abstract = jax.tree.map(
     lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     shapes,
     where.shardings(shapes),
   )
-  found, params = checkpoint.read_params(workdir, abstract, step)
+  params = checkpoint.read_params(workdir, abstract, step)
   apply = step_lib.make_apply(model)
-  return Run(config, tokenizer, model, tasks, params, found, apply, where)
+  return Run(config, tokenizer, model, tasks, params, step, apply, where)

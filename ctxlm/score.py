@@ -3,6 +3,8 @@
 The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
 """
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,6 @@ from absl import flags
 from ctxlm import cli
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
-
-flags.DEFINE_string('workdir', 'runs/quickstart', 'run folder')
-flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
-flags.DEFINE_string('text', None, 'the text')
 
 
 def score(run, text):
@@ -44,6 +42,12 @@ def score(run, text):
   return run.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()
 
 
+def define_flags():
+  """Defines the flags of `ctxlm score`."""
+  cli.define_run_flags('runs/quickstart')
+  flags.DEFINE_string('text', None, 'the text')
+
+
 def main():
   """Entry point of `ctxlm score`."""
   F = flags.FLAGS
@@ -59,4 +63,4 @@ def main():
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(sys.modules[__name__])

@@ -366,7 +366,7 @@ def _differences(old, new, where=''):
 
 
 def _init_from(config, state, abstract, say):
-  _, loaded = checkpoint.read_params(config.init_from, abstract.params)
+  loaded = checkpoint.read_params(config.init_from, abstract.params)
   flat = {
     optim.path_name(p): x
     for p, x in jax.tree_util.tree_leaves_with_path(loaded)
@@ -446,8 +446,10 @@ def _on_tpu_pod():
   return len(os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
 
 
-def define_process_flags():
-  """Defines the flags of runs over several processes."""
+def define_flags():
+  """Defines the flags of `ctxlm train`."""
+  config_flags.DEFINE_config_file('config', None, 'recipe: configs/NAME.py')
+  flags.DEFINE_string('workdir', None, 'run folder')
   flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
   flags.DEFINE_integer('num_processes', None, 'how many processes there are')
   flags.DEFINE_integer('process_id', None, "this process's number, from 0")
@@ -465,9 +467,5 @@ def main():
   return status
 
 
-define_process_flags()
-config_flags.DEFINE_config_file('config', None, 'recipe: configs/NAME.py')
-flags.DEFINE_string('workdir', None, 'run folder')
-
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(sys.modules[__name__])

@@ -39,7 +39,10 @@ OBJECTIVES = {
 def example(objective, rng, length):
   """One example of the objective's view; row lengths differ widely."""
   if objective.view == 'texts':
-    text = lambda: ' '.join(map(str, rng.integers(5, 50, rng.integers(1, 9))))
+
+    def text():
+      return ' '.join(map(str, rng.integers(5, 50, rng.integers(1, 9))))
+
     return {k: text() for k in ('text', 'text_a', 'text_b', 'negative')}
   if objective.view == 'pairs':
     return {

@@ -6,8 +6,9 @@ exactly once. An example's own randomness comes from (seed, task, epoch,
 example). Nothing depends on hosts, devices, workers or where a run resumed.
 """
 
-import atexit
 import dataclasses
+import pickle
+import weakref
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -89,21 +90,26 @@ def train_batches(
     num_workers: processes that make batches; 0 makes them in threads.
 
   Returns:
-    Iterator of {name: [len(rows), ...]}, with 'index' int32, the row in the
+    Iterator of {name: [len(rows), ...]} that has `close()`, with 'index' int32, the row in the
     global batch, and 'valid' float32, 1.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
   data = grain.MapDataset.range(start_step, max(num_steps, start_step))
-  data = data.map(batches).to_iter_dataset(_read_options())
-  if num_workers:
+  data = data.map(batches)
+  if not num_workers:
+    data = data.to_iter_dataset(_read_options())
+  else:
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # grain sends the flags to its workers
+    # As bytes: grain would put each array into a shared memory block of its
+    # own, and leave blocks behind when a run ends early.
+    data = data.map(pickle.dumps).to_iter_dataset(_read_options())
     data = data.mp_prefetch(
       grain.MultiprocessingOptions(
         num_workers=num_workers, per_worker_buffer_size=4
       )
-    ).map(_own)
-  return _stream(data)
+    ).map(pickle.loads)
+  return _Stream(data)
 
 
 def eval_batches(view, prepare, *, seed, task, batch_size, rows):
@@ -115,24 +121,36 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
   steps = -(-len(view) // batch_size)
   data = grain.MapDataset.range(0, steps)
-  return _stream(data.map(batches).to_iter_dataset(_read_options()))
+  return _Stream(data.map(batches).to_iter_dataset(_read_options()))
 
 
-def _stream(data):
-  iterator = iter(data)
-  # Left to the interpreter's end, threads and shared memory outlive what
-  # they need, and say so at length.
-  atexit.register(iterator.close)
-  try:
-    yield from iterator
-  finally:
-    iterator.close()
-    atexit.unregister(iterator.close)
+class _Stream:
+  """Iterates over a grain dataset, and stops its threads and processes.
+
+  Left to the interpreter's end, they fail there at length; `finalize` stops
+  them at the stream's end, when it is dropped, or just before the exit.
+  """
+
+  def __init__(self, data):
+    self._held = [iter(data)]
+    self.close = weakref.finalize(self, _close, self._held)
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    try:
+      if self._held:
+        return next(self._held[0])
+    except BaseException:
+      self.close()
+      raise
+    raise StopIteration
 
 
-def _own(batch):
-  # Workers hand over shared memory; a copy lets it be given back at once.
-  return {k: np.array(v) for k, v in batch.items()}
+def _close(held):
+  while held:
+    held.pop().close()
 
 
 def _read_options():
