@@ -1,0 +1,52 @@
+"""A cache of the tests' own, and a tokenizer whose tokens are numbers."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope='session')
+def cache_root(tmp_path_factory):
+  """The folder of the session's cache."""
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache_root, monkeypatch):
+  """Points the cache there."""
+  monkeypatch.setenv('CTXLM_CACHE', str(cache_root))
+
+
+class Numbers:
+  """'7 8' is [7, 8]; 0 to 3 are pad, bos = eos, cls and sep."""
+
+  vocab_size = 100000
+  pad_id, bos_id, eos_id, cls_id, sep_id, mask_id, unk_id = 0, 1, 1, 2, 3, 4, 5
+  special_ids = {0, 1, 2, 3, 4, 5}
+
+  def __init__(self):
+    self.calls = 0
+    # Each its own, so that no test finds another one's rows in the cache.
+    self.fingerprint = hashlib.sha256(repr(id(self)).encode()).hexdigest()
+
+  def encode(self, text):
+    self.calls += 1
+    return [int(w) for w in text.replace('.', ' ').split()]
+
+  def encode_batch(self, texts):
+    return [self.encode(t) for t in texts]
+
+
+@pytest.fixture
+def numbers():
+  return Numbers()
+
+
+@pytest.fixture
+def number_documents():
+  """Ten documents of 0 to 40 distinct numbers, as records."""
+  rng = np.random.default_rng(0)
+  sizes = [1, 0, 2, 40, 3, 17, 5, 9, 1, 30]
+  documents = [rng.integers(6, 99999, n).tolist() for n in sizes]
+  return [{'text': ' '.join(map(str, d))} for d in documents]
