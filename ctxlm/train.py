@@ -462,6 +462,11 @@ def main():
     raise UserError('--config configs/NAME.py is needed')
   if F.workdir is None:
     raise UserError('--workdir DIR is needed: the run folder')
+  try:
+    config_lib.check(F.config)
+  except OSError as e:  # ml_collections keeps a failed load until it is read
+    path = config_flags.get_config_filename(F['config'])
+    raise UserError(f'--config {path}: no such recipe') from e
   start_jax()
   status, _ = train(F.config, F.workdir)
   return status

@@ -32,3 +32,16 @@ def tokenizer():
     word_starts=starts,
     encode=lambda text: [int(w) for w in text.split()],
   )
+
+
+@pytest.fixture(scope='session')
+def text(tmp_path_factory):
+  """The text file of tests/tiny.py, and a cache of the tests' own."""
+  import tiny
+
+  folder = tmp_path_factory.mktemp('tiny')
+  path = tiny.write_text(folder / 'text.txt')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('TINY_TEXT', str(path))
+    patch.setenv('CTXLM_CACHE', str(folder / 'cache'))
+    yield path
