@@ -1,8 +1,8 @@
 """GPT-2 small, 124 million parameters, on the One Billion Word benchmark.
 
 Radford et al. 2019, table 2; recipe of GPT-3's small model (Brown et al.
-2020, table 2.1). Needs `lm1b` prepared by TFDS in --config.tasks.text.data.dir
-and a GPU or TPU; not run by us on its full data.
+2020, table 2.1). Needs `lm1b` as TFDS prepared it, in ArrayRecord files, and a
+GPU or TPU; not run by us on its full data.
 
 ctxlm train --config configs/gpt2_small.py --workdir runs/gpt2_small
 """

@@ -38,7 +38,7 @@ def get_config(folder='data/simcse'):
     'name': 'sts',
     'data': {
       'name': 'files',
-      'pattern': f'{folder}/stsb.csv',
+      'split_patterns': {'validation': f'{folder}/stsb.csv'},
       'fields': {
         'text_a': 'sentence1',
         'text_b': 'sentence2',
