@@ -69,8 +69,8 @@ def run(module, argv=None):
   except (UserError, flags.Error) as e:
     if debug:
       raise
-    text = ' '.join(str(e).split())
-    print(f'{argv[0]}: {text}', file=sys.stderr)
+    name = module.__spec__.name.replace('.', ' ')
+    print(f'{name}: {_short(e)}', file=sys.stderr)
     sys.exit(2)
 
 
@@ -79,8 +79,31 @@ def _parse(argv):
     return flags.FLAGS(argv)
   except (flags.Error, UserError):
     raise
+  except OSError as e:  # ml_collections keeps a failed load until it is read
+    raise UserError('--config: no such recipe') from e
   except Exception as e:  # whatever a recipe's own code raises
-    raise UserError(f'config: {e or type(e).__name__}') from e
+    raise UserError(f'config: {_short(e)}') from e
+
+
+def _short(error):
+  """Returns an error's point as one line.
+
+  ml_collections lists all keys before a suggestion, says no more than the
+  key's name where it has none, and puts whole tracebacks into its errors.
+  """
+  text = str(error)
+  if isinstance(error, KeyError) and error.args:  # its str is a repr
+    text = str(error.args[0])
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  if 'Traceback (most recent call last):' in text:
+    return lines[-1]
+  if isinstance(error, (KeyError, AttributeError)):
+    hint = lines[-1] if lines[-1].startswith('Did you mean') else ''
+    lines = [lines[0].split(' Other fields present')[0].rstrip('.')]
+    if ' ' not in lines[0]:
+      lines = [f'the recipe has no key {lines[0]}']
+    lines = [f'{lines[0]}. {hint}' if hint else lines[0]]
+  return ' '.join(' '.join(lines).split()) or type(error).__name__
 
 
 if __name__ == '__main__':

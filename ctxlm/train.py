@@ -137,6 +137,10 @@ def train(config, workdir):
       else None,
     )
 
+  if config.init_from and not (workdir / 'config.json').exists():
+    _, _, found = checkpoint.find(config.init_from)
+    checkpoint.common(found, shapes, config.init_from)
+
   # From here on the run folder is written.
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,172 @@
+"""A recipe of a toy size, its text, and the command line that runs it.
+
+`--config tests/tiny.py:NAME`, where NAME is causal, mlm, contrastive or both;
+the text is the file that $TINY_TEXT names.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ctxlm import config
+
+ROOT = Path(__file__).parent.parent
+OBJECTIVES = {
+  'causal': {'name': 'causal'},
+  'mlm': {'name': 'mlm'},
+  'contrastive': {'name': 'contrastive', 'pooling': 'mean'},
+}
+
+
+def get_config(name='causal'):
+  """Returns the recipe; with 'both', MLM and contrastive tasks together."""
+  c = config.base()
+  c.num_steps = 12
+  c.batch_size = 8
+  c.max_length = 24
+  c.log_every_steps = 1
+  c.tokenizer.vocab_size = 300
+  c.model = {
+    'name': 'transformer',
+    'hidden_size': 32,
+    'vocab_size': 0,
+    'num_layers': 1,
+    'num_heads': 2,
+    'causal': name == 'causal',
+    'max_length': 24,
+    'dropout': 0.1,
+  }
+  data = {'name': 'files', 'pattern': os.environ.get('TINY_TEXT', '')}
+  for task in ('mlm', 'contrastive') if name == 'both' else (name,):
+    c.tasks[task] = {
+      'data': dict(data),
+      'objective': dict(OBJECTIVES[task]),
+      'weight': 1.0,
+    }
+  c.optimizer.learning_rate = 3e-3
+  c.optimizer.warmup_steps = 4
+  c.checkpoint.every_steps = 4
+  return c
+
+
+def write_text(path, documents=120, seed=0):
+  """Writes documents of sentences whose words follow from one another."""
+  rng = np.random.default_rng(seed)
+  who = 'the cat|the dog|a bird|my friend|the old king'.split('|')
+  does = 'sees|likes|finds|follows'.split('|')
+  what = 'the moon|a river|some bread|the green hill|two stones'.split('|')
+
+  def sentence():
+    i, j = rng.integers(5), rng.integers(4)
+    return f'{who[i]} {does[j]} {what[(i + j) % 5]} at {rng.integers(1, 13)}.'
+
+  lines = [
+    ' '.join(sentence() for _ in range(rng.integers(1, 6)))
+    for _ in range(documents)
+  ]
+  Path(path).write_text('\n\n'.join(lines) + '\n', encoding='utf-8')
+  return path
+
+
+def command(workdir, *flags, name='causal'):
+  """Returns the argv that trains the recipe in `workdir`."""
+  config = f'--config=tests/tiny.py:{name}'
+  return [
+    sys.executable,
+    *('-m', 'ctxlm.train'),
+    *(config, f'--workdir={workdir}'),
+    *(f'--{f}' for f in flags),
+  ]
+
+
+def environment(devices=1):
+  """Returns the environment of a process with `devices` simulated ones."""
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  return os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
+
+
+def start(argv, devices=1):
+  """Starts a process; its standard error is a pipe of text."""
+  return subprocess.Popen(
+    argv,
+    cwd=ROOT,
+    env=environment(devices),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process, timeout=120):
+  """Returns (exit status, standard error) of a process that ends."""
+  _, err = process.communicate(timeout=timeout)
+  return process.returncode, err
+
+
+def train(workdir, *flags, name='causal', devices=1):
+  """Trains to the end; returns standard error, having checked the status."""
+  status, err = finish(start(command(workdir, *flags, name=name), devices))
+  assert status == 0, err
+  return err
+
+
+def logged(workdir):
+  """Returns how many whole lines metrics.jsonl has."""
+  path = Path(workdir) / 'metrics.jsonl'
+  return path.read_bytes().count(b'\n') if path.exists() else 0
+
+
+def wait_until(done, process, seconds=60):
+  """Waits until done() holds; False if the process ended before."""
+  end = time.monotonic() + seconds
+  while not done():
+    if process.poll() is not None:
+      return False
+    assert time.monotonic() < end, 'it takes too long'
+    time.sleep(0.002)
+  return True
+
+
+def stop(process, how=signal.SIGTERM):
+  """Sends a signal and returns (status, standard error)."""
+  process.send_signal(how)
+  return finish(process)
+
+
+def metrics(workdir):
+  """Returns the rows of metrics.jsonl, without the one that tells time."""
+  lines = (Path(workdir) / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  for row in rows:
+    row.pop('train/tokens_per_second', None)
+  return rows
+
+
+def state(workdir, step):
+  """Returns {path: array} of all that checkpoint `step` holds."""
+  path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
+  reader = ocp.PyTreeCheckpointer()
+  tree = reader.metadata(path).item_metadata.tree
+  as_numpy = jax.tree.map(
+    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
+  )
+  got = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+  leaves = jax.tree_util.tree_leaves_with_path(got)
+  return {jax.tree_util.keystr(p): np.asarray(x) for p, x in leaves}
+
+
+def assert_same_run(a, b, step):
+  """Two runs have bitwise the same parameters, moments and metrics."""
+  x, y = state(a, step), state(b, step)
+  assert x.keys() == y.keys() and any('params' in k for k in x)
+  for name in x:
+    assert x[name].tobytes() == y[name].tobytes(), name
+  assert metrics(a) == metrics(b)
