@@ -109,4 +109,4 @@ class Source:
     """Returns a hash of the split's text."""
     records.check_split(split, SPLITS, 'corpus')
     known = json.loads((prepare() / 'fingerprints.json').read_text())
-    return cache.digest(known[split], self.unit, self.fields)
+    return cache.digest(known[split], *records.unit_key(self.unit), self.fields)

@@ -74,7 +74,8 @@ class Source:
 
   def fingerprint(self, split):
     """Returns a hash of the files' content and all options."""
-    return cache.digest(self._key(split), split, self.fields, self.unit)
+    unit = records.unit_key(self.unit)
+    return cache.digest(self._key(split), split, self.fields, *unit)
 
   def _key(self, split):
     digests = []

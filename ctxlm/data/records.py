@@ -34,6 +34,11 @@ def check_split(split, known, name):
     )
 
 
+def unit_key(unit):
+  """Returns what of the cutting into units belongs into a fingerprint."""
+  return (unit, sentences.VERSION) if unit == 'sentence' else (unit,)
+
+
 @contextlib.contextmanager
 def quiet():
   """Silences TFDS's progress bars and notes."""

@@ -56,7 +56,9 @@ class Source:
     ends = [repr(base[i]) for i in (0, len(base) - 1)] if len(base) else []
     files = sorted((f.name, f.stat().st_size) for f in folder.iterdir())
     # Reading everything would take hours for the large ones.
-    return cache.digest(files, name, self.unit, self.fields, *ends)
+    return cache.digest(
+      files, name, *records.unit_key(self.unit), self.fields, *ends
+    )
 
   def _split(self, split):
     name = (self.splits or {}).get(split, split)

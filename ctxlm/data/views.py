@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ctxlm.data import cache, pack, records
+from ctxlm.data import cache, pack, records, sentences
 from ctxlm.errors import UserError
 
 
@@ -192,8 +192,9 @@ def pairs(base, tokenizer, length, fingerprint=''):
   if length < 5:
     raise UserError('config.max_length must be 5 or more for pairs')
   key = cache.digest(
-    'pairs', pack.VERSION, fingerprint, tokenizer.fingerprint, length
-  )
+    'pairs', pack.VERSION, sentences.VERSION, fingerprint,
+    tokenizer.fingerprint, length,
+  )  # fmt: skip
 
   def build(folder):
     pack.write_sentences(folder, base, tokenizer, length - 3)
