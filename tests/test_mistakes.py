@@ -1,5 +1,7 @@
 """A user's mistake is one line, a non-zero exit, and nothing is written."""
 
+import os
+
 import pytest
 import tiny
 
@@ -12,15 +14,23 @@ def contents(folder):
   }
 
 
-def mistake(argv, folder):
+def mistake(argv, folder, devices=1):
   """Returns the one line that a command answers with."""
   before = contents(folder)
-  status, err = tiny.finish(tiny.start(argv))
-  assert status == 2, err
-  assert err.count('\n') == 1 and err.endswith('\n'), err
-  assert 'Traceback' not in err
+  errors = os.environ['TINY_TEXT'] + '.errors'
+  process = tiny.fork(argv, devices, errors)
+  process.join(60)
+  assert process.exitcode == 2
+  with open(errors) as f:
+    err = f.read()
+  check_line(err)
   assert contents(folder) == before
   return err
+
+
+def check_line(err):
+  assert err.startswith('ctxlm train: ') and err.endswith('\n')
+  assert err.count('\n') == 1 and len(err) < 400, err
 
 
 @pytest.fixture(scope='module')
@@ -66,10 +76,23 @@ def test_flags(text, tmp_path, flags, wanted):
 
 def test_batch_not_divisible_by_devices(text, tmp_path):
   argv = tiny.command(tmp_path / 'run', 'config.batch_size=9')
-  status, err = tiny.finish(tiny.start(argv, devices=2))
-  assert status == 2 and err.count('\n') == 1
-  assert 'batch_size=9 is not divisible by 2 devices' in err
+  line = mistake(argv, tmp_path, devices=2)
+  assert 'batch_size=9 is not divisible by 2 devices' in line
+
+
+@pytest.mark.parametrize(
+  'verb', [['-m', 'ctxlm.train'], ['-m', 'ctxlm.cli', 'train']]
+)
+def test_command_line(text, tmp_path, verb):
+  # The tests above fork a process that has imported everything; this doesn't.
+  argv = tiny.command(tmp_path / 'run', 'config.num_stepz=3')
+  argv[1:3] = verb
+  status, err = tiny.finish(tiny.start(argv))
+  assert status == 2 and 'mean "num_steps"' in err
+  check_line(err)
   assert not list(tmp_path.iterdir())
+  status, err = tiny.finish(tiny.start([*argv, '--debug']))
+  assert status and 'Traceback' in err
 
 
 @pytest.mark.parametrize(

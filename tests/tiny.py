@@ -4,7 +4,9 @@
 the text is the file that $TINY_TEXT names.
 """
 
+import importlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ctxlm import config
+from ctxlm import cli, config
 
 ROOT = Path(__file__).parent.parent
 OBJECTIVES = {
@@ -60,9 +62,9 @@ def get_config(name='causal'):
 def write_text(path, documents=120, seed=0):
   """Writes documents of sentences whose words follow from one another."""
   rng = np.random.default_rng(seed)
-  who = 'the cat|the dog|a bird|my friend|the old king'.split('|')
-  does = 'sees|likes|finds|follows'.split('|')
-  what = 'the moon|a river|some bread|the green hill|two stones'.split('|')
+  who = ['the cat', 'the dog', 'a bird', 'my friend', 'the old king']
+  does = ['sees', 'likes', 'finds', 'follows']
+  what = ['the moon', 'a river', 'some bread', 'the green hill', 'two stones']
 
   def sentence():
     i, j = rng.integers(5), rng.integers(4)
@@ -103,6 +105,34 @@ def start(argv, devices=1):
     stderr=subprocess.PIPE,
     text=True,
   )
+
+
+def fork(argv, devices, errors):
+  """Starts `ctxlm train` in a process that has imported everything already.
+
+  Args:
+    argv: of `command`.
+    devices: how many simulated ones.
+    errors: file for its standard error.
+
+  Returns:
+    multiprocessing.Process, a child of a server that knows no jax backend.
+  """
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(['ctxlm.train'])
+  process = context.Process(
+    target=_forked, args=(argv[2:], environment(devices), str(errors))
+  )
+  process.start()
+  return process
+
+
+def _forked(argv, env, errors):
+  os.environ.update(env)
+  os.chdir(ROOT)
+  os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+  sys.argv = argv  # ml_collections reads it
+  cli.run(importlib.import_module('ctxlm.train'), argv)
 
 
 def finish(process, timeout=120):
