@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from ctxlm import cli
+from ctxlm import cli, parallel
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
 
@@ -113,6 +113,7 @@ def define_flags():
 def main():
   """Entry point of `ctxlm attend`."""
   F = flags.FLAGS
+  parallel.start()
   if F.text is None or F.word is None:
     raise UserError('--text "..." and --word WORD are needed')
   run = run_lib.load(F.workdir, F.step)

@@ -45,6 +45,13 @@ def define_run_flags(workdir=None):
   flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
 
 
+def define_process_flags():
+  """Defines the flags of verbs that run over several processes."""
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
+  flags.DEFINE_integer('num_processes', None, 'how many processes there are')
+  flags.DEFINE_integer('process_id', None, "this process's number, from 0")
+
+
 def run(module, argv=None):
   """Parses a verb's flags, calls its `main()`; a mistake is one line.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from ctxlm import cli
+from ctxlm import cli, parallel
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
 
@@ -60,6 +60,7 @@ def define_flags():
 def main():
   """Entry point of `ctxlm fill`."""
   F = flags.FLAGS
+  parallel.start()
   if F.text is None:
     raise UserError('--text "... [MASK] ..." is needed')
   run = run_lib.load(F.workdir, F.step)

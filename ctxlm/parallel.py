@@ -9,6 +9,7 @@ Both give the same four things, and nothing above knows which it has:
 """
 
 import functools
+import os
 import re
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ctxlm.data.cache import cache_dir
 from ctxlm.errors import UserError
 from ctxlm.optim import path_name
 
@@ -90,6 +92,34 @@ def make(config, devices=None):
     )
   where.shards = shards
   return where
+
+
+def start(coordinator=None, num_processes=None, process_id=None):
+  """Joins the other processes, and turns the compilation cache on.
+
+  Args:
+    coordinator, num_processes, process_id: as jax.distributed.initialize;
+      all None is one process, or on TPU VMs as many as there are hosts.
+
+  Raises:
+    UserError: some are given and some are not.
+  """
+  asked = (coordinator, num_processes, process_id)
+  if any(x is not None for x in asked):
+    if any(x is None for x in asked):
+      raise UserError(
+        '--coordinator, --num_processes and --process_id belong together'
+      )
+    jax.distributed.initialize(*asked)
+  elif _on_tpu_pod():
+    jax.distributed.initialize()
+  jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def _on_tpu_pod():
+  # As set by the TPU VM image; the other ways to start name a coordinator.
+  return len(os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
 
 
 class Pmap:

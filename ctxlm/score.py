@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from ctxlm import cli
+from ctxlm import cli, parallel
 from ctxlm import run as run_lib
 from ctxlm.errors import UserError
 
@@ -51,6 +51,7 @@ def define_flags():
 def main():
   """Entry point of `ctxlm score`."""
   F = flags.FLAGS
+  parallel.start()
   if F.text is None:
     raise UserError('--text "..." is needed')
   tokens, logps = score(run_lib.load(F.workdir, F.step), F.text)

@@ -6,8 +6,6 @@ for every objective, model and number of devices.
 
 import functools
 import math
-import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,68 +16,15 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from ctxlm import checkpoint, cli, optim, parallel, plugins, tracking
+from ctxlm import checkpoint, cli, optim, parallel, tracking
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
+from ctxlm import run as run_lib
 from ctxlm import step as step_lib
-from ctxlm.data import cache, loader
+from ctxlm.data import loader
 from ctxlm.errors import UserError
 from ctxlm.evaluators.context import Context
-
-# Keys that a resumed run may change: they don't touch what was learned.
-FREE = (
-  'num_steps',
-  'log_every_steps',
-  'num_workers',
-  'parallel',
-  'checkpoint',
-  'evaluators',
-  'tracking',
-  'accumulation',
-)
-
-
-def build(config, tokenizer):
-  """Returns (model, [Task]) of a config."""
-  block = config.model.to_dict()
-  if not block.get('vocab_size'):
-    block['vocab_size'] = tokenizer.vocab_size
-  elif block['vocab_size'] < tokenizer.vocab_size:
-    raise UserError(
-      f'the tokenizer has {tokenizer.vocab_size} tokens, more than '
-      f'config.model.vocab_size={block["vocab_size"]}: raise it, or leave it '
-      'at 0'
-    )
-  model = plugins.build('models', block, max_length=config.max_length)
-  if getattr(model, 'max_length', config.max_length) < config.max_length:
-    raise UserError(
-      f'config.max_length={config.max_length} is more than '
-      f'config.model.max_length={model.max_length}'
-    )
-  tasks = [
-    step_lib.Task(
-      name,
-      plugins.build(
-        'objectives',
-        task.objective,
-        tokenizer=tokenizer,
-        max_length=config.max_length,
-      ),
-      float(task.weight),
-    )
-    for name, task in config.tasks.items()
-  ]
-  return model, tasks
-
-
-def get_tokenizer(config, workdir):
-  """Returns the run's tokenizer, from its folder if it has one already."""
-  folder = workdir / 'tokenizer'
-  if folder.exists():
-    return data_lib.load_tokenizer(folder)
-  name = config.tokenizer.task or next(iter(config.tasks))
-  source = plugins.build('data', config.tasks[name].data)
-  return data_lib.get_tokenizer(config.tokenizer, source)
+from ctxlm.preemption import Stop
 
 
 def train(config, workdir):
@@ -98,9 +43,9 @@ def train(config, workdir):
   config_lib.check(config)
   where = parallel.make(config)
   workdir = Path(workdir)
-  _agree(config, workdir)
-  tokenizer = get_tokenizer(config, workdir)
-  model, tasks = build(config, tokenizer)
+  run_lib.agree(config, workdir)
+  tokenizer = run_lib.get_tokenizer(config, workdir)
+  model, tasks = run_lib.build(config, tokenizer)
   views = {
     task.name: data_lib.open_view(
       config.tasks[task.name],
@@ -144,10 +89,7 @@ def train(config, workdir):
   # From here on the run folder is written.
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
-    _write(workdir / 'config.json', config_lib.to_json(config))
-    if not (workdir / 'tokenizer').exists():
-      tokenizer.save(workdir / 'tokenizer.new')
-      os.replace(workdir / 'tokenizer.new', workdir / 'tokenizer')
+    run_lib.write(config, tokenizer, workdir)
   _barrier('workdir')
 
   def say(text):
@@ -208,7 +150,7 @@ def train(config, workdir):
   context = Context(config, tokenizer, where, apply, tasks)
   tracker = tracking.Tracker(workdir, config, start)
   progress = tracking.Progress(config.num_steps, start)
-  stop = _Stop()
+  stop = Stop()
   pending, tokens, clock = [], 0, time.monotonic()
   first_clock, first_step = clock, start
   results = {}
@@ -323,52 +265,6 @@ def _fetch(pending, workdir, saved):
   return {k: float(v) for k, v in values.items()}
 
 
-def _write(path, text):
-  new = path.with_name(path.name + '.new')
-  new.write_text(text)
-  os.replace(new, path)
-
-
-def _agree(config, workdir):
-  """Raises UserError if the run folder belongs to another config."""
-  path = workdir / 'config.json'
-  if not path.exists():
-    if workdir.is_dir() and any(workdir.iterdir()):
-      raise UserError(
-        f'--workdir {workdir} holds other files and no run; use an empty one'
-      )
-    if workdir.exists() and not workdir.is_dir():
-      raise UserError(f'--workdir {workdir} is a file; name a folder')
-    return
-  import json
-
-  try:
-    old = json.loads(path.read_text())
-  except ValueError as e:
-    raise UserError(f'{path} is not JSON; use another --workdir') from e
-  new = json.loads(config_lib.to_json(config))
-  for key in FREE:
-    old.pop(key, None), new.pop(key, None)
-  differs = _differences(old, new)
-  if differs:
-    key, was, now = differs[0]
-    raise UserError(
-      f'{workdir} was started with config.{key}={was!r}, not {now!r}; use '
-      'another --workdir, or put it back'
-    )
-
-
-def _differences(old, new, where=''):
-  found = []
-  for key in sorted({*old, *new}):
-    a, b = old.get(key), new.get(key)
-    if isinstance(a, dict) and isinstance(b, dict):
-      found += _differences(a, b, f'{where}{key}.')
-    elif a != b:
-      found.append((f'{where}{key}', a, b))
-  return found
-
-
 def _init_from(config, state, abstract, say):
   loaded = checkpoint.read_params(config.init_from, abstract.params)
   flat = {
@@ -400,63 +296,11 @@ def _barrier(name):
     multihost_utils.sync_global_devices(name)
 
 
-class _Stop:
-  """Remembers a SIGTERM, the warning that a machine is taken away."""
-
-  def __init__(self):
-    self._asked = False
-    self._several = jax.process_count() > 1
-    self._before = None
-    if not self._several:
-      self._before = signal.signal(signal.SIGTERM, self._on_signal)
-
-  def _on_signal(self, *_):
-    self._asked = True
-
-  def asked(self, step):
-    """Whether to stop after `step`: the same answer in every process."""
-    if self._several:
-      from jax.experimental import multihost_utils
-
-      return multihost_utils.reached_preemption_sync_point(step)
-    return self._asked
-
-  def restore(self):
-    """Puts the former signal handler back."""
-    if self._before is not None:
-      signal.signal(signal.SIGTERM, self._before)
-
-
-def start_jax():
-  """Joins the other processes, and turns the compilation cache on."""
-  F = flags.FLAGS
-  asked = (F.coordinator, F.num_processes, F.process_id)
-  if any(x is not None for x in asked):
-    if any(x is None for x in asked):
-      raise UserError(
-        '--coordinator, --num_processes and --process_id belong together'
-      )
-    jax.distributed.initialize(*asked)
-  elif _on_tpu_pod():
-    jax.distributed.initialize()
-  jax.config.update(
-    'jax_compilation_cache_dir', str(cache.cache_dir() / 'compiled')
-  )
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-
-
-def _on_tpu_pod():
-  # As set by the TPU VM image; the other ways to start name a coordinator.
-  return len(os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
-
-
 def define_flags():
   """Defines the flags of `ctxlm train`."""
   config_flags.DEFINE_config_file('config', None, 'recipe: configs/NAME.py')
   flags.DEFINE_string('workdir', None, 'run folder')
-  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
-  flags.DEFINE_integer('num_processes', None, 'how many processes there are')
-  flags.DEFINE_integer('process_id', None, "this process's number, from 0")
+  cli.define_process_flags()
 
 
 def main():
@@ -471,7 +315,7 @@ def main():
   except OSError as e:  # ml_collections keeps a failed load until it is read
     path = config_flags.get_config_filename(F['config'])
     raise UserError(f'--config {path}: no such recipe') from e
-  start_jax()
+  parallel.start(F.coordinator, F.num_processes, F.process_id)
   status, _ = train(F.config, F.workdir)
   return status
 
