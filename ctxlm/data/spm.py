@@ -4,6 +4,7 @@ Kudo and Richardson 2018. Unigram and BPE models, with their own text
 normalisation; both are held against sentencepiece itself in the tests.
 """
 
+import numpy as np
 import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import (
@@ -37,7 +38,7 @@ def convert(data):
   spec = proto.trainer_spec
   if spec.model_type == UNIGRAM:
     model = models.Unigram(
-      [(p.piece, p.score) for p in proto.pieces],
+      [(p.piece, _short(p.score)) for p in proto.pieces],
       unk_id=spec.unk_id,
       byte_fallback=spec.byte_fallback,
     )
@@ -56,6 +57,12 @@ def convert(data):
       ]
     )
   return tokenizer
+
+
+def _short(score):
+  # A float32's shortest decimal: longer ones lose their last digit each time
+  # that `tokenizers` reads them from JSON.
+  return float(str(np.float32(score)))
 
 
 def _bpe(proto):
