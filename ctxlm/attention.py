@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 MASKED = -1e30  # finite, so that a row with nothing to see gives no NaN
+BLOCK = 128  # least queries of a block, see attention
 BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
 
 
@@ -68,6 +69,10 @@ def attention_weights(q, k, *, bias=None, mask=None, scale=None):
     mask: bool, broadcastable to [b, h, q, k].
     scale: of the scores; None is 1 / sqrt(d).
   """
+  return jax.nn.softmax(_scores(q, k, bias, mask, scale), axis=-1)
+
+
+def _scores(q, k, bias, mask, scale):
   b, length, h, d = q.shape
   g = k.shape[2]
   scale = d**-0.5 if scale is None else scale
@@ -77,17 +82,7 @@ def attention_weights(q, k, *, bias=None, mask=None, scale=None):
   ).reshape(b, h, length, k.shape[1])
   if bias is not None:
     scores = scores + bias
-  if mask is not None:
-    scores = jnp.where(mask, scores, MASKED)
-  return jax.nn.softmax(scores, axis=-1)
-
-
-def _values(weights, v):
-  b, h, q, k = weights.shape
-  g = v.shape[2]
-  weights = weights.astype(v.dtype).reshape(b, g, h // g, q, k)
-  out = jnp.einsum('bgrqk,bkgd->bqgrd', weights, v)
-  return out.reshape(b, q, h, v.shape[3])
+  return scores if mask is None else jnp.where(mask, scores, MASKED)
 
 
 def attention(
@@ -114,7 +109,9 @@ def attention(
     bias: float, broadcastable to [b, h, q, k], added to the scaled scores.
     mask, causal, window, q_segment_ids, kv_segment_ids, prefix: see
       make_mask.
-    dropout: function of the weights [b, h, q, k], or None.
+    dropout: None, or `dropout(weights, first)`, which drops and scales single
+      weights. It is given the parts [b, h, q', k'] of the weights that begin
+      at query and key `first` = (int, int), before their division by the sum.
     scale: None is 1 / sqrt(d).
     backend: 'xla'; 'cudnn', fused on GPU, in half precision; 'splash', Pallas
       on TPU; 'auto' takes the fused one where it can do what is asked.
@@ -122,70 +119,154 @@ def attention(
   Raises:
     ValueError: the backend can't do what is asked.
   """
-  fused = _fused(backend, q, bias, mask, prefix, dropout)
-  if fused == 'splash':
+  backend = _choose(backend, q, k, bias, mask, prefix, dropout)
+  if backend == 'splash':
     return _splash(
       q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale
     )
-  seen = make_mask(
-    q.shape[1],
-    k.shape[1],
+  seen = dict(
     mask=mask,
-    causal=causal and (fused != 'cudnn' or prefix is not None),
-    window=window if fused != 'cudnn' or not causal else None,
+    causal=causal,
+    window=window,
     q_segment_ids=q_segment_ids,
     kv_segment_ids=kv_segment_ids,
     prefix=prefix,
   )
-  if fused == 'cudnn':
-    if bias is not None:
-      bias = bias.astype(q.dtype)
-    return jax.nn.dot_product_attention(
-      q,
-      k,
-      v,
-      bias,
-      seen,
-      scale=scale,
-      is_causal=causal and prefix is None,
-      local_window_size=None
-      if window is None or not causal
-      else (window - 1, 0),
-      implementation='cudnn',
+  if backend == 'cudnn':
+    return _cudnn(q, k, v, bias, seen, scale)
+  ahead = k.shape[1] - q.shape[1]
+  if not causal or prefix is not None or ahead < 0:
+    return _xla(q, k, v, bias, seen, dropout, scale, (0, 0))
+  # What is masked for a whole block of queries is never computed: with four
+  # blocks that is 3/8 of a causal attention, with two (length 256) 1/4. More
+  # blocks made the products too small to gain anything on a CPU.
+  count = min(max(q.shape[1] // BLOCK, 1), 4)
+  ends = [q.shape[1] * (i + 1) // count for i in range(count)]
+  outs, start = [], 0
+  for end in ends:
+    queries = slice(start, end)
+    first = 0 if window is None else max(start + ahead - window + 1, 0)
+    keys = slice(first, end + ahead)
+    part = seen | dict(
+      mask=_cut(mask, queries, keys),
+      q_segment_ids=_cut_row(q_segment_ids, queries),
+      kv_segment_ids=_cut_row(kv_segment_ids, keys),
     )
-  weights = attention_weights(q, k, bias=bias, mask=seen, scale=scale)
+    outs.append(
+      _xla(
+        q[:, queries],
+        k[:, keys],
+        v[:, keys],
+        _cut(bias, queries, keys),
+        part,
+        dropout,
+        scale,
+        (start, first),
+      )
+    )
+    start = end
+  return jnp.concatenate(outs, axis=1)
+
+
+def _cut(x, queries, keys):
+  # The part of an array that is broadcastable to [b, h, q, k].
+  if x is None:
+    return None
+  x = jnp.asarray(x)
+  x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+  x = x if x.shape[2] == 1 else x[:, :, queries]
+  return x if x.shape[3] == 1 else x[:, :, :, keys]
+
+
+def _cut_row(x, places):
+  return None if x is None else x[:, places]
+
+
+def _xla(q, k, v, bias, seen, dropout, scale, first):
+  b, length, h, d = q.shape
+  g = k.shape[2]
+  mask = make_mask(length, k.shape[1], **seen)
+  scores = _scores(q, k, bias, mask, scale)
+  # softmax(S) V = exp(S - max) V / sum: dividing the output, which is smaller
+  # than the weights, is a quarter of a CPU's time for attention saved.
+  top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+  weights = jnp.exp(scores - top)
+  total = weights.sum(-1)  # of all, as dropout follows the softmax
   if dropout is not None:
-    weights = dropout(weights)
-  return _values(weights, v)
+    weights = dropout(weights, first)
+  out = jnp.einsum(
+    'bgrqk,bkgd->bqgrd',
+    weights.astype(v.dtype).reshape(b, g, h // g, length, -1),
+    v,
+    preferred_element_type=jnp.float32,
+  ).reshape(b, length, h, v.shape[3])
+  return (out / total.swapaxes(1, 2)[..., None]).astype(v.dtype)
 
 
-def _fused(backend, q, bias, mask, prefix, dropout):
+def _cudnn(q, k, v, bias, seen, scale):
+  # cuDNN's own causal mask and window save work; they align the first query
+  # with the first key, so they serve equal lengths only.
+  causal = seen['causal'] and seen['prefix'] is None
+  causal &= q.shape[1] == k.shape[1]
+  window = seen['window'] if causal else None
+  if causal:
+    seen = seen | dict(causal=False, window=None)
+  return jax.nn.dot_product_attention(
+    q,
+    k,
+    v,
+    None if bias is None else bias.astype(q.dtype),
+    make_mask(q.shape[1], k.shape[1], **seen),
+    scale=scale,
+    is_causal=causal,
+    local_window_size=None if window is None else (window - 1, 0),
+    implementation='cudnn',
+  )
+
+
+def _choose(backend, q, k, bias, mask, prefix, dropout):
   if backend not in BACKENDS:
     raise ValueError(f'backend must be one of {BACKENDS}, not {backend!r}')
+  lengths, d = (q.shape[1], k.shape[1]), q.shape[3]
   splash = (
-    bias is None
-    and mask is None
-    and prefix is None
-    and dropout is None
-    and q.shape[1] % 128 == 0
-    and q.shape[3] % 64 == 0
+    all(x is None for x in (bias, mask, prefix, dropout))
+    and all(length % 128 == 0 for length in lengths)
+    and d % 64 == 0
   )
-  cudnn = dropout is None and q.dtype in (jnp.bfloat16, jnp.float16)
-  if backend == 'auto':
-    platform = jax.default_backend()
-    if platform == 'tpu' and splash:
-      return 'splash'
-    if platform == 'gpu' and cudnn:
-      return 'cudnn'
-    return 'xla'
+  cudnn = (
+    dropout is None
+    and q.dtype in (jnp.bfloat16, jnp.float16)
+    and all(length % 2 == 0 for length in lengths)
+    and d % 8 == 0
+    and d <= 128
+  )
   if backend == 'splash' and not splash:
     raise ValueError(
       'backend splash takes no bias, mask, prefix or dropout, lengths that are '
       'multiples of 128 and head sizes that are multiples of 64'
     )
   if backend == 'cudnn' and not cudnn:
-    raise ValueError('backend cudnn takes half precision and no dropout')
-  return backend
+    raise ValueError(
+      'backend cudnn takes half precision, no dropout, even lengths and head '
+      'sizes up to 128 that are multiples of 8'
+    )
+  if backend != 'auto':
+    return backend
+  platform = jax.default_backend()
+  if platform == 'tpu' and splash and _one_device():
+    return 'splash'
+  # A bias that is learned (T5) needs a gradient that cuDNN lacks for some
+  # shapes, so it is left to those who ask for cuDNN by name.
+  if platform == 'gpu' and cudnn and bias is None:
+    return 'cudnn'
+  return 'xla'
+
+
+def _one_device():
+  # XLA can't split a Pallas kernel over a mesh; under pmap each device runs
+  # its own.
+  mesh = jax.sharding.get_abstract_mesh()
+  return jax.device_count() == 1 or mesh.are_all_axes_manual
 
 
 @functools.lru_cache

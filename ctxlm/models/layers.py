@@ -5,12 +5,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm import attention as attention_lib
 from ctxlm import positions as positions_lib
 
 ACTIVATIONS = {
-  'gelu': lambda x: nn.gelu(x, approximate=False),
+  # jax.nn.gelu goes through erfc, which takes twice the time on a CPU.
+  'gelu': lambda x: 0.5 * x * (1 + jax.lax.erf(x * 2**-0.5)),
   'gelu_tanh': lambda x: nn.gelu(x, approximate=True),
   'relu': nn.relu,
   'silu': nn.silu,
@@ -23,7 +25,7 @@ def normal(stddev):
   return nn.initializers.normal(stddev)
 
 
-def keep_mask(key, rows, shape, rate):
+def keep_mask(key, rows, shape, rate, *, first=None, whole=None):
   """Returns dropout's mask: bool `shape`, True where a value is kept.
 
   A stateless integer hash (multiply and shift, as in Wellons' lowbias32) of
@@ -35,28 +37,42 @@ def keep_mask(key, rows, shape, rate):
     rows: int32 [b].
     shape: (b, ...).
     rate: share that is dropped, to 2^-32.
+    first, whole: the mask is the part that begins at `first` (...) of one
+      whose shape is (b, *whole); None is the whole one.
   """
+  whole = shape[1:] if whole is None else whole
+  first = (0,) * len(whole) if first is None else first
   rows = rows.astype(jnp.uint32)
-
-  def mix(x):
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-  first = mix(rows * jnp.uint32(0x9E3779B9) + key[0])
-  second = mix(first ^ key[1])
-  wide = (-1,) + (1,) * (len(shape) - 1)
-  index = jnp.zeros(shape[1:], jnp.uint32)
-  stride = 1
-  for axis in reversed(range(len(shape) - 1)):
+  a = _mix(rows * GOLDEN + key[0])
+  b = _mix(a ^ key[1])
+  wide = (-1,) + (1,) * len(whole)
+  index, stride = jnp.zeros(shape[1:], jnp.uint32), 1
+  for axis in reversed(range(len(whole))):
     place = jax.lax.broadcasted_iota(jnp.uint32, shape[1:], axis)
-    index = index + place * jnp.uint32(stride)
-    stride *= shape[axis + 1]
-  x = index[None] * jnp.uint32(0x9E3779B9) + first.reshape(wide)
+    place = place + jnp.uint32(first[axis])
+    index = index + place * jnp.uint32(stride % 2**32)
+    stride *= whole[axis]
+  # lowbias32 once more, with a second word of the key between its rounds, so
+  # that two rows' streams are not one stream, shifted.
+  x = index[None] * GOLDEN + a.reshape(wide)
   x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-  x = ((x ^ (x >> 15)) + second.reshape(wide)) * jnp.uint32(0x846CA68B)
+  x = ((x ^ (x >> 15)) + b.reshape(wide)) * jnp.uint32(0x846CA68B)
   x = x ^ (x >> 16)
   return x >= jnp.uint32(min(int(rate * 2**32), 2**32 - 1))
+
+
+GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: spreads neighbours
+
+
+def _mix(x):
+  x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+  x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+  return x ^ (x >> 16)
+
+
+def drop(x, keep, rate):
+  """Returns x where `keep`, scaled so that its mean stays, else 0."""
+  return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
 
 
 class Dropout(nn.Module):
@@ -72,8 +88,7 @@ class Dropout(nn.Module):
     if not self.rate or rows is None:
       return x
     key = jax.random.key_data(self.make_rng('dropout'))
-    keep = keep_mask(key, rows, x.shape, self.rate)
-    return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
+    return drop(x, keep_mask(key, rows, x.shape, self.rate), self.rate)
 
 
 def make_norm(options, name):
@@ -140,10 +155,19 @@ class Attention(nn.Module):
       k = positions_lib.rotary(k, positions, o.rotary_base)
     dropout = None
     if o.attention_dropout and rows is not None:
-      layer = Dropout(o.attention_dropout, name='weights_dropout')
+      key = jax.random.key_data(self.make_rng('dropout'))
+      whole = (o.num_heads, q.shape[1], k.shape[1])
 
-      def dropout(weights):
-        return layer(weights, rows)
+      def dropout(weights, first):
+        keep = keep_mask(
+          key,
+          rows,
+          weights.shape,
+          o.attention_dropout,
+          first=(0, *first),
+          whole=whole,
+        )
+        return drop(weights, keep, o.attention_dropout)
 
     seen = dict(
       causal=self.causal,
