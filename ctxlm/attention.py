@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 MASKED = -1e30  # finite, so that a row with nothing to see gives no NaN
 BLOCK = 128  # least queries of a block, see attention
@@ -303,14 +304,33 @@ def _splash(q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale):
 
   h, g = q.shape[2], k.shape[2]
   scale = q.shape[3] ** -0.5 if scale is None else scale
-  run = _splash_kernel(
-    h, q.shape[1], k.shape[1], causal, window, jax.default_backend() != 'tpu'
-  )
-  q, k, v = (x.swapaxes(1, 2) for x in (q * scale, k, v))
-  k, v = (jnp.repeat(x, h // g, axis=1) for x in (k, v))
-  if q_segment_ids is None:
-    out = jax.vmap(run)(q, k, v)
-  else:
-    ids = kernel.SegmentIds(q_segment_ids, kv_segment_ids)
-    out = jax.vmap(run)(q, k, v, ids)
-  return out.swapaxes(1, 2).astype(v.dtype)
+  k, v = (jnp.repeat(x, h // g, axis=2) for x in (k, v))
+
+  def local(q, k, v, q_ids, kv_ids):
+    run = _splash_kernel(
+      q.shape[2],
+      q.shape[1],
+      k.shape[1],
+      causal,
+      window,
+      jax.default_backend() != 'tpu',
+    )
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    if q_ids is None:
+      out = jax.vmap(run)(q, k, v)
+    else:
+      out = jax.vmap(run)(q, k, v, kernel.SegmentIds(q_ids, kv_ids))
+    return out.swapaxes(1, 2).astype(v.dtype)
+
+  mesh = jax.sharding.get_abstract_mesh()
+  if not mesh.empty and mesh.auto_axes:
+    # XLA can't cut a Pallas kernel over a mesh by itself: batch and heads are
+    # cut as ctxlm.parallel cuts them.
+    batch, heads = P(('data', 'fsdp')), P(('data', 'fsdp'), None, 'tensor')
+    local = jax.shard_map(
+      local,
+      in_specs=(heads, heads, heads, batch, batch),
+      out_specs=heads,
+      check_vma=False,
+    )
+  return local(q * scale, k, v, q_segment_ids, kv_segment_ids)

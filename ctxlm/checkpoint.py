@@ -3,15 +3,22 @@
 A save is written under a temporary name and renamed when it is whole, so a
 killed save is never picked up. A newest checkpoint that can't be read is
 moved to `WORKDIR/damaged/` with a line that says so, and the one before it
-is taken.
+is taken. Orbax doesn't notice bits that changed on the disk, so each tensor
+has a checksum.
 """
 
+import contextlib
+import gc
+import io
 import json
+import logging
 import os
 import shutil
+import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -72,7 +79,8 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta)
+        state=ocp.args.PyTreeSave(state),
+        meta=ocp.args.JsonSave({**meta, 'checksums': checksums(state)}),
       ),
       metrics=metrics or {},
       force=True,
@@ -86,9 +94,13 @@ class Checkpoints:
       meta: must equal what was saved.
 
     Raises:
-      UserError: the checkpoint is of other data, or none can be read.
+      UserError: the checkpoint is of another model or other data, or none can
+        be read.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
+    changed = [self._changed(step, abstract.params) for step in steps]
+    if steps and all(changed):  # so the model's code did; none is damaged
+      raise UserError(changed[0])
     for step in steps:
       try:
         state, saved = self._read(step, abstract)
@@ -114,16 +126,32 @@ class Checkpoints:
       abstract,
       restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
     )
-    got = self._manager.restore(
-      step,
-      args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
-    )
+    with _quiet():
+      got = self._manager.restore(
+        step,
+        args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
+      )
+    _verify(got['state'], got['meta']['checksums'])
     return got['state'], got['meta']
 
+  def _changed(self, step, params):
+    # How the model differs from the checkpoint's, if that can be said.
+    try:
+      with _quiet():
+        _, _, shapes = find(self._workdir, step)
+    except Exception:  # damaged; restore says so
+      return ''
+    saved, wanted = _shapes(shapes), _shapes(params)
+    where = f'{self._workdir}, checkpoint {step}, is of another model: '
+    for name in sorted({*saved, *wanted}):
+      if saved.get(name) != wanted.get(name):
+        was, now = saved.get(name, 'absent'), wanted.get(name, 'absent')
+        return f'{where}{name} is {was} there, {now} now; use another --workdir'
+    return ''
+
   def _set_aside(self, step, error):
-    reason = ' '.join(str(error).split())[:120] or type(error).__name__
     self._say(
-      f'checkpoint {step} is damaged ({reason}): moved to '
+      f'checkpoint {step} is damaged ({_reason(error)}): moved to '
       f'{self._workdir / "damaged" / str(step)}; trying the one before'
     )
     if jax.process_index() == 0:
@@ -195,13 +223,84 @@ def read_params(workdir, abstract, step=''):
   abstract = common(shapes, abstract, workdir)
   args = ocp.checkpoint_utils.construct_restore_args(abstract)
   path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
-  got = ocp.PyTreeCheckpointer().restore(
-    path,
-    args=ocp.args.PyTreeRestore(
-      {key: abstract}, restore_args={key: args}, partial_restore=True
-    ),
-  )
+  try:
+    with _quiet():
+      got = ocp.PyTreeCheckpointer().restore(
+        path,
+        args=ocp.args.PyTreeRestore(
+          {key: abstract}, restore_args={key: args}, partial_restore=True
+        ),
+      )
+    meta = json.loads((path.parent / 'meta' / 'metadata').read_text())
+    _verify({key: got[key]}, meta['checksums'])
+  except Exception as e:
+    raise UserError(
+      f'{workdir}: checkpoint {step} is damaged ({_reason(e)}); name another '
+      'one by its step'
+    ) from e
   return got[key]
+
+
+def checksums(tree):
+  """Returns {path: int} of a tree of arrays, however they are placed."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  found = jax.device_get([_checksum(x) for _, x in leaves])
+  return {
+    optim.path_name(path): int(sum_)
+    for (path, _), sum_ in zip(leaves, found, strict=True)
+  }
+
+
+@jax.jit
+def _checksum(x):
+  # The sum of each element's bits times 2 i + 1, modulo 2^32: an odd factor
+  # is invertible, so one changed element always shows. A sum of integers is
+  # the same in any order, so on any number of devices.
+  if x.dtype == bool:
+    x = x.astype(jnp.uint8)
+  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+  bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+  index, stride = jnp.zeros(x.shape, jnp.uint32), 1
+  for axis in reversed(range(x.ndim)):
+    place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+    index += place * jnp.uint32(stride % 2**32)
+    stride *= x.shape[axis]
+  return (bits * (2 * index + 1)).sum(dtype=jnp.uint32)
+
+
+def _verify(tree, saved):
+  for name, value in checksums(tree).items():
+    if saved[name] != value:
+      raise ValueError(f'{name} is not what was saved')
+
+
+@contextlib.contextmanager
+def _quiet():
+  # Beside raising, Orbax and TensorStore log, and print tracebacks from
+  # threads that outlive the call.
+  level = logging.root.manager.disable
+  logging.disable(logging.CRITICAL)
+  try:
+    with contextlib.redirect_stderr(io.StringIO()):
+      try:
+        yield
+      except Exception:
+        gc.collect()
+        time.sleep(0.2)
+        raise
+  finally:
+    logging.disable(level)
+
+
+def _reason(error):
+  return ' '.join(str(error).split())[:120] or type(error).__name__
+
+
+def _shapes(tree):
+  return {
+    optim.path_name(p): list(x.shape)
+    for p, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 def common(saved, wanted, where):
@@ -210,18 +309,14 @@ def common(saved, wanted, where):
   Raises:
     UserError: a tensor's shape differs, or nothing is in common.
   """
-  shapes = {
-    optim.path_name(p): tuple(x.shape)
-    for p, x in jax.tree_util.tree_leaves_with_path(saved)
-  }
-  found = {}
+  shapes, found = _shapes(saved), {}
   for path, x in jax.tree_util.tree_leaves_with_path(wanted):
     name = optim.path_name(path)
     if name not in shapes:
       continue
-    if shapes[name] != tuple(x.shape):
+    if shapes[name] != list(x.shape):
       raise UserError(
-        f'{where} is of another model: {name} is {list(shapes[name])} there, '
+        f'{where} is of another model: {name} is {shapes[name]} there, '
         f'{list(x.shape)} in this config'
       )
     block = found

@@ -242,9 +242,10 @@ class Mesh:
 
     def call(state, batch):
       if not compiled:
-        shapes = jax.eval_shape(
-          functools.partial(function, axis=None), state, batch
-        )
+        with jax.set_mesh(self.mesh):
+          shapes = jax.eval_shape(
+            functools.partial(function, axis=None), state, batch
+          )
         # A training step gives back (state, metrics): the state stays where
         # it is. Everything else is small and goes to every device.
         out = jax.tree.map(lambda _: whole, shapes)
@@ -256,6 +257,8 @@ class Mesh:
           out_shardings=out,
           donate_argnums=(0,) if donate else (),
         )
-      return compiled['step'](state, batch)
+      # Pallas kernels look for the mesh, see ctxlm.attention.
+      with jax.set_mesh(self.mesh):
+        return compiled['step'](state, batch)
 
     return call

@@ -1,7 +1,9 @@
 """An interrupted run goes on as if nothing had been."""
 
 import re
+import signal
 
+import numpy as np
 import pytest
 import tiny
 
@@ -34,3 +36,55 @@ def test_sigterm_saves_and_resume_is_bitwise(
   err = tiny.train(cut, *flags, name=name, devices=devices)
   assert f'going on from step {step} of 40' in err
   tiny.assert_same_run(whole, cut, 40)
+
+
+@pytest.mark.slow
+def test_sigkill_at_twenty_moments(text, tmp_path):
+  """Killed 20 times and restarted, a run ends as if nothing had been.
+
+  A third of the kills come as soon as a save has begun, the others after a
+  random time: while it starts, restores, trains, evaluates or saves.
+  """
+  flags = (
+    'config.num_steps=150',
+    'config.checkpoint.every_steps=2',
+    'config.optimizer.ema_decay=0.9',
+  )
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  tiny.train(whole, *flags)
+  argv = tiny.command(cut, *flags)
+  rng = np.random.default_rng(0)
+  in_a_save = goes_on = 0
+
+  def temporary():
+    return set((cut / 'checkpoints').glob('*tmp*'))
+
+  def begins_to_save(left):
+    return lambda: temporary() - left
+
+  def logs_more_than(lines):
+    return lambda: tiny.logged(cut) > lines
+
+  for i in range(20):
+    errors, left = tmp_path / 'errors', temporary()
+    process = tiny.fork(argv, 1, errors)
+    try:
+      if i % 3 == 0:
+        assert tiny.wait_until(begins_to_save(left), process)
+      elif i % 3 == 1:
+        assert tiny.wait_until(logs_more_than(tiny.logged(cut)), process)
+        process.join(rng.uniform(0, 0.3))
+      else:
+        process.join(rng.uniform(0, 3.0))
+      assert process.is_alive(), errors.read_text()
+    finally:
+      process.kill()
+      process.join()
+    assert process.exitcode == -signal.SIGKILL
+    in_a_save += bool(temporary())
+    goes_on += 'going on from step' in errors.read_text()
+    assert 'damaged' not in errors.read_text()
+  tiny.train(cut, *flags)
+  tiny.assert_same_run(whole, cut, 150)
+  assert not temporary()
+  assert in_a_save >= 5 and goes_on >= 5

@@ -154,11 +154,18 @@ def logged(workdir):
   return path.read_bytes().count(b'\n') if path.exists() else 0
 
 
+def running(process):
+  """Whether a process of `start` or `fork` has not ended."""
+  if isinstance(process, subprocess.Popen):
+    return process.poll() is None
+  return process.is_alive()
+
+
 def wait_until(done, process, seconds=60):
   """Waits until done() holds; False if the process ended before."""
   end = time.monotonic() + seconds
   while not done():
-    if process.poll() is not None:
+    if not running(process):
       return False
     assert time.monotonic() < end, 'it takes too long'
     time.sleep(0.002)

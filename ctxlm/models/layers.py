@@ -215,7 +215,7 @@ class MLP(nn.Module):
   options: Any
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, rows=None):
     """Returns [b, l, m] of x [b, l, m]."""
     o = self.options
     size = o.mlp_dim or 4 * o.hidden_size
@@ -235,6 +235,7 @@ class MLP(nn.Module):
       hidden = act(dense(size, 'gate')(x)) * hidden
     else:
       hidden = act(hidden)
+    hidden = Dropout(o.mlp_dropout)(hidden, rows)
     return dense(x.shape[-1], 'down', o.out_stddev)(hidden)
 
 
@@ -276,7 +277,8 @@ class Block(nn.Module):
         rows=rows,
       )
       x = add(x, lambda y: cross(y, **seen), 'cross_attention')
-    x = add(x, MLP(o, name='mlp'), 'mlp')
+    mlp = MLP(o, name='mlp')
+    x = add(x, lambda y: mlp(y, rows), 'mlp')
     self.sow('intermediates', 'hidden', x)
     return x, None
 
@@ -347,4 +349,4 @@ class Stack(nn.Module):
         x, _ = block(o, self.causal, self.cross, name=f'layers_{i}')(x, call)
     if o.final_norm:
       x = make_norm(o, 'final_norm')(x)
-    return x
+    return Dropout(o.output_dropout)(x, call.get('rows'))

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ctxlm import attention, positions
+from ctxlm.errors import UserError
 from ctxlm.models import heads, layers
 
 
@@ -34,7 +35,9 @@ class Options:
     causal: decoder; else encoder.
     window: see ctxlm.attention.make_mask; 0 is everything.
     attention_scale: of the scores; 0 is 1 / sqrt(d).
-    dropout: of embeddings and residuals; attention_dropout: of weights.
+    dropout: of embeddings and residuals (all papers); attention_dropout: of
+      weights (BERT, GPT-2); mlp_dropout: after the MLP's activation (T5,
+      BART); output_dropout: of the stack's output (T5).
     init_stddev: of all kernels; those that write to the residual of a
       pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
     projection_layers: depth of `project`.
@@ -71,6 +74,8 @@ class Options:
   attention_scale: float = 0.0
   dropout: float = 0.0
   attention_dropout: float = 0.0
+  mlp_dropout: float = 0.0
+  output_dropout: float = 0.0
   init_stddev: float = 0.02
   projection_layers: int = 1
   scan_layers: bool = False
@@ -94,6 +99,14 @@ class Options:
           f'{name} must be one of {", ".join(values)}, '
           f'not {getattr(self, name)!r}'
         )
+    for name in (
+      'dropout',
+      'attention_dropout',
+      'mlp_dropout',
+      'output_dropout',
+    ):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f'{name} must be in [0, 1), not {getattr(self, name)}')
     if not self.head_dim and self.hidden_size % self.num_heads:
       raise ValueError(
         f'hidden_size={self.hidden_size} is not divisible by '
@@ -120,7 +133,11 @@ class Options:
 
 
 class Inputs(nn.Module):
-  """Token + position + segment embeddings (BERT, figure 2)."""
+  """Token + position + segment embeddings (BERT, figure 2).
+
+  Called with `token_embed`, it takes that one in place of its own, as the
+  decoder of an encoder-decoder does.
+  """
 
   options: Options
 
@@ -143,10 +160,19 @@ class Inputs(nn.Module):
       self.norm = layers.make_norm(o, None)
     self.dropout = layers.Dropout(o.dropout)
 
-  def __call__(self, tokens, positions_, type_ids, rows):
-    """Returns [b, l, m] of tokens, positions and types int [b, l]."""
+  def __call__(self, tokens, positions_, type_ids, rows, token_embed=None):
+    """Returns [b, l, m] of tokens, positions and types int [b, l].
+
+    Raises:
+      UserError: the row is longer than the learned positions.
+    """
     o = self.options
-    x = self.token_embed(tokens)
+    if o.position == 'learned' and tokens.shape[1] > o.max_length:
+      raise UserError(
+        f'a row of {tokens.shape[1]} tokens is longer than '
+        f'config.model.max_length={o.max_length}, the learned positions'
+      )
+    x = (token_embed or self.token_embed)(tokens)
     if o.embedding_scale:
       x = x * jnp.sqrt(o.hidden_size).astype(x.dtype)
     if o.position == 'learned':

@@ -1,6 +1,7 @@
 """TFDS datasets by name and by folder, with a small one made here."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,16 @@ def test_found_by_name_and_folder(root, by, monkeypatch):
     found = [records[i] for i in range(len(records))]
     assert {type(f['score']) for f in found} == {float}
     assert {tuple(f.values()) for f in found} == expected(start, stop)
+
+
+def test_the_newest_version_is_taken(root, tmp_path):
+  for version in ('1.9.0', '1.10.0', '1.2.0'):
+    shutil.copytree(root / NAME / '1.0.0', tmp_path / NAME / version)
+  # Only the newest can be read.
+  for version in ('1.9.0', '1.2.0'):
+    path = tmp_path / NAME / version / 'dataset_info.json'
+    path.write_text(path.read_text().replace('array_record', 'tfrecord'))
+  assert len(tfds.Source(NAME, data_dir=str(tmp_path)).records('dev')) == 5
 
 
 def test_slices_units_and_fingerprints(root):

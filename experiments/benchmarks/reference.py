@@ -1,0 +1,195 @@
+"""The same model, loss and update in Hugging Face Transformers on PyTorch.
+
+What `train_step.py` times ctxlm against: GPT2LMHeadModel, BertForMaskedLM and
+SimCSE's two views through BertModel, with dropout where the papers have it.
+"""
+
+import os
+import re
+
+# Before libgomp starts: its threads would spin on the cores for a while after
+# each of torch's steps, in the time of the step of ctxlm that is next.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import numpy as np
+import torch
+import transformers
+from torch.nn import functional as F
+
+# Five times the usual one: with that, all sentences are nearly one vector and
+# all logits nearly zero, and a wrong copy would give the same loss.
+STDDEV = 0.1
+
+
+def build(case, dropout):
+  """Returns the torch model of a case, see `train_step.CASES`."""
+  if case.objective == 'causal':
+    return transformers.GPT2LMHeadModel(
+      transformers.GPT2Config(
+        vocab_size=case.vocab_size,
+        n_positions=case.max_length,
+        n_embd=case.hidden_size,
+        n_layer=case.num_layers,
+        n_head=case.num_heads,
+        initializer_range=STDDEV,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        bos_token_id=0,
+        eos_token_id=0,
+        use_cache=False,
+      )
+    )
+  config = transformers.BertConfig(
+    vocab_size=case.vocab_size,
+    max_position_embeddings=case.max_length,
+    hidden_size=case.hidden_size,
+    num_hidden_layers=case.num_layers,
+    num_attention_heads=case.num_heads,
+    initializer_range=STDDEV,
+    intermediate_size=4 * case.hidden_size,
+    hidden_dropout_prob=dropout,
+    attention_probs_dropout_prob=dropout,
+  )
+  if case.objective == 'mlm':
+    return transformers.BertForMaskedLM(config)
+  return transformers.BertModel(config)
+
+
+def features(case, batch):
+  """Returns the torch model's view of a batch of ctxlm's features."""
+  tokens = torch.from_numpy(batch['tokens']).long()
+  if case.objective == 'causal':
+    return {'input_ids': tokens, 'labels': tokens}
+  if case.objective == 'mlm':
+    labels = np.full(batch['tokens'].shape, -100, np.int64)
+    row, slot = np.nonzero(batch['masked_weights'])
+    place = batch['masked_positions'][row, slot]
+    labels[row, place] = batch['masked_targets'][row, slot]
+    return {'input_ids': tokens, 'labels': torch.from_numpy(labels)}
+  seen = torch.from_numpy(batch['segment_ids']).long()
+  return {
+    'input_ids': tokens.flatten(0, 1),  # the two views, one after the other
+    'attention_mask': seen.flatten(0, 1),
+  }
+
+
+def loss(case, model, inputs):
+  """Returns the mean loss of a batch."""
+  out = model(**inputs)
+  if case.objective != 'contrastive':
+    return out.loss
+  vectors = F.normalize(out.pooler_output, dim=-1).unflatten(0, (-1, 2))
+  scores = vectors[:, 0] @ vectors[:, 1].T / case.temperature
+  return F.cross_entropy(scores, torch.arange(len(scores)))
+
+
+def make_step(case, model, optimizer, compiled):
+  """Returns `step(batch) -> float`: forward, backward, clip, AdamW.
+
+  The optimizer is torch's fused AdamW, its fastest on a CPU.
+
+  Args:
+    case: see `train_step.CASES`.
+    model: torch module; it is trained.
+    optimizer: the block `config.optimizer` of ctxlm.
+    compiled: whether the forward and backward passes go through
+      torch.compile.
+  """
+  model.train()
+  decayed = [p for p in model.parameters() if p.ndim > 1]
+  plain = [p for p in model.parameters() if p.ndim <= 1]
+  update = torch.optim.AdamW(
+    [
+      {'params': decayed, 'weight_decay': optimizer.weight_decay},
+      {'params': plain, 'weight_decay': 0.0},
+    ],
+    lr=optimizer.learning_rate,
+    betas=(optimizer.b1, optimizer.b2),
+    eps=optimizer.eps,
+    fused=True,
+  )
+
+  def forward(inputs):
+    return loss(case, model, inputs)
+
+  if compiled:
+    forward = torch.compile(forward)
+
+  def step(batch):
+    value = forward(features(case, batch))
+    update.zero_grad()
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer.clip_norm)
+    update.step()
+    return value.item()
+
+  return step
+
+
+# Of ctxlm's paths and Transformers'; {} is the layer's number. A kernel of
+# ctxlm is [in, out], as GPT-2's is; the weight of a torch Linear is [out, in].
+GPT2 = {
+  'inputs/token_embed/embedding': 'wte.weight',
+  'inputs/position_embed/embedding': 'wpe.weight',
+  'stack/final_norm': 'ln_f',
+  'stack/layers_{}/attention_norm': 'h.{}.ln_1',
+  'stack/layers_{}/attention/out': 'h.{}.attn.c_proj',
+  'stack/layers_{}/mlp_norm': 'h.{}.ln_2',
+  'stack/layers_{}/mlp/up': 'h.{}.mlp.c_fc',
+  'stack/layers_{}/mlp/down': 'h.{}.mlp.c_proj',
+}
+BERT = {
+  'inputs/token_embed/embedding': 'embeddings.word_embeddings.weight',
+  'inputs/position_embed/embedding': 'embeddings.position_embeddings.weight',
+  'inputs/type_embed/embedding': 'embeddings.token_type_embeddings.weight',
+  'inputs/norm': 'embeddings.LayerNorm',
+  'stack/layers_{}/attention/query': 'encoder.layer.{}.attention.self.query',
+  'stack/layers_{}/attention/key': 'encoder.layer.{}.attention.self.key',
+  'stack/layers_{}/attention/value': 'encoder.layer.{}.attention.self.value',
+  'stack/layers_{}/attention/out': 'encoder.layer.{}.attention.output.dense',
+  'stack/layers_{}/attention_norm': (
+    'encoder.layer.{}.attention.output.LayerNorm'
+  ),
+  'stack/layers_{}/mlp/up': 'encoder.layer.{}.intermediate.dense',
+  'stack/layers_{}/mlp/down': 'encoder.layer.{}.output.dense',
+  'stack/layers_{}/mlp_norm': 'encoder.layer.{}.output.LayerNorm',
+  'mlm_transform/dense': 'cls.predictions.transform.dense',
+  'mlm_transform/norm': 'cls.predictions.transform.LayerNorm',
+  'mlm_bias/bias': 'cls.predictions.bias',
+  'projection/dense_0': 'pooler.dense',
+}
+
+
+def copied(case, model, shapes):
+  """Returns ctxlm's parameters, {path: ndarray}, with the model's values.
+
+  Args:
+    case: see `train_step.CASES`.
+    model: torch module.
+    shapes: {path: shape} of ctxlm's parameters.
+  """
+  state = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+  state = {re.sub('^(transformer|bert).', '', k): v for k, v in state.items()}
+  causal = case.objective == 'causal'
+  table = dict(GPT2 if causal else BERT)
+  for i in range(case.num_layers if causal else 0):
+    # GPT-2 has query, key and value in one map.
+    for end in ('weight', 'bias'):
+      parts = np.split(state[f'h.{i}.attn.c_attn.{end}'], 3, axis=-1)
+      for name, part in zip(('query', 'key', 'value'), parts, strict=True):
+        table[f'stack/layers_{{}}/attention/{name}'] = 'h.{}.attn.' + name
+        state[f'h.{i}.attn.{name}.{end}'] = part
+
+  def find(path):
+    number = re.search(r'layers_(\d+)', path)
+    number = number.group(1) if number else ''
+    path = re.sub(r'layers_\d+', 'layers_{}', path)
+    if path in table:
+      return state[table[path].format(number)]
+    module, _, end = path.rpartition('/')
+    torch_end = 'bias' if end == 'bias' else 'weight'
+    value = state[f'{table[module].format(number)}.{torch_end}']
+    return value.T if end == 'kernel' and not causal else value
+
+  return {path: find(path).reshape(shape) for path, shape in shapes.items()}

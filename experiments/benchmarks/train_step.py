@@ -1,0 +1,405 @@
+"""How fast is a training step, beside Hugging Face Transformers on PyTorch?
+
+python -m experiments.benchmarks.train_step --out runs/train_step
+
+Forward pass, backward pass, clipping and AdamW, float32, of the same model,
+from the same weights, on the same batches made from a seed: causal (GPT-2),
+masked (BERT) and contrastive (SimCSE), with dropout and without. ctxlm runs
+as `ctxlm train` does, by pmap and by a mesh, with the state donated; torch
+runs eagerly and through torch.compile. All take turns, step by step, so that
+a busy moment of the machine is shared; the medians are compared.
+
+Before the clock starts, both sides must give the same loss on every batch,
+and, without dropout, the same losses over the first steps of training.
+ctxlm computes a masked LM's logits at the masked positions only, Transformers
+at all: that is a difference of method, not of result.
+
+Criterion: torch's time / ctxlm's is 1.0 or more for causal, 2.0 for masked.
+`--smoke` runs tiny shapes in seconds, without torch.compile.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import platform
+import time
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from ctxlm import config as config_lib
+from ctxlm import optim, parallel, plugins
+from ctxlm import step as step_lib
+
+TOLERANCE = 1e-4  # relative, of losses that must be equal
+BATCHES = 4  # different ones, in turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One objective, model and batch."""
+
+  objective: str
+  batch_size: int
+  max_length: int
+  vocab_size: int
+  hidden_size: int = 384
+  num_layers: int = 6
+  num_heads: int = 6
+  temperature: float = 0.05
+
+  @property
+  def tokens(self):
+    """Tokens that the model reads in a step."""
+    views = 2 if self.objective == 'contrastive' else 1
+    return self.batch_size * self.max_length * views
+
+  def model(self, dropout):
+    """Returns `config.model`."""
+    shape = (
+      common.gpt2_shape if self.objective == 'causal' else common.bert_shape
+    )
+    return shape(
+      self.hidden_size,
+      self.num_layers,
+      self.num_heads,
+      vocab_size=self.vocab_size,
+      max_length=self.max_length,
+      dropout=dropout,
+      attention_dropout=dropout,
+    )
+
+
+CASES = {
+  'causal': Case('causal', 8, 256, 8192),
+  'mlm': Case('mlm', 16, 128, 30522),
+  'contrastive': Case('contrastive', 64, 32, 30522),
+}
+SMOKE = {
+  name: dataclasses.replace(
+    case,
+    batch_size=4,
+    max_length=16,
+    vocab_size=64,
+    hidden_size=32,
+    num_layers=1,
+    num_heads=2,
+  )
+  for name, case in CASES.items()
+}
+
+
+def make_objective(case):
+  """Returns ctxlm's objective, on a tokenizer whose text is numbers."""
+  tokenizer = types.SimpleNamespace(
+    vocab_size=case.vocab_size,
+    pad_id=0,
+    cls_id=1,
+    sep_id=2,
+    mask_id=3,
+    special_ids={0, 1, 2, 3},
+    encode=lambda text: [int(word) for word in text.split()],
+  )
+  return plugins.build(
+    'objectives',
+    {'name': case.objective},
+    tokenizer=tokenizer,
+    max_length=case.max_length,
+  )
+
+
+def make_batches(case, seed=0):
+  """Returns batches of uniform tokens, through the objective's `prepare`.
+
+  Rows are full for causal and masked; sentences are of 8 tokens to a row.
+  """
+  rng = np.random.default_rng(seed)
+  objective, length = make_objective(case), case.max_length
+
+  def example():
+    if case.objective == 'contrastive':
+      words = rng.integers(4, case.vocab_size, rng.integers(6, length - 1))
+      return {'text': ' '.join(map(str, words))}
+    tokens = rng.integers(4, case.vocab_size, length).astype(np.int32)
+    place = np.arange(length, dtype=np.int32)
+    return {
+      'tokens': tokens,
+      'segment_ids': np.ones(length, np.int32),
+      'positions': place,
+    }
+
+  batches = []
+  for _ in range(BATCHES):
+    rows = [objective.prepare(example(), rng) for _ in range(case.batch_size)]
+    batch = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
+    batch['index'] = np.arange(case.batch_size, dtype=np.int32)
+    batch['valid'] = np.ones(case.batch_size, np.float32)
+    batches.append(batch)
+  return batches
+
+
+def make_config(case, strategy='pmap'):
+  """Returns the config of a run: AdamW, constant rate, norm clipped."""
+  config = config_lib.base()
+  config.batch_size, config.max_length = case.batch_size, case.max_length
+  config.parallel.strategy = strategy
+  config.optimizer.schedule = 'constant'
+  config.optimizer.learning_rate = 1e-4
+  config.optimizer.warmup_steps = 0
+  return config
+
+
+def make_ctxlm(case, strategy, dropout, torch_model):
+  """Returns (step, evaluate) of ctxlm: functions of a batch to its loss.
+
+  Args:
+    case: Case.
+    strategy: 'pmap' or 'mesh'.
+    dropout: rate.
+    torch_model: whose weights it starts from.
+  """
+  from experiments.benchmarks import reference
+
+  config = make_config(case, strategy)
+  where = parallel.make(config, jax.devices()[:1])
+  model = plugins.build('models', case.model(dropout))
+  objective = make_objective(case)
+  tasks = [step_lib.Task('task', objective)]
+  apply = step_lib.make_apply(model)
+  sample = {'task': {k: v[:2] for k, v in make_batches(case)[0].items()}}
+  shapes = jax.eval_shape(
+    lambda: step_lib.init_params(model, tasks, sample, jax.random.key(0))
+  )
+  leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+  names = {optim.path_name(path): leaf.shape for path, leaf in leaves}
+  values = reference.copied(case, torch_model, names)
+  tx = optim.make(config.optimizer, 1, shapes)
+
+  def init(values):
+    params = jax.tree.unflatten(tree, [jnp.asarray(values[n]) for n in names])
+    return step_lib.TrainState(
+      jnp.zeros((), jnp.int32), params, tx.init(params), None
+    )
+
+  state = where.init(init, values)
+  train = where.compile(
+    functools.partial(
+      step_lib.train_step,
+      tasks=tasks,
+      apply=apply,
+      tx=tx,
+      schedule=optim.schedule(config.optimizer, 1),
+      seed=0,
+      accumulation=1,
+      ema_decay=0.0,
+    ),
+    donate=True,
+  )
+  test = where.compile(
+    functools.partial(step_lib.eval_step, objective=objective, apply=apply)
+  )
+
+  def step(batch):
+    nonlocal state
+    state, metrics = train(state, where.put({'task': batch}))
+    return float(jax.block_until_ready(metrics)['loss'])
+
+  def evaluate(batch):
+    total, count = test(state.params, where.put(batch))['loss']
+    return float(total) / float(count)
+
+  return step, evaluate
+
+
+def make_contenders(case, dropout, compiled):
+  """Returns {name: step}, all from the same weights and found to agree.
+
+  Raises:
+    AssertionError: their losses differ by more than TOLERANCE.
+  """
+  import torch
+
+  from experiments.benchmarks import reference
+
+  torch.manual_seed(0)
+  first = reference.build(case, dropout)
+  batches = make_batches(case)
+  with torch.no_grad():
+    first.eval()
+    wanted = [
+      reference.loss(case, first, reference.features(case, b)).item()
+      for b in batches
+    ]
+  steps = {}
+  for strategy in ('pmap', 'mesh'):
+    name = f'ctxlm {strategy}'
+    steps[name], evaluate = make_ctxlm(case, strategy, dropout, first)
+    found = [evaluate(b) for b in batches]
+    np.testing.assert_allclose(found, wanted, TOLERANCE, err_msg=name)
+  optimizer = make_config(case).optimizer
+  for name in ('torch eager', 'torch compile')[: 2 if compiled else 1]:
+    model = reference.build(case, dropout)
+    model.load_state_dict(first.state_dict())
+    try:
+      step = reference.make_step(case, model, optimizer, 'compile' in name)
+      curve = [step(b) for b in batches]  # compiles
+    except torch._dynamo.exc.TorchDynamoException as error:
+      print(f'{name} does not work here: {str(error).splitlines()[0]}')
+      continue
+    steps[name] = step
+    if not dropout:
+      wanted = curve
+  for name, step in steps.items():
+    if name.startswith('ctxlm'):
+      curve = [step(b) for b in batches]
+      if not dropout:  # gradients, clipping and update agree as well
+        np.testing.assert_allclose(curve, wanted, TOLERANCE, err_msg=name)
+  return steps
+
+
+def measure(steps, batches, repeats):
+  """Returns {name: milliseconds [repeats]}; the contenders take turns."""
+  times = {name: [] for name in steps}
+  for i in range(repeats):
+    for name, step in steps.items():
+      start = time.perf_counter()
+      step(batches[i % len(batches)])
+      times[name].append(1e3 * (time.perf_counter() - start))
+  return times
+
+
+def machine():
+  """Returns the processor's name and the number of cores used."""
+  name = platform.processor() or platform.machine()
+  path = Path('/proc/cpuinfo')
+  if path.exists():
+    lines = [x for x in path.read_text().splitlines() if 'model name' in x]
+    name = lines[0].split(':')[1].strip() if lines else name
+  return name, len(os.sched_getaffinity(0))
+
+
+def row_of(case_name, case, dropout, times):
+  """Returns one row of results.json."""
+  middle = {k: float(np.median(v)) for k, v in times.items()}
+  ours = {k: v for k, v in middle.items() if k.startswith('ctxlm')}
+  return {
+    'case': case_name,
+    'dropout': dropout,
+    'milliseconds': middle,
+    'fastest_milliseconds': {k: float(min(v)) for k, v in times.items()},
+    'tokens_per_second': {k: 1e3 * case.tokens / v for k, v in middle.items()},
+    'ratios': {
+      f'{theirs} / {own}': middle[theirs] / middle[own]
+      for theirs in middle
+      if theirs not in ours
+      for own in ours
+    },
+  }
+
+
+def show(rows):
+  """Returns the table as text: a line for each contender of each row."""
+  lines = [
+    f'{"case":12} {"dropout":>7}  {"contender":14} {"ms":>8} {"fastest":>8}'
+    f' {"tokens/s":>9} {"/ pmap":>7} {"/ mesh":>7}'
+  ]
+  for row in rows:
+    for name, ms in row['milliseconds'].items():
+      ratios = [
+        f'{row["ratios"][f"{name} / ctxlm {own}"]:.2f}'
+        if name.startswith('torch')
+        else ''
+        for own in ('pmap', 'mesh')
+      ]
+      lines.append(
+        f'{row["case"]:12} {row["dropout"]:7.2f}  {name:14} {ms:8.1f}'
+        f' {row["fastest_milliseconds"][name]:8.1f}'
+        f' {row["tokens_per_second"][name]:9.0f}'
+        f' {ratios[0]:>7} {ratios[1]:>7}'
+      )
+  return '\n'.join(lines)
+
+
+def draw(rows, title, path):
+  """Writes a bar plot: tokens a second of every contender, by case."""
+  import matplotlib
+
+  matplotlib.use('Agg')
+  import matplotlib.pyplot as plt
+
+  names = list(rows[0]['milliseconds'])
+  figure, axes = plt.subplots(figsize=(9, 4), layout='constrained')
+  for i, name in enumerate(names):
+    places = [
+      k for k, row in enumerate(rows) if name in row['tokens_per_second']
+    ]
+    bars = axes.bar(
+      [k + (i - (len(names) - 1) / 2) * 0.8 / len(names) for k in places],
+      [rows[k]['tokens_per_second'][name] for k in places],
+      0.8 / len(names),
+      label=name,
+    )
+    axes.bar_label(bars, fmt='%.0f', fontsize=6)
+  axes.set_xticks(
+    range(len(rows)),
+    [f'{row["case"]}\ndropout {row["dropout"]:g}' for row in rows],
+  )
+  axes.set_ylabel('tokens / s')
+  axes.set_title(title, fontsize=9)
+  axes.legend(fontsize=8)
+  figure.savefig(path, dpi=150)
+  plt.close(figure)
+
+
+def main(arguments=None):
+  """Runs the benchmark; returns the rows of results.json."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--out', default='runs/train_step', help='folder')
+  parser.add_argument('--cases', nargs='+', default=list(CASES), choices=CASES)
+  parser.add_argument('--dropout', nargs='+', type=float, default=[0.1, 0.0])
+  parser.add_argument('--repeats', type=int, default=15)
+  parser.add_argument('--smoke', action='store_true', help='tiny and short')
+  parser.add_argument(
+    '--compile', action=argparse.BooleanOptionalAction, default=True
+  )
+  args = parser.parse_args(arguments)
+
+  from experiments.benchmarks import reference  # before torch, see there
+
+  cases = SMOKE if args.smoke else CASES
+  name, cores = machine()
+  reference.torch.set_num_threads(cores)
+  title = (
+    f'{name}, {cores} cores; jax {jax.__version__}, '
+    f'torch {reference.torch.__version__}, '
+    f'transformers {reference.transformers.__version__}'
+  )
+  print(title)
+  rows = []
+  for case_name in args.cases:
+    case = cases[case_name]
+    for dropout in args.dropout:
+      steps = make_contenders(case, dropout, args.compile and not args.smoke)
+      times = measure(
+        steps, make_batches(case), 2 if args.smoke else args.repeats
+      )
+      rows.append(row_of(case_name, case, dropout, times))
+      print(show(rows[-1:]).split('\n', len(rows) > 1)[-1], flush=True)
+  out = Path(args.out)
+  out.mkdir(parents=True, exist_ok=True)
+  (out / 'results.json').write_text(
+    json.dumps({'machine': title, 'rows': rows}, indent=2) + '\n'
+  )
+  (out / 'results.txt').write_text(f'{title}\n{show(rows)}\n')
+  draw(rows, title, out / 'train_step.png')
+  return rows
+
+
+if __name__ == '__main__':
+  main()
