@@ -153,7 +153,7 @@ class Pmap:
 
   def compile(self, function, donate=False):
     """Returns the compiled `function(state, batch, axis=...)`."""
-    return jax.pmap(
+    call = jax.pmap(
       functools.partial(function, axis=self.axis),
       axis_name=self.axis,
       devices=self.devices,
@@ -161,6 +161,20 @@ class Pmap:
       out_axes=None,
       donate_argnums=(0,) if donate else (),
     )
+    if jax.process_count() == 1:
+      return call
+    return lambda state, batch: self._joined(call(state, batch))
+
+  def _joined(self, tree):
+    # pmap gives each process arrays of its own; Orbax saves arrays that all
+    # processes have in common.
+    whole = NamedSharding(self.mesh, P())
+
+    def one(x):
+      parts = [shard.data for shard in x.addressable_shards]
+      return jax.make_array_from_single_device_arrays(x.shape, whole, parts)
+
+    return jax.tree.map(one, tree)
 
 
 class Mesh:
