@@ -1,6 +1,6 @@
 """A small BERT, masked language modelling, on Python's documentation.
 
-BERT's masking and head. So that it leaves the unigram plateau in two minutes
+BERT's masking and head. So that it leaves the unigram plateau in a minute
 of a laptop: norms before, as GPT-2's, and T5's relative positions, learned 30
 times faster than the rest, since a table that begins near zero must grow to
 about 5 before a head can look at a word's neighbour.
@@ -14,7 +14,7 @@ from configs import common
 def get_config():
   """Returns the recipe."""
   c = common.base()
-  c.num_steps = 1600
+  c.num_steps = 1000
   c.batch_size = 16
   c.max_length = 64
   c.log_every_steps = 50
@@ -33,6 +33,6 @@ def get_config():
   c.optimizer.learning_rate = 3e-3
   c.optimizer.warmup_steps = 50
   c.optimizer.factors = (('relative_position', 30.0),)
-  c.checkpoint.every_steps = 400
-  c.evaluators.mlm = {'name': 'losses', 'every_steps': 400}
+  c.checkpoint.every_steps = 250
+  c.evaluators.mlm = {'name': 'losses', 'every_steps': 250}
   return c
