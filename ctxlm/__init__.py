@@ -1,3 +1,23 @@
 """ctxlm: language models that learn from context, in JAX and Flax."""
 
 __version__ = '0.1.0'
+
+
+def load(folder, **options):
+  """Loads a Hugging Face folder, or a run folder.
+
+  Args:
+    folder: path.
+    **options: of the model, in place of the folder's own, such as
+      dtype='bfloat16'.
+
+  Returns:
+    (model, params, tokenizer): a Flax module, its parameters in float32, and
+    a ctxlm.data.tokenizer.Tokenizer, or None where the folder has none.
+
+  Raises:
+    ctxlm.errors.UserError: the folder can't be read; one line says why.
+  """
+  from ctxlm import loading
+
+  return loading.load(folder, **options)
