@@ -9,7 +9,8 @@ def load(folder, **options):
   Args:
     folder: path.
     **options: of the model, in place of the folder's own, such as
-      dtype='bfloat16'.
+      dtype='bfloat16'; and `where`, a parallel.Mesh, into whose shards the
+      parameters are read.
 
   Returns:
     (model, params, tokenizer): a Flax module, its parameters in float32, and
@@ -20,4 +21,5 @@ def load(folder, **options):
   """
   from ctxlm import loading
 
-  return loading.load(folder, **options)
+  found = loading.load(folder, **options)
+  return found.model, found.params, found.tokenizer

@@ -46,7 +46,7 @@ def _write(o):
 
 
 FAMILY = Family(
-  model_types=('bart',),
+  model_type='bart',
   model='encoder_decoder',
   fields={
     'vocab_size': ('vocab_size', ...),

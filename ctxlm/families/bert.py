@@ -53,7 +53,7 @@ POOLER = {'pooler': 'pooler.dense'}
 IGNORED = (r'embeddings\.(position_ids|token_type_ids)$',)
 
 FAMILY = Family(
-  model_types=('bert',),
+  model_type='bert',
   fields=FIELDS | {'max_length': ('max_position_embeddings', 512)},
   fixed=FIXED,
   needs=NEEDS,

@@ -30,7 +30,7 @@ class Family:
   """One family. `options` and `config` are each other's inverse.
 
   Attributes:
-    model_types: of config.json.
+    model_type: of config.json.
     fields: {our option: (config.json's key, what it is where it is missing)};
       ... there means that it must not be missing.
     table: {our module: their module}; see rules.place. `more` is the part
@@ -49,7 +49,7 @@ class Family:
     conv1d: whether weights of the body's linear maps are [in, out].
   """
 
-  model_types: tuple
+  model_type: str
   fields: dict
   table: dict
   heads: dict
@@ -99,7 +99,7 @@ class Family:
     if wrong:
       raise ValueError(wrong[0])
     o = resolve(options)
-    found = {'model_type': self.model_types[0]}
+    found = {'model_type': self.model_type}
     for ours, (theirs, _) in self.fields.items():
       value = o[ours]
       if ours == 'activation':

@@ -1,6 +1,5 @@
 """A Hugging Face folder: model and parameters out of it, and into one."""
 
-import json
 import re
 from pathlib import Path
 
@@ -12,9 +11,18 @@ from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.families import bart, bert, gpt2, llama, roberta, t5, tensors
 from ctxlm.families import family as family_lib
+from ctxlm.families.files import read_json
 from ctxlm.optim import path_name
 
-FAMILIES = (gpt2, bert, roberta, bart, t5, llama)
+FAMILIES = (
+  gpt2.FAMILY,
+  bert.FAMILY,
+  roberta.FAMILY,
+  bart.FAMILY,
+  t5.FAMILY,
+  llama.FAMILY,
+  llama.MISTRAL,
+)
 
 
 def find(model_type):
@@ -23,30 +31,13 @@ def find(model_type):
   Raises:
     UserError: an unknown one.
   """
-  known = {t: m.FAMILY for m in FAMILIES for t in m.FAMILY.model_types}
+  known = {family.model_type: family for family in FAMILIES}
   if model_type not in known:
     raise UserError(
       f'config.json: no family of model_type {model_type!r}.'
       + plugins.suggest(model_type, known)
     )
   return known[model_type]
-
-
-def read_json(path):
-  """Returns the object that a JSON file holds.
-
-  Raises:
-    UserError: no such file, or no object in it.
-  """
-  try:
-    found = json.loads(Path(path).read_text(encoding='utf-8'))
-  except OSError as e:
-    raise UserError(f'no file {path}') from e
-  except ValueError as e:
-    raise UserError(f'{path} is not JSON: {e}') from e
-  if not isinstance(found, dict):
-    raise UserError(f'{path} holds no object')
-  return found
 
 
 def read(folder, shardings=None, **options):
@@ -165,7 +156,7 @@ class Source:
     left, lacks, found, heads = dict(self._tensors), {}, {}, {}
     for path, shape in ours.items():
       parts = []
-      for one, part_shape in _unstack(path, shape, options):
+      for one, part_shape in unstack(path, shape):
         placed = self._family.place(one, part_shape, options)
         if placed is None:
           break
@@ -175,7 +166,7 @@ class Source:
           lacks.setdefault(head, at.names[0])
       else:
         heads.setdefault(head, []).append(path)
-        found[path] = Read(shape, parts, _scanned(path))
+        found[path] = Read(shape, parts, scanned(path))
     for head, name in lacks.items():
       if head == '' or any(
         p is not None for path in heads[head] for p in found[path].parts
@@ -190,7 +181,7 @@ class Source:
     if left:
       raise UserError(
         f'the checkpoint has {sorted(left)[0]}, which has no place in a '
-        f'{self._family.model_types[0]} model'
+        f'{self._family.model_type} model'
       )
     return found
 
@@ -213,12 +204,14 @@ class Source:
     return at, first
 
 
-def _scanned(path):
+def scanned(path):
+  """Whether a tensor has a leading axis of layers."""
   return '/layers/' in f'/{path}/'
 
 
-def _unstack(path, shape, options):
-  if not _scanned(path):
+def unstack(path, shape):
+  """Returns [(path, shape)] of a tensor's layers, or of itself if it has none."""
+  if not scanned(path):
     return [(path, shape)]
   name = path.replace('layers/', 'layers_{}/', 1)
   return [(name.replace('{}', str(i)), shape[1:]) for i in range(shape[0])]

@@ -20,7 +20,7 @@ def _write(o):
 
 
 FAMILY = Family(
-  model_types=('gpt2',),
+  model_type='gpt2',
   fields={
     'vocab_size': ('vocab_size', ...),
     'hidden_size': ('n_embd', ...),

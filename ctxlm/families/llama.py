@@ -3,6 +3,8 @@
 Rotary positions, RMSNorm, gated SiLU MLP, grouped-query heads.
 """
 
+import dataclasses
+
 from ctxlm.errors import UserError
 from ctxlm.families.family import Family
 
@@ -15,24 +17,30 @@ def _read(config):
   if kind != 'default':
     raise UserError(f'config.json: rope_type {kind!r} is not supported')
   base = rope.get('rope_theta', config.get('rope_theta', 10000.0))
-  found = {'rotary_base': float(base)}
-  if config['model_type'] == 'mistral':
-    found['window'] = config.get('sliding_window', 4096) or 0
-  return found
+  return {'rotary_base': float(base)}
 
 
 def _write(o):
   rope = {'rope_type': 'default', 'rope_theta': o['rotary_base']}
-  found = {'rope_parameters': rope, 'rope_theta': o['rotary_base']}
-  if o['window']:
-    if o['attention_bias'] or o['mlp_bias']:
-      raise ValueError(f'window={o["window"]} and biases')
-    found |= {'model_type': 'mistral', 'sliding_window': o['window']}
-  return found
+  return {'rope_parameters': rope, 'rope_theta': o['rotary_base']}
 
 
+def _read_mistral(config):
+  return _read(config) | {'window': config.get('sliding_window', 4096) or 0}
+
+
+def _write_mistral(o):
+  if not o['window']:
+    raise ValueError('window=0, not 1 or more')
+  return _write(o) | {'sliding_window': o['window']}
+
+
+BIASES = {
+  'attention_bias': ('attention_bias', False),
+  'mlp_bias': ('mlp_bias', False),
+}
 FAMILY = Family(
-  model_types=('llama', 'mistral'),
+  model_type='llama',
   fields={
     'vocab_size': ('vocab_size', ...),
     'hidden_size': ('hidden_size', ...),
@@ -46,9 +54,8 @@ FAMILY = Family(
     'norm_epsilon': ('rms_norm_eps', 1e-6),
     'init_stddev': ('initializer_range', 0.02),
     'attention_dropout': ('attention_dropout', 0.0),
-    'attention_bias': ('attention_bias', False),
-    'mlp_bias': ('mlp_bias', False),
     'tie_embeddings': ('tie_word_embeddings', False),
+    **BIASES,
   },
   fixed={
     'norm': 'rmsnorm',
@@ -59,7 +66,7 @@ FAMILY = Family(
   needs={'pretraining_tp': 1},
   read=_read,
   write=_write,
-  own=('rotary_base', 'window'),
+  own=('rotary_base',),
   table={
     'inputs/token_embed': 'embed_tokens',
     'stack/final_norm': 'norm',
@@ -78,4 +85,13 @@ FAMILY = Family(
   prefix='model.',
   outside=('lm_head.',),
   ignored=(r'rotary_emb\.inv_freq$',),
+)
+MISTRAL = dataclasses.replace(
+  FAMILY,
+  model_type='mistral',
+  fields={k: v for k, v in FAMILY.fields.items() if k not in BIASES},
+  read=_read_mistral,
+  write=_write_mistral,
+  own=('rotary_base', 'window'),
+  architectures=((('lm',), 'MistralForCausalLM'), ((), 'MistralModel')),
 )

@@ -25,7 +25,7 @@ def _write(o):
 
 
 FAMILY = Family(
-  model_types=('roberta',),
+  model_type='roberta',
   fields=bert.FIELDS,
   fixed=bert.FIXED,
   needs=bert.NEEDS | {'hidden_act': 'gelu'},  # its MLM head's is always gelu

@@ -74,7 +74,7 @@ def _write(o):
 
 
 FAMILY = Family(
-  model_types=('t5',),
+  model_type='t5',
   model='encoder_decoder',
   fields={
     'vocab_size': ('vocab_size', ...),
