@@ -97,6 +97,15 @@ def shapes(model):
   return {path_name(path): x.shape for path, x in leaves}
 
 
+def complete_of(model):
+  """Returns family.complete of a Model."""
+  name = type(model).__module__.rsplit('.', 1)[-1]
+  options = plugins.options(type(model))
+  return family_lib.complete(
+    {'name': name} | {o: getattr(model, o) for o in options}
+  )
+
+
 def nest(flat):
   """Returns {'a': {'b': x}} of {'a/b': x}."""
   tree = {}

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 import ctxlm
 from ctxlm import step as step_lib
-from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
 from ctxlm.objectives import causal, mlm, seq2seq
 from ctxlm.optim import path_name
@@ -289,13 +288,10 @@ def their_gradients(drawn, model):
     if f'{top}.decoder.bias' in named:
       named.pop(f'{top}.bias')
   family = folder_lib.find(drawn.model.config.model_type)
-  block = {'name': type(model).__module__.rsplit('.', 1)[-1]}
-  options = {
-    n: getattr(model, n) for n in family_lib.complete(block) if n != 'name'
-  }
-  options = family_lib.complete(block | options)
   source = folder_lib.Source(family, named)
-  places = source.places(folder_lib.shapes(model), options)
+  places = source.places(
+    folder_lib.shapes(model), folder_lib.complete_of(model)
+  )
   return {
     path: p.read(tuple(slice(0, n) for n in p.shape.shape))
     for path, p in places.items()
