@@ -25,8 +25,7 @@ from ctxlm.families import export, files, sentence
 
 def write_run(found, workdir):
   """Writes a run folder of a loading.Loaded."""
-  if found.tokenizer is None:
-    raise UserError('the folder has no tokenizer: put its files there')
+  loading.need_tokenizer(found)
   config = run_config(found, workdir)
   with _new_folder(workdir) as new:
     run_lib.write(config, found.tokenizer, new)
@@ -79,6 +78,7 @@ def write_hf(found, folder):
   Returns:
     paths of the parameters that were left out.
   """
+  loading.need_tokenizer(found)
   with _new_folder(folder) as new:
     inner = new
     if found.small:

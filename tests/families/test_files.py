@@ -72,9 +72,10 @@ def test_round_trip_is_bit_equal(name, seed, tmp_path, tokenizer):
   assert not info['missing_keys'] and not info['unexpected_keys']
   config = json.loads((tmp_path / 'ours/config.json').read_text())
   assert config['architectures'] == [type(drawn.model).__name__]
-  assert {k: config[k] for k in original if k != 'transformers_version'} == {
-    k: v for k, v in original.items() if k != 'transformers_version'
-  }
+  # transformers writes that 1.1's embeddings are tied, and never ties them.
+  skip = {'transformers_version', 'tie_word_embeddings' * (name == 't5')}
+  for key in original.keys() - skip:
+    assert config[key] == original[key], key
   wanted, found = drawn.model.state_dict(), back.state_dict()
   assert wanted.keys() == found.keys()
   for key in wanted:
@@ -274,7 +275,7 @@ def break_decoder(path):
 
 def break_shape(path):
   change(path, intermediate_size=77)
-  return 'intermediate.dense.weight has shape'
+  return 'has shape [8, 12]; config.json asks for [8, 77]'
 
 
 def break_missing(path):
@@ -314,7 +315,7 @@ def break_tokenizer(path):
 
 def break_no_tokenizer(path):
   (path / 'tokenizer.json').unlink()
-  return 'the folder has no tokenizer'
+  return 'has no tokenizer'
 
 
 def evil(old):
