@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ctxlm import optim
+from ctxlm import optim, parallel
 from ctxlm.errors import UserError
 
 
@@ -251,7 +251,12 @@ def read_params(workdir, abstract, step=''):
 def checksums(tree):
   """Returns {path: int} of a tree of arrays, however they are placed."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  found = jax.device_get([_checksum(x) for _, x in leaves])
+  found = []
+  for _, x in leaves:
+    found.append(_checksum(x))
+    if parallel.simulated():
+      jax.block_until_ready(found[-1])
+  found = jax.device_get(found)
   return {
     optim.path_name(path): int(sum_)
     for (path, _), sum_ in zip(leaves, found, strict=True)

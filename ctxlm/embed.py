@@ -105,7 +105,8 @@ class Embedder:
       batch = self._batch([ids[i] for i in chosen])[rows]
       batch = self._where.put({'tokens': batch})
       pending.append((chosen, self._compiled(self._params, batch)))
-      if len(pending) > 2:  # so that the next is prepared meanwhile
+      # The next is prepared while two are under way.
+      if len(pending) > (0 if parallel.simulated() else 2):
         fetch(*pending.pop(0))
       if progress:
         done = min(start + size, len(order))

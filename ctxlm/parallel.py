@@ -115,6 +115,15 @@ def start(coordinator=None, num_processes=None, process_id=None):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
+def simulated():
+  """Whether the devices are parts of one CPU.
+
+  Collectives of several programs in flight can dead-lock there, so each is
+  to be waited for.
+  """
+  return jax.default_backend() == 'cpu' and jax.device_count() > 1
+
+
 def _on_tpu_pod():
   # As set by the TPU VM image; the other ways to start name a coordinator.
   return len(os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
