@@ -9,8 +9,10 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # From the top down: a module may import what stands in a lower line, or in
 # its own.
 LAYERS = [
-  {'cli', 'train', 'evaluate', 'score', 'fill', 'attend'},
+  {'cli', 'train', 'evaluate', 'score', 'fill', 'attend', 'convert', 'embed'},
+  {'loading'},
   {'run'},
+  {'families'},
   {'evaluators'},
   {'checkpoint', 'tracking', 'preemption'},
   {'parallel'},
