@@ -1,5 +1,7 @@
 """Files of weights: in and out, whole and sharded, damaged and hostile."""
 
+import functools
+import importlib
 import json
 import pickle
 import subprocess
@@ -15,7 +17,8 @@ import torch
 import transformers
 
 import ctxlm
-from ctxlm import convert, parallel
+from ctxlm import convert, fill, parallel, plugins, train
+from ctxlm import run as run_lib
 from ctxlm.data import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder, tensors
@@ -208,6 +211,79 @@ def test_scanned_layers_are_stacked(tmp_path, tokenizer):
   export.write(tmp_path / 'ours', block, params, tokenizer)
   _, back, _ = ctxlm.load(tmp_path / 'ours')
   assert_equal(back, wanted)
+
+
+def test_round_trip_through_a_run_folder(drawn, tmp_path):
+  tokenizer = tokenizer_lib.train('wordpiece', 60, TEXTS)
+  small = reference.draw('bert', 0)
+  small.model.resize_token_embeddings(tokenizer.vocab_size)
+  save(small, tmp_path / 'theirs', tokenizer)
+  convert.convert(tmp_path / 'theirs', to=tmp_path / 'run')
+  run = run_lib.load(tmp_path / 'run')
+  assert run.tasks[0].objective.pair == 'next_sentence'
+  best = fill.fill(run, 'the quick [MASK] fox', top=3)
+  assert len(best) == 1 and len(best[0]) == 3
+  count, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'back')
+  assert count == sum(p.numel() for p in small.model.parameters())
+  assert not left_out
+  back = type(small.model).from_pretrained(tmp_path / 'back')
+  for key, value in small.model.state_dict().items():
+    assert torch.equal(value, back.state_dict()[key]), key
+  with pytest.raises(UserError, match='was converted, not trained'):
+    train.train(run.config, tmp_path / 'run')
+
+
+def recipe(name):
+  """Returns the model block of a recipe, made small."""
+  block = importlib.import_module(f'configs.{name}').get_config().model
+  small = {'hidden_size': 24, 'num_layers': 2, 'num_heads': 4, 'mlp_dim': 40}
+  small |= {'vocab_size': 90, 'max_length': 16, 'dtype': 'float32'}
+  if 'num_kv_heads' in block:
+    small['num_kv_heads'] = 2
+  return block.to_dict() | small
+
+
+@pytest.mark.parametrize(
+  'name, kind, head',
+  [
+    ('quickstart_causal', 'GPT2LMHeadModel', 'logits'),
+    ('llama_1b', 'LlamaForCausalLM', 'logits'),
+    ('quickstart_mlm', 'BertForMaskedLM', 'mlm_logits'),
+  ],
+)
+def test_what_was_trained_here_goes_out(name, kind, head, tmp_path, tokenizer):
+  block = recipe(name)
+  model = plugins.build('models', block)
+  tokens = np.random.default_rng(0).integers(5, 90, (2, 9))
+
+  def forward(model):
+    return getattr(model, head)(model(tokens))
+
+  init = functools.partial(model.init, method=forward)
+  params = init(jax.random.key(0))['params']
+  params = jax.tree.map(
+    lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), params
+  )
+  export.write(tmp_path, block, params, tokenizer)
+  export.write_tokenizer(tmp_path, tokenizer, model)
+  theirs, info = getattr(transformers, kind).from_pretrained(
+    tmp_path, output_loading_info=True
+  )
+  assert not info['missing_keys'] and not info['unexpected_keys']
+  with torch.no_grad():
+    wanted = theirs.eval()(torch.tensor(tokens)).logits
+  ours = model.apply({'params': params}, method=forward)
+  np.testing.assert_allclose(ours, wanted, atol=1e-4)
+  assert theirs.config.pad_token_id == tokenizer.pad_id
+  # And in again.
+  _, again, _ = ctxlm.load(tmp_path, scan_layers=model.scan_layers)
+  assert_equal(again, params)
+
+
+def test_models_without_a_family_say_what_differs(tmp_path, tokenizer):
+  block = recipe('quickstart_causal') | {'position': 'alibi'}
+  with pytest.raises(UserError, match="nearest is gpt2.*position='alibi'"):
+    export.write(tmp_path, block, {}, tokenizer)
 
 
 def contents(path):
