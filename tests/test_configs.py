@@ -1,7 +1,9 @@
 """Every recipe builds, and takes a step in a shrunk form."""
 
 import importlib
+import json
 import pathlib
+import shutil
 
 import pytest
 import tiny
@@ -35,24 +37,37 @@ def nli(tmp_path):
   return tmp_path
 
 
+@pytest.fixture
+def converted(runs, tmp_path):
+  """A run folder whose task is named as `ctxlm convert` names it."""
+  folder = shutil.copytree(runs['mlm'].workdir, tmp_path / 'converted')
+  c = json.loads((folder / 'config.json').read_text())
+  c['tasks'] = {'text': c['tasks']['mlm']}
+  (folder / 'config.json').write_text(json.dumps(c))
+  return folder
+
+
 def shrink(c, text):
-  c.num_steps, c.batch_size, c.max_length = 1, 8, 32
-  c.tokenizer.vocab_size = 400
-  c.model.update({k: v for k, v in SIZES.items() if k in c.model})
-  if c.model.get('num_kv_heads'):
-    c.model.num_kv_heads = 2
+  c.num_steps, c.batch_size, c.max_length = 1, 8, 24
+  if not c.init_from:
+    c.tokenizer.vocab_size = 400
+    c.model.update({k: v for k, v in SIZES.items() if k in c.model})
+    if c.model.get('num_kv_heads'):
+      c.model.num_kv_heads = 2
   for task in c.tasks.values():
     # Data that isn't at hand is text that is.
-    if task.data.name in ('tfds', 'corpus'):
+    if task.data.name in ('tfds', 'corpus') or c.init_from:
       unit = task.data.get('unit', 'document')
       task.data = {'name': 'files', 'pattern': str(text), 'unit': unit}
   return c
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_recipe_takes_a_step(text, nli, tmp_path, name, quick_compiles):
+def test_recipe_takes_a_step(text, request, tmp_path, name, quick_compiles):
   module = importlib.import_module(f'configs.{name}')
-  c = module.get_config(*([str(nli)] if name == 'simcse' else []))
+  needs = {'simcse': 'nli', 'finetune': 'converted'}
+  folders = [str(request.getfixturevalue(needs[name]))] if name in needs else []
+  c = module.get_config(*folders)
   config.check(c)
   assert f'--config configs/{name}.py' in module.__doc__
   _, results = train.train(shrink(c, text), tmp_path / 'run')
