@@ -20,7 +20,6 @@ import json
 import os
 import pydoc_data.topics
 import tempfile
-import time
 from pathlib import Path
 
 import jax
@@ -31,7 +30,7 @@ from ctxlm.data import sentences
 from ctxlm.data import tokenizer as tokenizer_lib
 from ctxlm.embed import Embedder
 from ctxlm.families import sentence
-from experiments.benchmarks.train_step import machine
+from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # absolute, of vectors whose length is about 20
 COUNT, SIZE, LAYERS = 2000, 384, 6
@@ -97,16 +96,23 @@ def measure(contenders, texts, repeats):
   Raises:
     AssertionError: their vectors differ by more than TOLERANCE.
   """
-  times, vectors = {name: [] for name in contenders}, {}
-  for _ in range(repeats + 1):
-    for name, embed in contenders.items():
-      start = time.perf_counter()
+  vectors = {}
+
+  def call(name, embed):
+    def one(_):
       vectors[name] = embed(texts)
-      times[name].append(time.perf_counter() - start)
-    ours, theirs = vectors.values()
-    assert theirs.std(0).mean() > 0.01, 'all vectors are nearly one'
-    np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
-  return times
+
+    return one
+
+  calls = {name: call(name, embed) for name, embed in contenders.items()}
+  first = turns.measure(calls, 1)
+  ours, theirs = vectors.values()
+  assert theirs.std(0).mean() > 0.01, 'all vectors are nearly one'
+  np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
+  times = turns.measure(calls, repeats)
+  return {
+    name: [ms / 1e3 for ms in (*first[name], *times[name])] for name in calls
+  }
 
 
 def main(arguments=None):
@@ -121,8 +127,8 @@ def main(arguments=None):
   count, size, layers, repeats = COUNT, SIZE, LAYERS, args.repeats
   if args.smoke:
     count, size, layers, repeats = 40, 64, 1, 1
-  name, cores = machine()
-  reference.torch.set_num_threads(cores)
+  machine = turns.machine('jax', 'torch', 'sentence-transformers')
+  reference.torch.set_num_threads(turns.cores())
   texts = read_sentences(count)
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
@@ -131,7 +137,7 @@ def main(arguments=None):
   lengths = [len(i) + 2 for i in tokenizer.encode_batch(texts)]
   speed = {k: count / float(np.median(v[1:])) for k, v in times.items()}
   found = {
-    'machine': f'{name}, {cores} cores, load {os.getloadavg()[0]:.1f}',
+    'machine': f'{machine}; load {os.getloadavg()[0]:.1f}',
     'sentences': count,
     'tokens': {
       k: float(np.percentile(lengths, p))

@@ -8,6 +8,7 @@ import pytest
 from experiments.benchmarks import forward
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
   found = forward.main(['--smoke', '--out', str(tmp_path)])
   assert json.loads((tmp_path / 'results.json').read_text()) == found

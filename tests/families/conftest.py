@@ -1,4 +1,4 @@
-"""A small tokenizer, for folders that need one."""
+"""A small tokenizer that was trained here."""
 
 import pytest
 
@@ -7,7 +7,6 @@ from ctxlm.data import tokenizer as tokenizer_lib
 TEXTS = ['the quick brown fox jumps over the lazy dog', 'pack my box'] * 9
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def tokenizer():
-  """WordPiece of 90 entries."""
   return tokenizer_lib.train('wordpiece', 90, TEXTS)

@@ -17,6 +17,7 @@ from ctxlm.objectives import causal, mlm, seq2seq
 from ctxlm.optim import path_name
 from tests.families import reference
 
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 SHAPES = [(name, seed) for name in reference.FAMILIES for seed in range(3)]
 LENGTH, TARGET = 11, 6
 
@@ -68,11 +69,7 @@ def states(drawn, model, params, tokens, segments, positions, target=None):
   return _states(model, drawn.heads, params, inputs, keywords)
 
 
-# Compiling is all of the time here.
-QUICK = {'xla_backend_optimization_level': 0}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _states(model, head, params, inputs, keywords):
   def forward(model):
     hidden = model(*inputs, **keywords)
@@ -243,7 +240,7 @@ def test_losses_and_gradients(both):
   objective, batch, their_loss = batch_of(drawn)
   apply = step_lib.make_apply(model)
 
-  @functools.partial(jax.jit, compiler_options=QUICK)
+  @jax.jit
   def ours(params, batch):
     def total(params):
       found = objective.loss(apply, params, batch, None)
