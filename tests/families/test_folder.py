@@ -235,7 +235,7 @@ def recipe(name):
   [
     ('quickstart_causal', 'GPT2LMHeadModel', 'logits'),
     ('llama_1b', 'LlamaForCausalLM', 'logits'),
-    ('quickstart_mlm', 'BertForMaskedLM', 'mlm_logits'),
+    ('bert_base', 'BertForMaskedLM', 'mlm_logits'),
   ],
 )
 def test_what_was_trained_here_goes_out(name, kind, head, tmp_path, tokenizer):
