@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ctxlm import attention
+
 
 class Places(struct.PyTreeNode):
   """What the attention layers need to know of the cache, once a step.
@@ -26,51 +28,45 @@ class Places(struct.PyTreeNode):
       pass over the prompt.
     mask: bool [b, 1, q, slots], what each query sees.
     relative: int32 [b or 1, q, slots], key's place minus query's.
+    memory_mask: bool [b, 1, 1, k], what is seen of the encoder; None is all.
   """
 
   slots: int = struct.field(pytree_node=False)
   slot: Any = None
   mask: Any = None
   relative: Any = None
+  memory_mask: Any = None
 
 
-def read(module):
-  """Returns a layer's keys and values [b, s, g, d]."""
-  kept = (module.get_variable('cache', name) for name in ('key', 'value'))
-  return tuple(x.swapaxes(1, 2) for x in kept)
-
-
-def write(module, k, v, places, seen):
-  """Keeps a layer's new keys and values.
-
-  They lie as [b, g, s, d]: XLA:CPU's matrix products want it so.
-
-  Args:
-    module: Attention.
-    k, v: [b, l, g, d].
-    places: Places.
-    seen: what the queries see among k: arguments of attention.make_mask.
-
-  Returns:
-    (k, v, seen) to attend to: in the pass over the prompt those given, later
-    the whole cache.
-  """
+def write(module, k, v, places):
+  """Keeps a layer's new keys and values [b, l, g, d]."""
   for name, x in (('key', k), ('value', v)):
-    x = x.swapaxes(1, 2)
+    axis = AXES[name]
+    x = x.transpose((0, 2, 3, 1) if axis == 3 else (0, 2, 1, 3))
     if places.slot is not None:
-      x = _put(module.get_variable('cache', name), x, places.slot)
+      x = _put(module.get_variable('cache', name), x, places.slot, axis)
     elif not module.cross:
-      x = _fit(x, places.slots, axis=2)
+      x = _fit(x, places.slots, axis)
     module.put_variable('cache', name, x)
-  if places.slot is None:
-    return k, v, seen
-  return *read(module), {'mask': places.mask}
 
 
-def _put(kept, new, slot):
+def attend(module, q, places, bias, scale):
+  """Returns a layer's attention [b, q, h, d] of q to what is kept."""
+  k, v = (module.get_variable('cache', name) for name in AXES)
+  mask = places.memory_mask if module.cross else places.mask
+  return attention.attention_to_kept(q, k, v, bias=bias, mask=mask, scale=scale)
+
+
+# Which axis the slots are, as attention_to_kept wants it.
+AXES = {'key': 3, 'value': 2}
+
+
+def _put(kept, new, slot, axis):
   if slot.ndim == 0:
-    return jax.lax.dynamic_update_slice_in_dim(kept, new, slot, axis=2)
-  return jax.vmap(lambda a, b, i: a.at[:, i].set(b))(kept, new, slot)
+    return jax.lax.dynamic_update_slice_in_dim(kept, new, slot, axis)
+  kept, new = jnp.moveaxis(kept, axis, 1), jnp.moveaxis(new, axis, 1)
+  kept = jax.vmap(lambda a, b, i: a.at[i].set(b))(kept, new, slot)
+  return jnp.moveaxis(kept, 1, axis)
 
 
 def _fit(x, slots, axis, empty=0):
@@ -87,12 +83,13 @@ class Cache(struct.PyTreeNode):
   """The state of decoding n = b * siblings rows.
 
   Attributes:
-    kept: {module: {'key', 'value': [b, g, s, d]}}, the flax collection.
+    kept: {module: {'key': [b, g, d, s], 'value': [b, g, s, d]}}, the flax
+      collection.
     place: int32 [s] or [b, s], each slot's place, -1 where it is empty.
     index: int32 scalar or [b], the place of the next token.
     start: int32 [b], the place of each row's first token.
     sees: int32 [b, siblings, places to come], see above, or None.
-    memory_segment_ids: int32 [b, k] of the encoder's rows, or None.
+    memory_mask: bool [b, 1, 1, k], what is seen of the encoder, or None.
     hidden: float [n, t, m], the last step's hidden states, or None.
     prompt: places of the prompt.
     window: tokens that a query sees; 0 is all.
@@ -104,7 +101,7 @@ class Cache(struct.PyTreeNode):
   index: Any
   start: Any
   sees: Any = None
-  memory_segment_ids: Any = None
+  memory_mask: Any = None
   hidden: Any = None
   prompt: int = struct.field(pytree_node=False, default=0)
   window: int = struct.field(pytree_node=False, default=0)
@@ -169,7 +166,7 @@ class Cache(struct.PyTreeNode):
         mine, [(0, 0), (0, 0), (self.prompt, 0)], constant_values=True
       )
     cache = self.replace(place=place, index=self.index + step, sees=sees)
-    return cache, Places(slots, slot, seen[:, None], relative)
+    return cache, Places(slots, slot, seen[:, None], relative, self.memory_mask)
 
 
 def begin(
@@ -196,7 +193,8 @@ def begin(
     chunk: tokens of a later step, at most.
     copies: rows made of each row, one after another.
     siblings: siblings of each of those.
-    source, source_segment_ids: int32 [b, k], of the encoder; 0 is padding.
+    source, source_segment_ids: int32 [b, k], of the encoder; ids 1 and, for
+      padding, 0.
     keep_hidden: whether the cache has the hidden states.
 
   Returns:
@@ -217,9 +215,12 @@ def begin(
     if source is None:
       hidden = model(tokens, **given)
     else:
-      memory = model.encode(source, segment_ids=source_segment_ids)
-      given['memory_segment_ids'] = source_segment_ids
-      hidden = model.decode(tokens, memory, **given)
+      hidden = model.decode(
+        tokens,
+        model.encode(source, segment_ids=source_segment_ids),
+        memory_segment_ids=source_segment_ids,
+        **given,
+      )
     return model.logits(hidden[:, -1]), hidden
 
   (logits, hidden), kept = model.apply(
@@ -229,7 +230,9 @@ def begin(
   def repeat(tree):
     return jax.tree.map(lambda x: jnp.repeat(x, copies, axis=0), tree)
 
-  sees = None
+  sees, memory_mask = None, None
+  if source is not None:
+    memory_mask = repeat(source_segment_ids > 0)[:, None, None]
   if siblings > 1:
     sees = jnp.zeros((len(start) * copies, siblings, ahead), jnp.int32)
   return repeat(logits), Cache(
@@ -238,7 +241,7 @@ def begin(
     index=jnp.asarray(length, jnp.int32),
     start=repeat(start),
     sees=sees,
-    memory_segment_ids=repeat(source_segment_ids),
+    memory_mask=memory_mask,
     hidden=repeat(hidden) if keep_hidden else None,
     prompt=length,
     window=model.window,
@@ -261,12 +264,10 @@ def step(model, params, tokens, cache):
   given = dict(positions=positions, places=places)
 
   def forward(model):
-    if cache.memory_segment_ids is None:
+    if cache.memory_mask is None:
       hidden = model(tokens, **given)
     else:
-      hidden = model.decode(
-        tokens, None, memory_segment_ids=cache.memory_segment_ids, **given
-      )
+      hidden = model.decode(tokens, None, **given)
     return model.logits(hidden), hidden
 
   (logits, hidden), kept = model.apply(

@@ -150,9 +150,7 @@ class Attention(nn.Module):
 
     source = memory if self.cross else x
     q = project(o.num_heads, 'query', x)
-    if source is None:  # cross-attention's are computed once
-      k, v = cache_lib.read(self)
-    else:
+    if source is not None:  # else they are kept, see ctxlm.models.cache
       k = project(o.num_kv_heads or o.num_heads, 'key', source)
       v = project(o.num_kv_heads or o.num_heads, 'value', source)
     if o.position == 'rotary' and not self.cross:
@@ -181,9 +179,9 @@ class Attention(nn.Module):
       kv_segment_ids=memory_segment_ids if self.cross else segment_ids,
       prefix=prefix,
     )
-    if places is not None and source is not None:
-      k, v, seen = cache_lib.write(self, k, v, places, seen)
     scale = o.attention_scale or None
+    if places is not None and source is not None:
+      cache_lib.write(self, k, v, places)
     if self.is_mutable_collection('intermediates'):
       mask = attention_lib.make_mask(q.shape[1], k.shape[1], **seen)
       self.sow(
@@ -193,16 +191,19 @@ class Attention(nn.Module):
           q, k, bias=bias, mask=mask, scale=scale
         ),
       )
-    out = attention_lib.attention(
-      q,
-      k,
-      v,
-      bias=bias,
-      dropout=dropout,
-      scale=scale,
-      backend=o.attention_backend,
-      **seen,
-    )
+    if places is not None and places.slot is not None:
+      out = cache_lib.attend(self, q, places, bias, scale)
+    else:
+      out = attention_lib.attention(
+        q,
+        k,
+        v,
+        bias=bias,
+        dropout=dropout,
+        scale=scale,
+        backend=o.attention_backend,
+        **seen,
+      )
     return nn.DenseGeneral(
       m,
       axis=(-2, -1),
