@@ -136,11 +136,18 @@ class Checkpoints:
 
   def _changed(self, step, params):
     # How the model differs from the checkpoint's, if that can be said.
+    path = self._workdir / 'checkpoints' / str(step) / 'meta' / 'metadata'
     try:
       with _quiet():
         _, _, shapes = find(self._workdir, step)
+      meta = json.loads(path.read_text())
     except Exception:  # damaged; restore says so
       return ''
+    if meta.get('converted'):
+      return (
+        f'{self._workdir} was converted, not trained: name it in '
+        'config.init_from, and use another --workdir'
+      )
     saved, wanted = _shapes(shapes), _shapes(params)
     where = f'{self._workdir}, checkpoint {step}, is of another model: '
     for name in sorted({*saved, *wanted}):

@@ -62,7 +62,6 @@ def make(config, devices=None):
         "replicated; for other axes use config.parallel.strategy='mesh'"
       )
     where = Pmap(devices)
-    shards = count
   else:
     if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
       raise UserError(
@@ -77,12 +76,12 @@ def make(config, devices=None):
         f'config.parallel: axes {axes} do not multiply to {count} devices'
       )
     where = Mesh(sizes, devices)
-    shards = sizes[0] * sizes[1]
     if config.max_length % sizes[3]:
       raise UserError(
         f'config.max_length={config.max_length} is not divisible by '
         f'config.parallel.sequence={sizes[3]}'
       )
+  shards = where.shards
   parts = shards * config.accumulation
   if config.batch_size % parts:
     raise UserError(
@@ -90,7 +89,6 @@ def make(config, devices=None):
       f'devices x {config.accumulation} micro-batches: '
       f'use a multiple of {parts}'
     )
-  where.shards = shards
   return where
 
 
@@ -129,6 +127,7 @@ class Pmap:
 
   def __init__(self, devices):
     self.devices = devices
+    self.shards = len(devices)  # parts that a batch is cut into
     self.mesh = jax.sharding.Mesh(np.array(devices), ('data',))
 
   def rows(self, batch_size):
@@ -175,6 +174,7 @@ class Mesh:
       devices=devices,
       axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
     )
+    self.shards = sizes[0] * sizes[1]
 
   def _batch_sharding(self, shape):
     spec = [('data', 'fsdp')]

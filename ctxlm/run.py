@@ -151,12 +151,13 @@ class Run:
     return jax.jit(lambda params: self.apply(params, fn))(self.params)
 
 
-def load(workdir, step=''):
+def load(workdir, step='', where=None):
   """Opens a run folder.
 
   Args:
     workdir: the folder that `ctxlm train` wrote.
     step: '' for the newest checkpoint, 'best', or a number.
+    where: parallel.Pmap or Mesh; None is what the config says.
 
   Raises:
     UserError: it is no run folder, or has no such checkpoint.
@@ -170,7 +171,7 @@ def load(workdir, step=''):
   config = config_lib.from_json(path.read_text())
   tokenizer = data_lib.load_tokenizer(workdir / 'tokenizer')
   model, tasks = build(config, tokenizer)
-  where = parallel.make(config)
+  where = parallel.make(config) if where is None else where
   step, _, shapes = checkpoint.find(workdir, step)
   # Placed by the rules of this machine, which may differ from the trainer's.
   abstract = jax.tree.map(

@@ -86,7 +86,7 @@ class Progress:
 
   def __init__(self, total, start, unit='step'):
     self._show = jax.process_index() == 0
-    self._total = total
+    self._total, self._unit = total, unit
     self._bar = None
     if self._show and sys.stderr.isatty():
       self._bar = tqdm(
@@ -104,7 +104,7 @@ class Progress:
       self._bar.set_postfix_str(text, refresh=False)
     elif self._show:
       print(
-        f'step {step}/{self._total}  {text}  {_clock(left)} left',
+        f'{self._unit} {step}/{self._total}  {text}  {_clock(left)} left',
         file=sys.stderr,
         flush=True,
       )

@@ -74,6 +74,23 @@ class Tokenizer:
     found = self._backend.encode_batch(list(texts), add_special_tokens=False)
     return [e.ids for e in found]
 
+  def encode_framed(self, texts, length):
+    """Returns the ids of each text between special tokens, cut to `length`.
+
+    The tokens are those of the tokenizer's own post-processor, as [CLS] and
+    [SEP] of BERT's; cls and sep, or bos and eos, where it has none.
+    """
+    backend = self._backend
+    found = backend.encode_batch(list(texts), add_special_tokens=False)
+    if backend.post_processor is not None:
+      room = length - backend.num_special_tokens_to_add(False)
+      for e in found:
+        e.truncate(room)
+      return [backend.post_process(e).ids for e in found]
+    first = self.bos_id if self.cls_id is None else self.cls_id
+    last = self.eos_id if self.sep_id is None else self.sep_id
+    return [[first, *e.ids[: length - 2], last] for e in found]
+
   def offsets(self, text):
     """Returns (start, end) characters of each of a text's tokens."""
     return self._backend.encode(text, add_special_tokens=False).offsets

@@ -8,6 +8,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from ctxlm.data import spm, tokenizer_training
 from ctxlm.errors import UserError
 
+NAMES = ('tokenizer.json', 'vocab.txt', 'vocab.json', '*.model')
 # Special tokens of files that don't tell which these are.
 SPECIAL = (
   '[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '<|endoftext|>', '<s>',
@@ -39,13 +40,17 @@ def read(path):
     raise UserError(f'{path} is no tokenizer: {e}') from e
 
 
+def found(folder):
+  """Returns the file that a folder's tokenizer is read from, or None."""
+  paths = (p for name in NAMES for p in sorted(folder.glob(name)))
+  return next(paths, None)
+
+
 def _in_folder(folder):
-  names = ['tokenizer.json', 'vocab.txt', 'vocab.json', '*.model']
-  for name in names:
-    found = sorted(folder.glob(name))
-    if found:
-      return found[0]
-  raise UserError(f'no tokenizer in {folder}: it has none of {names}')
+  path = found(folder)
+  if path is None:
+    raise UserError(f'no tokenizer in {folder}: it has none of {NAMES}')
+  return path
 
 
 def _add_special(tokenizer):

@@ -7,18 +7,25 @@ import jax.numpy as jnp
 
 from ctxlm.models import heads, layers, transformer
 
+STARTS = ('bos', 'eos', 'pad', 'cls')
+
 
 class Model(heads.Heads, transformer.Options, nn.Module):
   """Vaswani et al. 2017, figure 1, with one table of token embeddings.
 
   Attributes: those of `transformer.Options`, for both stacks, and
     num_decoder_layers: 0 is num_layers.
+    decoder_start: which of the tokenizer's special tokens the decoder begins
+      with: 'bos', 'eos' (BART), 'pad' (T5) or 'cls'.
   """
 
   num_decoder_layers: int = 0
+  decoder_start: str = 'bos'
 
   def __post_init__(self):
     transformer.Options.__post_init__(self)
+    if self.decoder_start not in STARTS:
+      raise ValueError(f'decoder_start must be one of {STARTS}')
     if not self.causal:
       raise ValueError('causal must be True: it is the decoder that it names')
     nn.Module.__post_init__(self)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ctxlm.models import layers
@@ -26,15 +27,16 @@ class MLMTransform(nn.Module):
     return layers.make_norm(o, 'norm')(layers.ACTIVATIONS[o.activation](x))
 
 
-class MLMBias(nn.Module):
-  """The bias of the MLM decoder, [v]."""
+class LogitsBias(nn.Module):
+  """A bias of logits, [v]."""
 
   size: int
 
   @nn.compact
-  def __call__(self, x):
-    """Returns x + bias."""
-    return x + self.param('bias', nn.initializers.zeros, (self.size,))
+  def __call__(self, x, trained=True):
+    """Returns x + bias, which gets a gradient if it is `trained`."""
+    bias = self.param('bias', nn.initializers.zeros, (self.size,))
+    return x + (bias if trained else jax.lax.stop_gradient(bias))
 
 
 class Projection(nn.Module):
@@ -70,18 +72,23 @@ class Heads:
         kernel_init=init,
       )
     self.mlm_transform = MLMTransform(self.options)
-    self.mlm_bias = MLMBias(self.vocab_size)
+    self.mlm_bias = LogitsBias(self.vocab_size)
+    if self.logits_bias:
+      self.final_bias = LogitsBias(self.vocab_size)
     self.pooler = nn.Dense(self.hidden_size, kernel_init=init)
     self.next_sentence_head = nn.Dense(2, kernel_init=init)
     self.projection = Projection(self.options)
 
   def logits(self, hidden):
     """Returns next-token logits float32 [..., v] of hidden [..., m]."""
-    if self.tie_embeddings:
-      return self._decode(hidden)
-    return self.lm_head(hidden).astype(jnp.float32)
+    if self.logits_scale:
+      hidden = hidden * hidden.shape[-1] ** -0.5
+    logits = self._decode(hidden)
+    return self.final_bias(logits, False) if self.logits_bias else logits
 
   def _decode(self, hidden):
+    if not self.tie_embeddings:
+      return self.lm_head(hidden).astype(jnp.float32)
     table = self.inputs.token_embed.embedding.astype(hidden.dtype)
     return jnp.einsum(
       '...m,vm->...v', hidden, table, preferred_element_type=jnp.float32
@@ -89,12 +96,7 @@ class Heads:
 
   def mlm_logits(self, hidden):
     """Returns MLM logits float32 [..., v] of hidden [..., m]."""
-    hidden = self.mlm_transform(hidden)
-    if self.tie_embeddings:
-      logits = self._decode(hidden)
-    else:
-      logits = self.lm_head(hidden).astype(jnp.float32)
-    return self.mlm_bias(logits)
+    return self.mlm_bias(self._decode(self.mlm_transform(hidden)))
 
   def pool(self, hidden):
     """Returns tanh(dense(first token)), float32 [b, m] (BERT)."""

@@ -142,7 +142,7 @@ class Attention(nn.Module):
     def project(heads, name, source):
       return nn.DenseGeneral(
         (heads, d),
-        use_bias=o.bias,
+        use_bias=o.bias or o.attention_bias,
         dtype=dtype,
         kernel_init=normal(o.init_stddev),
         name=name,
@@ -207,7 +207,7 @@ class Attention(nn.Module):
     return nn.DenseGeneral(
       m,
       axis=(-2, -1),
-      use_bias=o.bias,
+      use_bias=o.bias or o.attention_bias,
       dtype=dtype,
       kernel_init=normal(o.out_stddev),
       name='out',
@@ -231,7 +231,7 @@ class MLP(nn.Module):
     def dense(features, name, stddev=o.init_stddev):
       return nn.Dense(
         features,
-        use_bias=o.bias,
+        use_bias=o.bias or o.mlp_bias,
         dtype=jnp.dtype(o.dtype),
         kernel_init=normal(stddev),
         name=name,

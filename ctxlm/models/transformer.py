@@ -27,11 +27,17 @@ class Options:
     embedding_norm: norm after the embeddings (BERT).
     final_norm: norm after the last block (GPT-2).
     position: see ctxlm.positions.SCHEMES; max_length bounds 'learned'.
+    position_offset: rows of the learned table before position 0's, which
+      RoBERTa and BART have.
     rotary_base, t5_buckets, t5_max_distance: of those schemes.
     type_vocab_size: segment embeddings; 0 is none.
     embedding_scale: whether token embeddings are times sqrt(m).
-    bias: biases of linear maps and LayerNorms.
+    bias: biases of linear maps and LayerNorms; attention_bias, mlp_bias: of
+      those linear maps, although bias is False (LLaMA).
     tie_embeddings: whether the LM head is the token embedding.
+    logits_scale: whether the LM head reads hidden / sqrt(m) (T5 1.0).
+    logits_bias: whether the logits have a constant added, which is never
+      trained (BART's final_logits_bias).
     causal: decoder; else encoder.
     window: see ctxlm.attention.make_mask; 0 is everything.
     attention_scale: of the scores; 0 is 1 / sqrt(d).
@@ -62,13 +68,18 @@ class Options:
   final_norm: bool = True
   position: str = 'learned'
   max_length: int = 512
+  position_offset: int = 0
   rotary_base: float = 10000.0
   t5_buckets: int = 32
   t5_max_distance: int = 128
   type_vocab_size: int = 0
   embedding_scale: bool = False
   bias: bool = True
+  attention_bias: bool = False
+  mlp_bias: bool = False
   tie_embeddings: bool = True
+  logits_scale: bool = False
+  logits_bias: bool = False
   causal: bool = True
   window: int = 0
   attention_scale: float = 0.0
@@ -150,7 +161,10 @@ class Inputs(nn.Module):
     )
     if o.position == 'learned':
       self.position_embed = nn.Embed(
-        o.max_length, o.hidden_size, embedding_init=init, dtype=dtype
+        o.max_length + o.position_offset,
+        o.hidden_size,
+        embedding_init=init,
+        dtype=dtype,
       )
     if o.type_vocab_size:
       self.type_embed = nn.Embed(
@@ -176,7 +190,7 @@ class Inputs(nn.Module):
     if o.embedding_scale:
       x = x * jnp.sqrt(o.hidden_size).astype(x.dtype)
     if o.position == 'learned':
-      x = x + self.position_embed(positions_)
+      x = x + self.position_embed(positions_ + o.position_offset)
     elif o.position == 'sinusoidal':
       x = x + positions.sinusoidal(positions_, o.hidden_size).astype(x.dtype)
     if o.type_vocab_size:

@@ -4,16 +4,19 @@ import jax
 import jax.numpy as jnp
 
 
-def cross_entropy(logits, targets, weights):
+def cross_entropy(logits, targets, weights, smoothing=0.0):
   """Returns (sum of weights * -log p(target), sum of weights).
 
   Args:
     logits: float [..., v].
     targets: int [...].
     weights: float [...].
+    smoothing: e; the label is (1 - e) of the target and e / v of each token.
   """
   logits = logits.astype(jnp.float32)
   at = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+  if smoothing:
+    at = (1 - smoothing) * at + smoothing * logits.mean(-1)
   nats = jax.nn.logsumexp(logits, axis=-1) - at
   weights = weights.astype(jnp.float32)
   return (nats * weights).sum(), weights.sum()

@@ -1,0 +1,201 @@
+"""A model of ours as a Hugging Face folder."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+from ctxlm.errors import UserError
+from ctxlm.families import family as family_lib
+from ctxlm.families import folder as folder_lib
+from ctxlm.optim import path_name
+
+SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
+
+
+def infer(options):
+  """Returns the Family that a model with these options is of.
+
+  Args:
+    options: of family.complete.
+
+  Raises:
+    UserError: none; says what differs from the nearest.
+  """
+  families = folder_lib.FAMILIES
+  wrong = [family.mismatches(options) for family in families]
+  best = min(range(len(families)), key=lambda i: len(wrong[i]))
+  if wrong[best]:
+    raise UserError(
+      'the model is of no family that can be written; the nearest is '
+      f'{families[best].model_type}, but for config.model.{wrong[best][0]}'
+    )
+  return families[best]
+
+
+def write(folder, block, params, tokenizer, original=None, shard=SHARD):
+  """Writes config.json and model.safetensors, in shards if they are large.
+
+  Args:
+    folder: pathlib.Path, there already.
+    block: config block of the model.
+    params: its parameters; a head that they lack is left out.
+    tokenizer: Tokenizer; its special tokens go into config.json.
+    original: config.json that the model came from; what we know nothing of
+      is kept from it.
+    shard: bytes of a file at most.
+
+  Returns:
+    paths of parameters that have no place in the family, and are left out.
+
+  Raises:
+    UserError: the family can't be like that.
+  """
+  options = family_lib.complete(block)
+  family = infer(options)
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  found, left_out, heads = {}, [], set()
+  for path, x in leaves:
+    name = path_name(path)
+    parts = folder_lib.unstack(name, x.shape)
+    for i, (one, shape) in enumerate(parts):
+      placed = family.place(one, shape, options)
+      if placed is None:
+        left_out.append(name)
+        break
+      at, head = placed
+      heads.add(head)
+      layer = i if folder_lib.scanned(name) else None
+      copies = len(shape) == 1 or not options['tie_embeddings']
+      for their in at.names if copies else at.names[:1]:
+        found.setdefault(their, []).append((at, shape, x, layer))
+  if options['tie_embeddings']:
+    heads.add('lm')
+  architecture = family.architecture(heads)
+  names = prefixed(family, found, architecture)
+  _write_tensors(folder, found, names, shard)
+  config = dict(original or {}) | family.config(options)
+  config |= {'architectures': [architecture], 'dtype': 'float32'}
+  config.pop('torch_dtype', None)
+  for role in ('pad', 'bos', 'eos'):
+    config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
+  if 'decoder_start' in options:
+    start = getattr(tokenizer, f'{options["decoder_start"]}_id')
+    config.setdefault('decoder_start_token_id', start)
+  if not original and config['pad_token_id'] != tokenizer.pad_id:
+    raise UserError(
+      f'config.model.position_offset={options["position_offset"]} asks for '
+      f'the padding id {config["pad_token_id"]}; the tokenizer has '
+      f'{tokenizer.pad_id}'
+    )
+  text = json.dumps(config, indent=2, sort_keys=True) + '\n'
+  (folder / 'config.json').write_text(text, encoding='utf-8')
+  return left_out
+
+
+def prefixed(family, names, architecture):
+  """Returns {name: as the class's files have it}."""
+  body = architecture == family.architectures[-1][1]
+  bare = body and len(family.architectures) > 1
+  return {
+    name: name
+    if bare or name.startswith(family.outside)
+    else family.prefix + name
+    for name in names
+  }
+
+
+def _write_tensors(folder, found, names, shard):
+  sizes = {
+    name: 4 * sum(math.prod(shape) for _, shape, _, _ in parts)
+    for name, parts in found.items()
+  }
+  groups, room = [[]], shard
+  for name in sorted(found):
+    if sizes[name] > room and groups[-1]:
+      groups.append([])
+      room = shard
+    groups[-1].append(name)
+    room -= sizes[name]
+  table = {}
+  for i, group in enumerate(groups):
+    file = 'model.safetensors'
+    if len(groups) > 1:
+      file = f'model-{i + 1:05}-of-{len(groups):05}.safetensors'
+    arrays = {names[n]: _join(found[n]) for n in group}
+    safetensors.numpy.save_file(arrays, folder / file, {'format': 'pt'})
+    table |= dict.fromkeys(arrays, file)
+  if len(groups) > 1:
+    index = {
+      'metadata': {'total_size': sum(sizes.values())},
+      'weight_map': table,
+    }
+    text = json.dumps(index, indent=2, sort_keys=True) + '\n'
+    (folder / 'model.safetensors.index.json').write_text(text)
+
+
+def _join(parts):
+  # GPT-2's query, key and value are one tensor.
+  parts = sorted(parts, key=lambda p: p[0].part)
+  arrays = [
+    at.write(np.asarray(x if layer is None else x[layer], np.float32))
+    for at, _, x, layer in parts
+  ]
+  if len(arrays) == 1:
+    return arrays[0]
+  return np.concatenate(arrays, axis=parts[0][0].axis)
+
+
+def write_tokenizer(folder, tokenizer, model):
+  """Writes a tokenizer that we trained, as AutoTokenizer loads it.
+
+  Args:
+    folder: pathlib.Path.
+    tokenizer: Tokenizer.
+    model: an encoder's texts are framed by cls and sep tokens, as our
+      objectives do it.
+  """
+  tokenizer.save(folder)
+  path = folder / 'tokenizer.json'
+  content = json.loads(path.read_text(encoding='utf-8'))
+  roles = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
+  ids = {role: getattr(tokenizer, f'{role}_id') for role in roles}
+  ids = {role: i for role, i in ids.items() if i is not None}
+  names = dict(zip(ids, tokenizer.tokens(ids.values()), strict=True))
+  if not content['post_processor'] and not model.causal:
+    content['post_processor'] = _frame(names, ids)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    path.write_text(text, encoding='utf-8')
+  settings = {'tokenizer_class': 'PreTrainedTokenizerFast'}
+  settings |= {f'{role}_token': name for role, name in names.items()}
+  if model.position == 'learned':
+    settings['model_max_length'] = model.max_length
+  text = json.dumps(settings, indent=2, ensure_ascii=False) + '\n'
+  (folder / 'tokenizer_config.json').write_text(text, encoding='utf-8')
+
+
+def _frame(names, ids):
+  first, last = ('cls', 'sep') if 'cls' in ids else ('bos', 'eos')
+
+  def special(role, type_id):
+    return {'SpecialToken': {'id': names[role], 'type_id': type_id}}
+
+  def text(which, type_id):
+    return {'Sequence': {'id': which, 'type_id': type_id}}
+
+  single = [special(first, 0), text('A', 0), special(last, 0)]
+  return {
+    'type': 'TemplateProcessing',
+    'single': single,
+    'pair': [*single, text('B', 1), special(last, 1)],
+    'special_tokens': {
+      names[role]: {
+        'id': names[role],
+        'ids': [ids[role]],
+        'tokens': [names[role]],
+      }
+      for role in (first, last)
+    },
+  }

@@ -1,0 +1,198 @@
+"""A family of reference models: what differs from the one stack, as data."""
+
+import dataclasses
+from collections.abc import Callable
+
+from ctxlm import plugins
+from ctxlm.errors import UserError
+from ctxlm.families import rules
+
+ACTIVATIONS = {  # config.json's name: ours; the first of each is written
+  'gelu': 'gelu',
+  'gelu_new': 'gelu_tanh',
+  'gelu_pytorch_tanh': 'gelu_tanh',
+  'gelu_fast': 'gelu_tanh',
+  'relu': 'relu',
+  'silu': 'silu',
+  'swish': 'silu',
+  'tanh': 'tanh',
+}
+# Options of ours that say how to compute, and nothing about the function.
+FREE = (
+  'dtype', 'remat', 'scan_layers', 'attention_backend', 'init_stddev',
+  'dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout',
+  'projection_layers', 'max_length', 'decoder_start',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """One family. `options` and `config` are each other's inverse.
+
+  Attributes:
+    model_type: of config.json.
+    fields: {our option: (config.json's key, what it is where it is missing)};
+      ... there means that it must not be missing.
+    table: {our module: their module}; see rules.place. `more` is the part
+      that depends on our options.
+    heads: {head: table of its modules}, for heads that a checkpoint may lack.
+    architectures: ((heads, class name), ...): the class with all of these.
+    model: ctxlm.models module.
+    fixed: {our option: value} that the family always has.
+    needs: {config.json's key: value} that the family's code here stands for.
+    read, write: (config.json) -> our options, and (our options) ->
+      config.json, for what isn't one key for one; write raises ValueError.
+    own: our options that `read` and `write` see to.
+    prefix: of their names where the checkpoint has a head's class; `outside`
+      begin the names that never have it.
+    ignored: regular expressions of tensors that hold nothing learned.
+    conv1d: whether weights of the body's linear maps are [in, out].
+  """
+
+  model_type: str
+  fields: dict
+  table: dict
+  heads: dict
+  architectures: tuple
+  model: str = 'transformer'
+  fixed: dict = dataclasses.field(default_factory=dict)
+  needs: dict = dataclasses.field(default_factory=dict)
+  read: Callable = lambda c: {}
+  write: Callable = lambda o: {}
+  own: tuple = ()
+  more: Callable = lambda o: {}
+  prefix: str = ''
+  outside: tuple = ()
+  ignored: tuple = ()
+  conv1d: bool = False
+
+  def options(self, config):
+    """Returns the model's options of a config.json.
+
+    Raises:
+      UserError: a key is missing, or asks for what the stack doesn't do.
+    """
+    for key, wanted in self.needs.items():
+      if config.get(key, wanted) not in (wanted, None):
+        raise UserError(f'config.json: {key}={config[key]!r} is not supported')
+    found = {'name': self.model, **self.fixed}
+    for ours, (theirs, default) in self.fields.items():
+      value = config.get(theirs)
+      value = default if value is None else value
+      if value is ...:
+        raise UserError(f'config.json has no {theirs!r}')
+      if ours == 'activation':
+        value = activation(value)
+      found[ours] = value
+    return found | self.read(config)
+
+  def config(self, options):
+    """Returns config.json's keys of a model's options.
+
+    Args:
+      options: all of the Model's, see `complete`.
+
+    Raises:
+      ValueError: the family can't be like that.
+    """
+    wrong = self.mismatches(options)
+    if wrong:
+      raise ValueError(wrong[0])
+    o = resolve(options)
+    found = {'model_type': self.model_type}
+    for ours, (theirs, _) in self.fields.items():
+      value = o[ours]
+      if ours == 'activation':
+        value = next(k for k, v in ACTIVATIONS.items() if v == value)
+      found[theirs] = value
+    return found | self.write(o)
+
+  def mismatches(self, options):
+    """Returns why the family isn't of a model with these options: [str]."""
+    cls = plugins.find('models', self.model)
+    if options['name'] != self.model:
+      return [f'name={options["name"]!r}, not {self.model!r}'] * 9
+    plain = complete({'name': self.model})
+    known = {*self.fields, *self.own, *FREE, 'name'}
+    wrong = []
+    for name in plugins.options(cls):
+      wanted = self.fixed.get(name, plain[name])
+      if name not in known and options[name] != wanted:
+        wrong.append(f'{name}={options[name]!r}, not {wanted!r}')
+    try:
+      self.write(resolve(options))
+    except ValueError as e:
+      wrong.append(str(e))
+    return wrong
+
+  def place(self, path, shape, options):
+    """Returns (Place of a tensor of ours, its head or ''); or None."""
+    whole = self.table | self.more(options)
+    for head, table in (('', whole), *self.heads.items()):
+      conv1d = self.conv1d and not head
+      found = rules.place(path, shape, table, conv1d)
+      if found:
+        return found, head
+    return None
+
+  def architecture(self, heads):
+    """Returns the reference's class that has these heads."""
+    for wanted, name in self.architectures:
+      if set(wanted) <= set(heads):
+        return name
+    return self.architectures[-1][1]
+
+
+def activation(name):
+  """Returns our name of an activation of config.json."""
+  if name not in ACTIVATIONS:
+    raise UserError(
+      f'config.json: activation {name!r} is not supported.'
+      + plugins.suggest(name, ACTIVATIONS)
+    )
+  return ACTIVATIONS[name]
+
+
+def complete(block):
+  """Returns all options of a Model, those of `block` and defaults.
+
+  What is the same as its default of 0 is 0, so that equal models have equal
+  options.
+  """
+  model = plugins.build('models', block)
+  cls = plugins.find('models', block['name'])
+  o = {name: getattr(model, name) for name in plugins.options(cls)}
+  derived = {
+    'head_dim': o['hidden_size'] // o['num_heads'],
+    'num_kv_heads': o['num_heads'],
+    'mlp_dim': 4 * o['hidden_size'],
+    'num_decoder_layers': o['num_layers'],
+  }
+  for name, value in derived.items():
+    if o.get(name) == value:
+      o[name] = 0
+  return {'name': block['name']} | o
+
+
+def resolve(options):
+  """Returns `complete`'s options with the derived ones as numbers."""
+  o = dict(options)
+  o['head_dim'] = o['head_dim'] or o['hidden_size'] // o['num_heads']
+  o['num_kv_heads'] = o['num_kv_heads'] or o['num_heads']
+  o['mlp_dim'] = o['mlp_dim'] or 4 * o['hidden_size']
+  if 'num_decoder_layers' in o:
+    o['num_decoder_layers'] = o['num_decoder_layers'] or o['num_layers']
+  return o
+
+
+def start_of(config, default):
+  """Returns the role of the token that the decoder begins with."""
+  start = config.get('decoder_start_token_id')
+  if start is None:
+    return default
+  for role in (default, 'eos', 'pad', 'bos'):
+    if config.get(f'{role}_token_id') == start:
+      return role
+  raise UserError(
+    f'config.json: decoder_start_token_id={start} is no special token'
+  )

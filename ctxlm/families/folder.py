@@ -1,0 +1,239 @@
+"""A Hugging Face folder: model and parameters out of it, and into one."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm import plugins
+from ctxlm.errors import UserError
+from ctxlm.families import bart, bert, gpt2, llama, roberta, t5, tensors
+from ctxlm.families import family as family_lib
+from ctxlm.families.files import read_json
+from ctxlm.optim import path_name
+
+FAMILIES = (
+  gpt2.FAMILY,
+  bert.FAMILY,
+  roberta.FAMILY,
+  bart.FAMILY,
+  t5.FAMILY,
+  llama.FAMILY,
+  llama.MISTRAL,
+)
+
+
+def find(model_type):
+  """Returns the Family of config.json's model_type.
+
+  Raises:
+    UserError: an unknown one.
+  """
+  known = {family.model_type: family for family in FAMILIES}
+  if model_type not in known:
+    raise UserError(
+      f'config.json: no family of model_type {model_type!r}.'
+      + plugins.suggest(model_type, known)
+    )
+  return known[model_type]
+
+
+def read(folder, shardings=None, **options):
+  """Reads a folder's model and parameters.
+
+  Args:
+    folder: with config.json and weights; see tensors.open_folder.
+    shardings: {our path: shape} tree -> tree of shardings, such as
+      `parallel.Mesh.shardings`; None puts everything on the first device.
+    **options: of the model, in place of those of config.json, such as
+      dtype='bfloat16' or scan_layers=True.
+
+  Returns:
+    (the model's config block, parameters float32).
+
+  Raises:
+    UserError: an unknown family, or a tensor that is missing, not known or of
+      another shape; one line that names it.
+  """
+  folder = Path(folder)
+  config = read_json(folder / 'config.json')
+  try:
+    family = find(config.get('model_type'))
+    block = family.options(config) | options
+    source = Source(family, tensors.open_folder(folder))
+    block |= source.options(block)
+    model = plugins.build('models', block)
+    places = source.places(shapes(model), family_lib.complete(block))
+  except UserError as e:
+    where = '' if str(folder) in str(e) else f'{folder}: '
+    raise UserError(f'{where}{e}') from e
+  tree = nest({path: p.shape for path, p in places.items()})
+  if shardings is None:
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shardings = lambda tree: jax.tree.map(lambda _: one, tree)  # noqa: E731
+  where = shardings(tree)
+
+  def load(path, sharding):
+    p = places[path_name(path)]
+    return jax.make_array_from_callback(p.shape.shape, sharding, p.read)
+
+  return block, jax.tree_util.tree_map_with_path(load, where)
+
+
+def shapes(model):
+  """Returns {path: shape} of a model's parameters, every head's included."""
+  tokens = jnp.zeros((1, 2), jnp.int32)
+
+  def run(model):
+    decoder = hasattr(model, 'decoder_start')
+    hidden = model(tokens, tokens) if decoder else model(tokens)
+    model.next_sentence(model.pool(hidden))
+    return model.logits(hidden), model.mlm_logits(hidden)
+
+  found = jax.eval_shape(lambda: model.init(jax.random.key(0), method=run))
+  leaves = jax.tree_util.tree_leaves_with_path(found['params'])
+  return {path_name(path): x.shape for path, x in leaves}
+
+
+def nest(flat):
+  """Returns {'a': {'b': x}} of {'a/b': x}."""
+  tree = {}
+  for path, value in flat.items():
+    *parents, last = path.split('/')
+    node = tree
+    for name in parents:
+      node = node.setdefault(name, {})
+    node[last] = value
+  return tree
+
+
+class Source:
+  """The tensors of a checkpoint, as a family names them."""
+
+  def __init__(self, family, found):
+    self._family = family
+    ignored = [re.compile(r) for r in family.ignored]
+    self._tensors = {
+      name.removeprefix(family.prefix): x
+      for name, x in found.items()
+      if not any(r.search(name) for r in ignored)
+    }
+
+  def options(self, block):
+    """Returns the options that the file decides, whatever config.json says."""
+    found = {'tie_embeddings': self._tied(block)}
+    bias = self._family.place('final_bias/bias', (1,), block)
+    if bias:
+      found['logits_bias'] = bias[0].names[0] in self._tensors
+    return found
+
+  def _tied(self, block):
+    if not block['tie_embeddings']:
+      return False
+    head, embedding = (
+      next((self._tensors[n] for n in p.names if n in self._tensors), None)
+      for p in (
+        self._family.place(path, (1, 1), block)[0]
+        for path in ('lm_head/kernel', 'inputs/token_embed/embedding')
+      )
+    )
+    # A head that differs was trained so.
+    return head is None or embedding is None or tensors.same(head, embedding)
+
+  def places(self, ours, options):
+    """Returns {our path: Read} of what the checkpoint has.
+
+    Args:
+      ours: see `shapes`.
+      options: all of the model's.
+
+    Raises:
+      UserError: tensors of the body, or some of a head, are missing; one has
+        another shape, or no place in the family.
+    """
+    left, lacks, found, heads = dict(self._tensors), {}, {}, {}
+    for path, shape in ours.items():
+      parts = []
+      for one, part_shape in unstack(path, shape):
+        placed = self._family.place(one, part_shape, options)
+        if placed is None:
+          break
+        at, head = placed
+        parts.append(self._take(at, part_shape, left))
+        if parts[-1] is None:
+          lacks.setdefault(head, at.names[0])
+      else:
+        heads.setdefault(head, []).append(path)
+        found[path] = Read(shape, parts, scanned(path))
+    for head, name in lacks.items():
+      if head == '' or any(
+        p is not None for path in heads[head] for p in found[path].parts
+      ):
+        raise UserError(f'{name} is missing in the checkpoint')
+      for path in heads[head]:
+        del found[path]
+    if options['tie_embeddings']:  # the embedding's copy; see `options`
+      left.pop(
+        self._family.place('lm_head/kernel', (1, 1), options)[0].names[0], None
+      )
+    if left:
+      raise UserError(
+        f'the checkpoint has {sorted(left)[0]}, which has no place in a '
+        f'{self._family.model_type} model'
+      )
+    return found
+
+  def _take(self, at, shape, left):
+    names = [n for n in at.names if n in self._tensors]
+    for name in names:
+      left.pop(name, None)
+    if not names:
+      return None
+    first = self._tensors[names[0]]
+    wanted = at.their_shape(shape)
+    if tuple(first.shape) != wanted:
+      raise UserError(
+        f'{names[0]} has shape {list(first.shape)}; config.json asks for '
+        f'{list(wanted)}'
+      )
+    for name in names[1:] if len(wanted) > 1 else ():
+      if not tensors.same(first, self._tensors[name]):
+        raise UserError(f'{name} differs from {names[0]}: it must be a copy')
+    return at, first
+
+
+def scanned(path):
+  """Whether a tensor has a leading axis of layers."""
+  return '/layers/' in f'/{path}/'
+
+
+def unstack(path, shape):
+  """Returns [(path, shape)] of a tensor's layers, or of itself if it has none."""
+  if not scanned(path):
+    return [(path, shape)]
+  name = path.replace('layers/', 'layers_{}/', 1)
+  return [(name.replace('{}', str(i)), shape[1:]) for i in range(shape[0])]
+
+
+class Read:
+  """A tensor of ours, to be read from one of theirs, or one a layer."""
+
+  def __init__(self, shape, parts, stacked):
+    self.shape = jax.ShapeDtypeStruct(shape, jnp.float32)
+    self.parts = parts
+    self._stacked = stacked
+
+  def read(self, index):
+    """Returns part `index` (slices) as float32."""
+    shape = self.shape.shape
+
+    def one(part, shape, index):
+      at, tensor = part
+      return np.asarray(at.read(tensor, shape, index), np.float32)
+
+    if not self._stacked:
+      return one(self.parts[0], shape, index)
+    parts = self.parts[index[0]]
+    return np.stack([one(p, shape[1:], index[1:]) for p in parts])

@@ -1,0 +1,97 @@
+"""LLaMA (Touvron et al. 2023), and Mistral (Jiang et al. 2023) by its window.
+
+Rotary positions, RMSNorm, gated SiLU MLP, grouped-query heads.
+"""
+
+import dataclasses
+
+from ctxlm.errors import UserError
+from ctxlm.families.family import Family
+
+OURS, THEIRS = 'stack/layers_{}', 'layers.{}'
+
+
+def _read(config):
+  rope = config.get('rope_parameters') or config.get('rope_scaling') or {}
+  kind = rope.get('rope_type', rope.get('type', 'default'))
+  if kind != 'default':
+    raise UserError(f'config.json: rope_type {kind!r} is not supported')
+  base = rope.get('rope_theta', config.get('rope_theta', 10000.0))
+  return {'rotary_base': float(base)}
+
+
+def _write(o):
+  rope = {'rope_type': 'default', 'rope_theta': o['rotary_base']}
+  return {'rope_parameters': rope, 'rope_theta': o['rotary_base']}
+
+
+def _read_mistral(config):
+  return _read(config) | {'window': config.get('sliding_window', 4096) or 0}
+
+
+def _write_mistral(o):
+  if not o['window']:
+    raise ValueError('window=0, not 1 or more')
+  return _write(o) | {'sliding_window': o['window']}
+
+
+BIASES = {
+  'attention_bias': ('attention_bias', False),
+  'mlp_bias': ('mlp_bias', False),
+}
+FAMILY = Family(
+  model_type='llama',
+  fields={
+    'vocab_size': ('vocab_size', ...),
+    'hidden_size': ('hidden_size', ...),
+    'num_layers': ('num_hidden_layers', ...),
+    'num_heads': ('num_attention_heads', ...),
+    'num_kv_heads': ('num_key_value_heads', 0),
+    'head_dim': ('head_dim', 0),
+    'mlp_dim': ('intermediate_size', ...),
+    'max_length': ('max_position_embeddings', 2048),
+    'activation': ('hidden_act', 'silu'),
+    'norm_epsilon': ('rms_norm_eps', 1e-6),
+    'init_stddev': ('initializer_range', 0.02),
+    'attention_dropout': ('attention_dropout', 0.0),
+    'tie_embeddings': ('tie_word_embeddings', False),
+    **BIASES,
+  },
+  fixed={
+    'norm': 'rmsnorm',
+    'position': 'rotary',
+    'gated': True,
+    'bias': False,
+  },
+  needs={'pretraining_tp': 1},
+  read=_read,
+  write=_write,
+  own=('rotary_base',),
+  table={
+    'inputs/token_embed': 'embed_tokens',
+    'stack/final_norm': 'norm',
+    f'{OURS}/attention_norm': f'{THEIRS}.input_layernorm',
+    f'{OURS}/attention/query': f'{THEIRS}.self_attn.q_proj',
+    f'{OURS}/attention/key': f'{THEIRS}.self_attn.k_proj',
+    f'{OURS}/attention/value': f'{THEIRS}.self_attn.v_proj',
+    f'{OURS}/attention/out': f'{THEIRS}.self_attn.o_proj',
+    f'{OURS}/mlp_norm': f'{THEIRS}.post_attention_layernorm',
+    f'{OURS}/mlp/gate': f'{THEIRS}.mlp.gate_proj',
+    f'{OURS}/mlp/up': f'{THEIRS}.mlp.up_proj',
+    f'{OURS}/mlp/down': f'{THEIRS}.mlp.down_proj',
+  },
+  heads={'lm': {'lm_head': 'lm_head'}},
+  architectures=((('lm',), 'LlamaForCausalLM'), ((), 'LlamaModel')),
+  prefix='model.',
+  outside=('lm_head.',),
+  ignored=(r'rotary_emb\.inv_freq$',),
+)
+MISTRAL = dataclasses.replace(
+  FAMILY,
+  model_type='mistral',
+  fields={k: v for k, v in FAMILY.fields.items() if k not in BIASES},
+  read=_read_mistral,
+  write=_write_mistral,
+  own=('rotary_base', 'window'),
+  architectures=((('lm',), 'MistralForCausalLM'), ((), 'MistralModel')),
+)

@@ -1,0 +1,49 @@
+"""RoBERTa (Liu et al. 2019): BERT's stack; positions begin after padding's."""
+
+from ctxlm.families import bert
+from ctxlm.families.family import Family
+
+
+def _read(config):
+  # create_position_ids_from_input_ids: padding id + 1, + 2, ...
+  offset = config.get('pad_token_id', 1) + 1
+  return {
+    'position_offset': offset,
+    'max_length': config.get('max_position_embeddings', 514) - offset,
+  }
+
+
+def _write(o):
+  if not o['position_offset']:
+    raise ValueError('position_offset=0, not 1 or more')
+  if o['activation'] != 'gelu':
+    raise ValueError(f'activation={o["activation"]!r}, not {"gelu"!r}')
+  return {
+    'pad_token_id': o['position_offset'] - 1,
+    'max_position_embeddings': o['max_length'] + o['position_offset'],
+  }
+
+
+FAMILY = Family(
+  model_type='roberta',
+  fields=bert.FIELDS,
+  fixed=bert.FIXED,
+  needs=bert.NEEDS | {'hidden_act': 'gelu'},  # its MLM head's is always gelu
+  read=_read,
+  write=_write,
+  own=('position_offset', 'max_length'),
+  table=bert.table(),
+  heads={
+    'pooler': bert.POOLER,
+    'mlm': {
+      'mlm_transform/dense': 'lm_head.dense',
+      'mlm_transform/norm': 'lm_head.layer_norm',
+      'mlm_bias': ('lm_head.decoder', 'lm_head'),
+    },
+    'lm': {'lm_head': 'lm_head.decoder'},
+  },
+  architectures=((('mlm',), 'RobertaForMaskedLM'), ((), 'RobertaModel')),
+  prefix='roberta.',
+  outside=('lm_head.',),
+  ignored=bert.IGNORED,
+)

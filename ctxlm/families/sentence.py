@@ -1,0 +1,144 @@
+"""sentence-transformers folders: how token vectors become a sentence's.
+
+modules.json names a chain of modules: a transformer, a pooling (Reimers &
+Gurevych 2019, section 3), and perhaps a normalisation to length 1.
+"""
+
+import dataclasses
+import json
+
+from ctxlm.errors import UserError
+from ctxlm.families.files import read_json
+
+POOLINGS = {  # theirs, then what it was called before a single key had it
+  'cls': 'pooling_mode_cls_token',
+  'mean': 'pooling_mode_mean_tokens',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentence:
+  """How a folder makes vectors.
+
+  Attributes:
+    pooling: 'cls' or 'mean'.
+    normalise: whether vectors have length 1.
+    max_length: tokens, the special ones included; 0 is the model's.
+    prompt: text in front of every sentence.
+    path: the transformer's folder inside this one; '' is itself.
+  """
+
+  pooling: str
+  normalise: bool = False
+  max_length: int = 0
+  prompt: str = ''
+  path: str = ''
+
+
+def read(folder):
+  """Returns the Sentence of a folder, or None if it has no modules.json.
+
+  Args:
+    folder: pathlib.Path.
+
+  Raises:
+    UserError: a module that isn't supported.
+  """
+  if not (folder / 'modules.json').is_file():
+    return None
+  modules = _read_list(folder / 'modules.json')
+  kinds = [m['type'].rsplit('.', 1)[-1] for m in modules]
+  if kinds[:2] != ['Transformer', 'Pooling'] or kinds[2:] not in (
+    [],
+    ['Normalize'],
+  ):
+    raise UserError(
+      f'{folder / "modules.json"}: modules {", ".join(kinds)} are not '
+      'supported: a Transformer, a Pooling and a Normalize are'
+    )
+  pooling = read_json(folder / modules[1]['path'] / 'config.json')
+  path = modules[0]['path']
+  settings = folder / path / 'sentence_bert_config.json'
+  settings = read_json(settings) if settings.is_file() else {}
+  if settings.get('do_lower_case'):
+    raise UserError(f'{folder}: do_lower_case of the sentences is no option')
+  prompts = folder / 'config_sentence_transformers.json'
+  prompts = read_json(prompts) if prompts.is_file() else {}
+  name = prompts.get('default_prompt_name')
+  return Sentence(
+    pooling=_pooling(pooling, folder),
+    normalise=kinds[2:] == ['Normalize'],
+    max_length=_max_length(folder / path, settings),
+    prompt=prompts.get('prompts', {}).get(name, '') if name else '',
+    path=path,
+  )
+
+
+def _read_list(path):
+  try:
+    modules = json.loads(path.read_text(encoding='utf-8'))
+    for m in modules:
+      if not isinstance(m['type'], str) or not isinstance(m['path'], str):
+        raise TypeError
+  except (ValueError, TypeError, KeyError) as e:
+    raise UserError(f'{path} is no list of modules') from e
+  return modules
+
+
+def _pooling(config, folder):
+  mode = config.get('pooling_mode')
+  if mode is None:
+    names = {old: new for new, old in POOLINGS.items()}
+    on = [
+      names.get(key, key)
+      for key, value in config.items()
+      if key.startswith('pooling_mode_') and value is True
+    ]
+    mode = on[0] if len(on) == 1 else on or 'mean'
+  if mode not in POOLINGS:
+    raise UserError(
+      f'{folder}: pooling {mode!r} is not supported; '
+      f'{" and ".join(POOLINGS)} are'
+    )
+  return mode
+
+
+def _max_length(folder, settings):
+  found = settings.get('max_seq_length')
+  path = folder / 'tokenizer_config.json'
+  if not found and path.is_file():
+    found = read_json(path).get('model_max_length')
+  # Tokenizers without a limit say 10^30.
+  return int(found) if found and found < 10**9 else 0
+
+
+def write(folder, sentence, hidden_size):
+  """Writes the modules' files beside the transformer's.
+
+  They are of the form that all releases of sentence-transformers read.
+  """
+  kinds = ['Transformer', 'Pooling'] + ['Normalize'] * sentence.normalise
+  modules = [
+    {
+      'idx': i,
+      'name': str(i),
+      'path': f'{i}_{kind}' if i else '',
+      'type': f'sentence_transformers.models.{kind}',
+    }
+    for i, kind in enumerate(kinds)
+  ]
+  for module in modules[1:]:
+    (folder / module['path']).mkdir()
+  pooling = {'word_embedding_dimension': hidden_size}
+  for name, old in POOLINGS.items():
+    pooling[old] = name == sentence.pooling
+  files = {
+    'modules.json': modules,
+    '1_Pooling/config.json': pooling,
+    'sentence_bert_config.json': {
+      'max_seq_length': sentence.max_length,
+      'do_lower_case': False,
+    },
+  }
+  for name, value in files.items():
+    (folder / name).write_text(json.dumps(value, indent=2) + '\n')

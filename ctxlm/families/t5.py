@@ -1,0 +1,117 @@
+"""T5 1.0 (Raffel et al. 2020) and 1.1, whose MLP is gated and head untied."""
+
+from ctxlm.families.family import ACTIVATIONS, Family, activation, start_of
+
+RATES = ('dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout')
+
+
+def _stack(stack, kinds):
+  ours, theirs = f'{stack}/layers_{{}}', f'{stack}.block.{{}}.layer'
+  last = f'{theirs}.{len(kinds)}'
+  found = {
+    f'{stack}/relative_position': (
+      f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias'
+    ),
+    f'{stack}/final_norm': f'{stack}.final_layer_norm',
+    f'{ours}/mlp/gate': f'{last}.DenseReluDense.wi_0',
+    f'{ours}/mlp/down': f'{last}.DenseReluDense.wo',
+    f'{ours}/mlp_norm': f'{last}.layer_norm',
+  }
+  for i, (kind, name) in enumerate(kinds):
+    found |= {
+      f'{ours}/{kind}/query': f'{theirs}.{i}.{name}.q',
+      f'{ours}/{kind}/key': f'{theirs}.{i}.{name}.k',
+      f'{ours}/{kind}/value': f'{theirs}.{i}.{name}.v',
+      f'{ours}/{kind}/out': f'{theirs}.{i}.{name}.o',
+      f'{ours}/{kind}_norm': f'{theirs}.{i}.layer_norm',
+    }
+  return found
+
+
+def _more(o):
+  # The MLP's first map is split in two where it has a gate.
+  up = 'wi_1' if o['gated'] else 'wi'
+  return {
+    f'{stack}/layers_{{}}/mlp/up': (
+      f'{stack}.block.{{}}.layer.{last}.DenseReluDense.{up}'
+    )
+    for stack, last in (('encoder', 1), ('decoder', 2))
+  }
+
+
+def _read(config):
+  kind = config.get('feed_forward_proj') or 'relu'
+  gated, _, name = kind.rpartition('-')
+  rate = config.get('dropout_rate', 0.1)
+  # As transformers has it: 1.1's files say that embeddings are not tied.
+  scale = config.get(
+    'scale_decoder_outputs', config.get('tie_word_embeddings') is not False
+  )
+  return {
+    'gated': gated == 'gated',
+    # 'gated-gelu' stands for the tanh form.
+    'activation': activation('gelu_new' if kind == 'gated-gelu' else name),
+    'logits_scale': scale,
+    'decoder_start': start_of(config, 'pad'),
+    # Whatever config.json says, a file without a head of its own has none.
+    'tie_embeddings': True,
+    **dict.fromkeys(RATES, rate),
+  }
+
+
+def _write(o):
+  name = next(k for k, v in ACTIVATIONS.items() if v == o['activation'])
+  kind = f'gated-{name}' if o['gated'] else name
+  if kind == 'gated-gelu':
+    raise ValueError("activation='gelu' and gated, not 'gelu_tanh'")
+  return {
+    'feed_forward_proj': 'gated-gelu' if kind == 'gated-gelu_new' else kind,
+    'tie_word_embeddings': o['tie_embeddings'],
+    'dropout_rate': o['dropout'],
+    'scale_decoder_outputs': o['logits_scale'],
+    'is_encoder_decoder': True,
+  }
+
+
+FAMILY = Family(
+  model_type='t5',
+  model='encoder_decoder',
+  fields={
+    'vocab_size': ('vocab_size', ...),
+    'hidden_size': ('d_model', ...),
+    'num_layers': ('num_layers', ...),
+    'num_decoder_layers': ('num_decoder_layers', 0),
+    'num_heads': ('num_heads', ...),
+    'head_dim': ('d_kv', 64),
+    'mlp_dim': ('d_ff', ...),
+    'norm_epsilon': ('layer_norm_epsilon', 1e-6),
+    't5_buckets': ('relative_attention_num_buckets', 32),
+    't5_max_distance': ('relative_attention_max_distance', 128),
+    'max_length': ('n_positions', 512),  # no bound; what it was trained on
+  },
+  fixed={
+    'norm': 'rmsnorm',
+    'position': 't5',
+    'bias': False,
+    'attention_scale': 1.0,
+  },
+  read=_read,
+  write=_write,
+  own=('gated', 'activation', 'logits_scale', 'tie_embeddings'),
+  table={
+    'inputs/token_embed': (
+      'shared',
+      'encoder.embed_tokens',
+      'decoder.embed_tokens',
+    ),
+    **_stack('encoder', [('attention', 'SelfAttention')]),
+    **_stack(
+      'decoder',
+      [('attention', 'SelfAttention'), ('cross_attention', 'EncDecAttention')],
+    ),
+  },
+  more=_more,
+  heads={'lm': {'lm_head': 'lm_head'}},
+  architectures=(((), 'T5ForConditionalGeneration'),),
+  ignored=(r'EncDecAttention\.relative_attention_bias\.weight$',),
+)

@@ -1,0 +1,124 @@
+"""Sequence to sequence: the target's tokens from the source and those before.
+
+log p(y | x) = sum_t log p(y_t | y_<t, x) (Sutskever et al. 2014, equation 1),
+with smoothed labels (Szegedy et al. 2016, section 7; Vaswani et al. 2017,
+section 5.4). Without pairs, the source is the target with noise, which is
+BART's pretraining (Lewis et al. 2020, section 2.2).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.errors import UserError
+from ctxlm.objectives import augment, losses
+
+NOISES = ('delete', 'crop', 'swap')
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Pairs of 'text_a', the source, and 'text_b', the target.
+
+  Both are framed as the tokenizer's family does it: x </s> for T5, whose
+  tokenizer has no token that begins a text, and <s> x </s> for BART.
+
+  Attributes:
+    label_smoothing: share of each label that is spread over the vocabulary.
+    target_length: tokens of a target's row; 0 is max_length.
+    prompt: text in front of every source, as T5's tasks have.
+    noise: '', or an operation of ctxlm.objectives.augment that makes the
+      source of records with 'text' alone.
+    noise_share: share of the words that it edits.
+    tokenizer, max_length: given by the loop.
+  """
+
+  label_smoothing: float = 0.0
+  target_length: int = 0
+  prompt: str = ''
+  noise: str = ''
+  noise_share: float = 0.15
+  tokenizer: Any = None
+  max_length: int = 256
+
+  view = 'texts'
+  terms = {'loss': 1.0}
+
+  def __post_init__(self):
+    if not 0 <= self.label_smoothing < 1:
+      raise ValueError('label_smoothing must be in [0, 1)')
+    if self.noise and self.noise not in NOISES:
+      raise ValueError(f'noise must be one of {NOISES}')
+    if self.target_length < 0:
+      raise ValueError('target_length must be 0 or more')
+
+  def texts(self, example, rng):
+    """Returns (source, target) of a record."""
+    names = ('text',) if self.noise else ('text_a', 'text_b')
+    for name in names:
+      if name not in example:
+        raise UserError(
+          f'objective seq2seq needs the field {name!r}; the data has '
+          f'{sorted(example)}: name it in config.tasks.NAME.data.fields'
+        )
+    if not self.noise:
+      return example['text_a'], example['text_b']
+    words = example['text'].split()
+    if words:
+      words = augment.OPERATIONS[self.noise](words, self.noise_share, rng)
+    return ' '.join(words), example['text']
+
+  def row(self, text, length):
+    """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""
+    t = self.tokenizer
+    first = [] if t.cls_id is None else [t.cls_id]
+    last = t.eos_id if t.sep_id is None else t.sep_id
+    ids = [*first, *t.encode(text)[: length - 1 - len(first)], last]
+    row = np.full(length, t.pad_id, np.int32)
+    row[: len(ids)] = ids
+    return row, (np.arange(length) < len(ids)).astype(np.int32)
+
+  def prepare(self, example, rng):
+    """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""
+    source, target = self.texts(example, rng)
+    tokens, segments = self.row(self.prompt + source, self.max_length)
+    length = self.target_length or self.max_length
+    targets, target_segments = self.row(target, length)
+    return {
+      'tokens': tokens,
+      'segment_ids': segments,
+      'targets': targets,
+      'target_segments': target_segments,
+    }
+
+  def loss(self, apply, params, batch, rng):
+    """Returns sums of nats ('loss') and right tokens ('accuracy').
+
+    With smoothed labels also 'nats', those of the plain labels.
+    """
+    targets, segments = batch['targets'], batch['target_segments']
+
+    def logits(model):
+      start = getattr(self.tokenizer, f'{model.decoder_start}_id')
+      first = jnp.full_like(targets[:, :1], start)
+      hidden = model(
+        batch['tokens'],
+        jnp.concatenate([first, targets[:, :-1]], axis=1),
+        segment_ids=batch['segment_ids'],
+        decoder_segment_ids=segments,
+        rows=losses.rows(batch, rng),
+      )
+      return model.logits(hidden)
+
+    out = apply(params, logits, rng)
+    weights = segments * batch['valid'][:, None]
+    smoothing = self.label_smoothing
+    found = {
+      'loss': losses.cross_entropy(out, targets, weights, smoothing),
+      'accuracy': losses.accuracy(out, targets, weights),
+    }
+    if smoothing:
+      found['nats'] = losses.cross_entropy(out, targets, weights)
+    return found
