@@ -16,8 +16,7 @@ class Rules:
       ctxlm.decoding.processors.
     eos_ids: tokens that end a row.
     pad_id: what follows the end.
-    stop: Processor-like automaton of the stop strings (`initial`, `advance`,
-      `hit`), or None.
+    stop: automaton.Stop of the stop strings, or None.
     show_probs: whether log-probabilities are kept.
   """
 
@@ -27,24 +26,26 @@ class Rules:
   stop: Any = None
   show_probs: bool = False
 
+  @property
+  def parts(self):
+    """The processors and the stop strings: all that may have a state."""
+    return (*self.processors, self.stop)
+
   def begin(self, text):
     """Returns the text with the automata's first states."""
     n = len(text.start)
-    parts = (*self.processors, *([self.stop] if self.stop else []))
     return text.replace(
       states=tuple(
-        p.initial(n) if hasattr(p, 'initial') else None for p in parts
+        part.initial(n) if hasattr(part, 'initial') else None
+        for part in self.parts
       )
     )
 
   def process(self, logits, text):
     """Returns logits float32 [n, v] as the processors leave them."""
-    states = text.states[: len(self.processors)]
-    for processor, state in zip(self.processors, states, strict=True):
-      if hasattr(processor, 'initial'):
-        logits = processor(logits, text, state)
-      else:
-        logits = processor(logits, text)
+    for processor, state in zip(self.processors, text.states, strict=False):
+      own = (state,) if hasattr(processor, 'initial') else ()
+      logits = processor(logits, text, *own)
     return logits
 
   def push(self, text, tokens, logits=None, live=None):
@@ -68,18 +69,11 @@ class Rules:
 
   def advance(self, states, tokens, live):
     """Returns the automata's states after tokens [n], where live [n]."""
-    parts = (*self.processors, *([self.stop] if self.stop else []))
     return tuple(
-      jax.tree.map(
-        lambda new, old: jnp.where(
-          live.reshape(-1, *(1,) * (new.ndim - 1)), new, old
-        ),
-        part.advance(state, tokens),
-        state,
-      )
+      jnp.where(live, part.advance(state, tokens), state)
       if hasattr(part, 'initial')
       else None
-      for part, state in zip(parts, states, strict=True)
+      for part, state in zip(self.parts, states, strict=True)
     )
 
   def ends(self, tokens, states):
@@ -87,7 +81,7 @@ class Rules:
     ended = jnp.zeros(tokens.shape, bool)
     for eos in self.eos_ids:
       ended |= tokens == eos
-    if self.stop:
+    if self.stop is not None:
       ended |= self.stop.hit(states[-1])
     return ended
 

@@ -68,9 +68,7 @@ class Text(struct.PyTreeNode):
   def take(self, rows):
     """Returns the text whose row i is row `rows[i]` of this one."""
     seed, states = self.seed, self.states
-    out = jax.tree.map(
-      lambda x: x[rows], self.replace(seed=None, states=None)
-    )
+    out = jax.tree.map(lambda x: x[rows], self.replace(seed=None, states=None))
     states = jax.tree.map(lambda x: x[rows], states)
     return out.replace(seed=seed, states=states)
 
