@@ -146,7 +146,7 @@ class Strategy:
 
     def best(x):
       x = jax.vmap(lambda a, i: a[i])(x, order)
-      return x.reshape(-1, *x.shape[2:])
+      return x.reshape(scores.size, *x.shape[2:])
 
     return {
       'tokens': best(state.tokens),

@@ -28,7 +28,7 @@ def within_mass(score, p, mass):
     mass: float.
   """
   bits = jax.lax.bitcast_convert_type(score + 0.0, jnp.uint32)  # -0 is 0
-  flip = jnp.where(bits >> 31 == 1, 0xFFFFFFFF, 0x80000000).astype(jnp.uint32)
+  flip = jnp.where(bits >> 31 == 1, ~jnp.uint32(0), jnp.uint32(1 << 31))
   rank = bits ^ flip  # whole numbers in the order of the scores
 
   def narrow(i, bar):
