@@ -22,7 +22,7 @@ def _gpt2():
     tr.GPT2Config(
       vocab_size=VOCAB,
       n_embd=32,
-      n_layer=2,
+      n_layer=1,
       n_head=4,
       n_positions=LENGTH,
       bos_token_id=EOS,
@@ -36,7 +36,7 @@ def _llama(window=None):
   config = getattr(tr, f'{kind}Config')(
     vocab_size=VOCAB,
     hidden_size=32,
-    num_hidden_layers=2,
+    num_hidden_layers=1,
     num_attention_heads=4,
     num_key_value_heads=2,
     intermediate_size=48,
@@ -54,7 +54,7 @@ def _bart():
     tr.BartConfig(
       vocab_size=VOCAB,
       d_model=32,
-      encoder_layers=2,
+      encoder_layers=1,
       decoder_layers=2,
       encoder_attention_heads=4,
       decoder_attention_heads=4,
@@ -77,7 +77,7 @@ def _t5():
       d_model=32,
       d_kv=8,
       d_ff=48,
-      num_layers=2,
+      num_layers=1,
       num_heads=4,
       relative_attention_num_buckets=8,
       relative_attention_max_distance=12,
@@ -108,7 +108,8 @@ def pair(kind, seed=0):
   with torch.no_grad():
     for name, p in model.named_parameters():
       if p.ndim > 1:
-        p.normal_(0, 0.5 if 'relative' in name else 0.25)
+        wide = kind == 'bart' or 'relative' in name
+        p.normal_(0, 0.6 if wide else 0.25)
     for name in ('transformer.ln_f', 'model.norm', 'decoder.final_layer_norm'):
       try:
         model.get_submodule(name).weight.fill_(
@@ -116,10 +117,8 @@ def pair(kind, seed=0):
         )
       except AttributeError:
         continue
-    if kind == 'bart':
-      model.model.shared.weight.normal_(0, 0.6)
     # Ends are to come often enough.
-    model.get_input_embeddings().weight[EOS] *= 1.5
+    model.get_input_embeddings().weight[EOS] *= 2
   model.generation_config.pad_token_id = EOS if kind not in SEQ2SEQ else 0
   with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)
