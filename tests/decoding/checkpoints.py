@@ -112,9 +112,7 @@ def pair(kind, seed=0):
         p.normal_(0, 0.6 if wide else 0.25)
     for name in ('transformer.ln_f', 'model.norm', 'decoder.final_layer_norm'):
       try:
-        model.get_submodule(name).weight.fill_(
-          6.0 if kind == 't5' else 3.0
-        )
+        model.get_submodule(name).weight.fill_(6.0 if kind == 't5' else 3.0)
       except AttributeError:
         continue
     # Ends are to come often enough.

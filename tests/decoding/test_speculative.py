@@ -55,9 +55,7 @@ def test_distribution_is_the_models(draft, filtered):
   at[2] = 1
   for i in range(4):
     at = at @ p
-    counts = np.bincount(
-      tokens[:, i] * V + tokens[:, i + 1], minlength=V * V
-    )
+    counts = np.bincount(tokens[:, i] * V + tokens[:, i + 1], minlength=V * V)
     expected = ROWS * (at[:, None] * p).ravel()
     assert toys.chi_square(counts, expected) > 1e-3
   # What is cached is all but the last token.

@@ -11,12 +11,16 @@ from ctxlm.decoding.rules import Rules
 def markov(logits):
   """Returns the step of a table: logits [v, v] of the next token, by the last.
 
-  Its cache counts the tokens that were passed, [n].
+  Or [l, v, v], by the last one's place and itself. Its cache counts the
+  tokens that were passed, [n].
   """
   logits = jnp.asarray(logits)
+  logits = logits if logits.ndim == 3 else logits[None]
 
   def step(tokens, cache):
-    return logits[tokens], Count(cache.count + tokens.shape[1])
+    place = cache.count[:, None] + jnp.arange(tokens.shape[1])
+    place = jnp.minimum(place, len(logits) - 1)
+    return logits[place, tokens], Count(cache.count + tokens.shape[1])
 
   return step
 
