@@ -205,12 +205,12 @@ class Strategy:
     states = jax.tree.map(lambda x: x[flat], text.states)
     states = rules.advance(states, token, jnp.ones(b * count, bool))
     ends = rules.ends(token, states).reshape(b, count)
-    ends |= (new + 1 >= text.limit[::w])[:, None]
 
     # Those that go on.
     going, order = jax.lax.top_k(total + ends * NEVER, width)
 
     # Those that are finished, among what was finished before.
+    ends |= (new + 1 >= text.limit[::w])[:, None]
     score = total / (new + 1).astype(jnp.float32) ** self.length_penalty
     allowed = ends & (jnp.arange(count) < width)
     allowed &= (state.open[:, group] & self.unfinished(state))[:, None]
