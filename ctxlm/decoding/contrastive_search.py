@@ -63,10 +63,11 @@ class Strategy:
 
   def begin(self, rules, text, logits, cache):
     """Returns the State before the first new token."""
-    hidden = _unit(cache.hidden[:: self.top_k])
+    hidden = _unit(cache.hidden)
     room = text.tokens.shape[1] - hidden.shape[1]
     hidden = jnp.pad(hidden, [(0, 0), (0, room), (0, 0)])
-    return State(text, cache, logits, hidden)
+    last = jnp.repeat(cache.hidden[:, -1:], self.top_k, axis=0)
+    return State(text, cache.replace(hidden=last), logits, hidden)
 
   def advance(self, rules, step, state):
     """Returns the State with one more token in each row that isn't done."""

@@ -90,7 +90,8 @@ class Cache(struct.PyTreeNode):
     start: int32 [b], the place of each row's first token.
     sees: int32 [b, siblings, places to come], see above, or None.
     memory_mask: bool [b, 1, 1, k], what is seen of the encoder, or None.
-    hidden: float [n, t, m], the last step's hidden states, or None.
+    hidden: float [n, t, m], the last step's hidden states, or None; after
+      the pass over the prompts theirs, [b, l, m].
     prompt: places of the prompt.
     window: tokens that a query sees; 0 is all.
     siblings: see above.
