@@ -70,6 +70,11 @@ class Tokenizer:
     """Returns the ids of a text, no special tokens added."""
     return self._backend.encode(text, add_special_tokens=False).ids
 
+  def encode_prompt(self, text):
+    """Returns the ids of a text that goes on: begun as the template has it."""
+    ids = self._backend.encode(text, add_special_tokens=True).ids
+    return ids[:-1] if ids[-1:] in ([self.eos_id], [self.sep_id]) else ids
+
   def encode_batch(self, texts):
     """Returns the ids of each text, on all cores."""
     found = self._backend.encode_batch(list(texts), add_special_tokens=False)

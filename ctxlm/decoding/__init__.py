@@ -12,7 +12,8 @@ decoding config's `strategy`. The contract:
 
 with ctxlm.decoding.text.Text and rules.Rules, and what it asks of the cache:
 `siblings` (rows of it for each row of text), `chunk` (tokens of a step),
-`keeps_hidden`; `results` (rows of the result for each row) and `random`.
+`keeps_hidden`; `results` (rows of the result for each row), `random`, and
+`streams`, whether what is written stays.
 """
 
 import ml_collections

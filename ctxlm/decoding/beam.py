@@ -72,6 +72,7 @@ class Strategy:
 
   chunk = 1
   keeps_hidden = False
+  streams = False
 
   def __post_init__(self):
     if self.num_beams < 1:

@@ -48,6 +48,7 @@ class Strategy:
   random = False
   chunk = 1
   keeps_hidden = True
+  streams = True
   results = 1
 
   def __post_init__(self):

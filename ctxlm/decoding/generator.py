@@ -66,11 +66,16 @@ class Generator:
     models = [cache_lib.unrolled(*m) for m in models]
     self._models = [m for m, _ in models]
     self._params = [p for _, p in models]
-    self._seq2seq = hasattr(writer.model, 'encode')
+    self.seq2seq = hasattr(writer.model, 'encode')
     self._speculative = hasattr(self.strategy, 'draft')
     self._guided = config.guidance != 1
-    if self._guided and self._speculative:
-      raise UserError('guidance and speculative sampling do not combine')
+    if self._guided and (
+      self._speculative or self.strategy.keeps_hidden or self.seq2seq
+    ):
+      raise UserError(
+        'guidance is for decoders alone, with the strategies greedy, sample '
+        'and beam'
+      )
     self._compiled = {}
 
   @property
@@ -96,10 +101,10 @@ class Generator:
     most = self.context
     if most is None:
       return
-    if len(prompt) > most - (not self._seq2seq):
+    if len(prompt) > most - (not self.seq2seq):
       raise UserError(
-        f'the prompt has {len(prompt)} tokens; the model sees {most}, those '
-        'that are written included'
+        f'the prompt has {len(prompt)} tokens; the model sees {most}'
+        + ('' if self.seq2seq else ', those that are written included')
       )
 
   def __call__(self, prompts, first=0, size=None):
@@ -145,7 +150,7 @@ class Generator:
     go, shown = self._get('go', batch), 0
     while True:
       more = bool(self.strategy.unfinished(state).any())
-      if not more or not hasattr(state, 'tokens'):  # beams may yet change
+      if not more or self.strategy.streams:
         found = jax.device_get(self.strategy.result(self.rules, state))
         tokens = found['tokens'][0, : found['lengths'][0]].tolist()
         if len(tokens) > shown:
@@ -160,10 +165,10 @@ class Generator:
       self.check(prompt)
     room = self.config.max_new_tokens
     rows = prompts
-    if self._seq2seq:
+    if self.seq2seq:
       rows = [list(self._writer.decoder_start)] * len(prompts)
     longest = max(map(len, rows))
-    width = longest if self._seq2seq else bucket(longest)
+    width = longest if self.seq2seq else bucket(longest)
     batch = {
       'tokens': np.full((size, width), self._writer.pad_id, np.int32),
       'start': np.zeros(size, np.int32),
@@ -176,7 +181,7 @@ class Generator:
       batch['start'][i] = width - len(row)
       left = room if self.context is None else self.context - len(row)
       batch['limit'][i] = min(room, left)
-    if self._seq2seq:
+    if self.seq2seq:
       width = bucket(max(map(len, prompts)))
       batch['source'] = np.full((size, width), self._writer.pad_id, np.int32)
       batch['source_segment_ids'] = np.zeros((size, width), np.int32)

@@ -26,6 +26,7 @@ class Strategy:
   siblings = 1
   chunk = 1
   keeps_hidden = False
+  streams = True
   results = 1
 
   def pick(self, logits, text):

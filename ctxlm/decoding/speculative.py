@@ -47,6 +47,7 @@ class Strategy:
 
   siblings = 1
   keeps_hidden = False
+  streams = True
   results = 1
 
   def __post_init__(self):

@@ -11,8 +11,9 @@ def keep(logits, kept):
 
 def best(score, count):
   """Returns which are among the `count` of greatest score: bool [n, v]."""
-  count = min(count, score.shape[1])
-  return score >= jax.lax.top_k(score, count)[0][:, -1:]
+  if count == 1:
+    return score >= score.max(1, keepdims=True)
+  return within_mass(score, jnp.ones_like(score), count)
 
 
 def within_mass(score, p, mass):
