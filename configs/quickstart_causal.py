@@ -9,7 +9,7 @@ from configs import common
 def get_config():
   """Returns the recipe."""
   c = common.base()
-  c.num_steps = 400
+  c.num_steps = 250
   c.batch_size = 16
   c.max_length = 128
   c.tokenizer.vocab_size = 4096
@@ -19,5 +19,5 @@ def get_config():
   c.optimizer.warmup_steps = 40
   c.optimizer.b2 = 0.95
   c.optimizer.weight_decay = 0.1
-  c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 200}
+  c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 125}
   return c

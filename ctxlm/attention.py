@@ -283,7 +283,7 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
   if backend != 'auto':
     return backend
   platform = jax.default_backend()
-  if platform == 'tpu' and splash and _one_device():
+  if platform == 'tpu' and splash and _cut_evenly(q.shape[0], q.shape[2]):
     return 'splash'
   # A bias that is learned (T5) needs a gradient that cuDNN lacks for some
   # shapes, so it is left to those who ask for cuDNN by name.
@@ -292,11 +292,14 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
   return 'xla'
 
 
-def _one_device():
-  # XLA can't split a Pallas kernel over a mesh; under pmap each device runs
-  # its own.
+def _cut_evenly(batch_size, num_heads):
+  # Whether _splash can give each device of the mesh its own rows and heads.
+  # Under pmap each device has them already.
   mesh = jax.sharding.get_abstract_mesh()
-  return jax.device_count() == 1 or mesh.are_all_axes_manual
+  if mesh.empty or not mesh.auto_axes:
+    return jax.device_count() == 1 or mesh.are_all_axes_manual
+  rows = mesh.shape['data'] * mesh.shape['fsdp']
+  return batch_size % rows == 0 and num_heads % mesh.shape['tensor'] == 0
 
 
 @functools.lru_cache

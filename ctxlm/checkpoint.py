@@ -251,7 +251,7 @@ def read_params(workdir, abstract, step=''):
 def checksums(tree):
   """Returns {path: int} of a tree of arrays, however they are placed."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  found = jax.device_get([_checksum(x) for _, x in leaves])
+  found = jax.device_get(_checksums([x for _, x in leaves]))
   return {
     optim.path_name(path): int(sum_)
     for (path, _), sum_ in zip(leaves, found, strict=True)
@@ -259,6 +259,11 @@ def checksums(tree):
 
 
 @jax.jit
+def _checksums(leaves):
+  # One program for all: simulated devices can dead-lock on several at once.
+  return [_checksum(x) for x in leaves]
+
+
 def _checksum(x):
   # The sum of each element's bits times 2 i + 1, modulo 2^32: an odd factor
   # is invertible, so one changed element always shows. A sum of integers is

@@ -23,10 +23,9 @@ from ctxlm.errors import UserError
 from ctxlm.families import export, files, sentence
 
 
-def to_run(found, workdir):
+def write_run(found, workdir):
   """Writes a run folder of a loading.Loaded."""
-  if found.tokenizer is None:
-    raise UserError('the folder has no tokenizer: put its files there')
+  loading.need_tokenizer(found)
   config = run_config(found, workdir)
   with _new_folder(workdir) as new:
     run_lib.write(config, found.tokenizer, new)
@@ -71,7 +70,7 @@ def run_config(found, workdir):
   return c
 
 
-def to_hf(found, folder):
+def write_hf(found, folder):
   """Writes a folder that transformers loads; see families.export.
 
   One of sentence vectors is one that sentence-transformers loads, too.
@@ -79,6 +78,7 @@ def to_hf(found, folder):
   Returns:
     paths of the parameters that were left out.
   """
+  loading.need_tokenizer(found)
   with _new_folder(folder) as new:
     inner = new
     if found.small:
@@ -123,20 +123,41 @@ def define_flags():
   flags.DEFINE_string('to-hf', None, 'Hugging Face folder to write')
 
 
-def main():
-  """Entry point of `ctxlm convert`."""
-  source, to, hf = (flags.FLAGS[n].value for n in ('from', 'to', 'to-hf'))
-  if source is None or (to is None) == (hf is None):
-    raise UserError('--from DIR is needed, and --to WORKDIR or --to-hf DIR')
-  parallel.start()
+def convert(source, to=None, to_hf=None, step=''):
+  """Converts a folder of any kind; see loading.load.
+
+  Args:
+    source: folder.
+    to: run folder to write, or None.
+    to_hf: Hugging Face folder to write, or None.
+    step: of a run, see checkpoint.find.
+
+  Returns:
+    (number of parameters, paths of those that were left out).
+
+  Raises:
+    UserError: a mistake, before which nothing is written.
+  """
   # Each device holds a part, so that what fits the machine can be converted.
   where = parallel.Mesh([1, jax.device_count(), 1, 1], jax.devices())
-  found = loading.load(source, where, flags.FLAGS.step)
-  left_out = to_run(found, to) if to else to_hf(found, hf)
-  for name in left_out or ():
+  found = loading.load(source, where, step)
+  if to:
+    write_run(found, to)
+  left_out = write_hf(found, to_hf) if to_hf else []
+  return sum(x.size for x in jax.tree.leaves(found.params)), left_out
+
+
+def main():
+  """Entry point of `ctxlm convert`."""
+  source, to, to_hf = (flags.FLAGS[n].value for n in ('from', 'to', 'to-hf'))
+  if source is None or not (to or to_hf):
+    raise UserError('--from DIR is needed, and --to WORKDIR or --to-hf DIR')
+  parallel.start()
+  count, left_out = convert(source, to, to_hf, flags.FLAGS.step)
+  for name in left_out:
     print(f'left out: {name} has no place there', file=sys.stderr)
-  count = sum(x.size for x in jax.tree.leaves(found.params))
-  print(f'{to or hf}: {count:,} parameters')
+  for folder in filter(None, (to, to_hf)):
+    print(f'{folder}: {count:,} parameters')
 
 
 if __name__ == '__main__':

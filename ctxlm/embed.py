@@ -46,13 +46,13 @@ class Embedder:
     """
     if found.block['name'] == 'encoder_decoder':
       raise UserError('embed takes encoders, and decoders without an encoder')
-    if found.tokenizer is None:
-      raise UserError('the folder has no tokenizer: put its files there')
+    loading.need_tokenizer(found)
     own = _own(found)
     self.pooling = pooling or (own and own.pooling)
     if not self.pooling:
       raise UserError(
-        'the folder has no pooling of its own: choose --pooling cls or mean'
+        f'{found.folder} has no pooling of its own: choose --pooling cls or '
+        'mean'
       )
     self.normalise = bool(own and own.normalise)
     self._prompt = own.prompt if own else ''
@@ -105,7 +105,8 @@ class Embedder:
       batch = self._batch([ids[i] for i in chosen])[rows]
       batch = self._where.put({'tokens': batch})
       pending.append((chosen, self._compiled(self._params, batch)))
-      if len(pending) > 2:  # so that the next is prepared meanwhile
+      # The next is prepared while two are under way.
+      if len(pending) > (0 if parallel.simulated() else 2):
         fetch(*pending.pop(0))
       if progress:
         done = min(start + size, len(order))

@@ -20,6 +20,7 @@ class Loaded:
   """What `load` gives.
 
   Attributes:
+    folder: what was opened.
     block: config block of the model, as `config.model`.
     model, params, tokenizer: as ctxlm.load gives them.
     small: folder with the reference's settings, or None.
@@ -27,6 +28,7 @@ class Loaded:
     run: the run folder's Run, or None.
   """
 
+  folder: Path
   block: dict
   model: Any
   params: Any
@@ -60,6 +62,7 @@ def load(folder, where=None, step='', **options):
     small = folder / KEPT
     small = small if small.is_dir() else None
     return Loaded(
+      folder,
       block,
       run.model.clone(**options) if options else run.model,
       run.params,
@@ -75,13 +78,19 @@ def load(folder, where=None, step='', **options):
   )
   tokenizer = read_tokenizer(inner, block['vocab_size'])
   model = plugins.build('models', block)
-  return Loaded(block, model, params, tokenizer, folder, pooled)
+  return Loaded(folder, block, model, params, tokenizer, folder, pooled)
 
 
 def is_run(folder):
   """Whether a folder is a run's."""
   path = folder / 'config.json'
   return path.is_file() and 'tasks' in files.read_json(path)
+
+
+def need_tokenizer(found):
+  """Raises UserError if a Loaded has no tokenizer."""
+  if found.tokenizer is None:
+    raise UserError(f'{found.folder} has no tokenizer: put its files there')
 
 
 def trained_sentence(run):

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ctxlm.errors import UserError
@@ -28,7 +29,8 @@ def schedule(config, num_steps):
     start = max(warmup, 1)
 
     def after(step):
-      return peak * (start / (step + start)) ** 0.5
+      # Asked for steps below 0 too, during the warm-up.
+      return peak * (start / (jnp.maximum(step, 0) + start)) ** 0.5
 
   else:
     after = optax.constant_schedule(peak)

@@ -115,6 +115,15 @@ def start(coordinator=None, num_processes=None, process_id=None):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
+def simulated():
+  """Whether the devices are parts of one CPU.
+
+  Collectives of several programs in flight can dead-lock there, so each is
+  to be waited for.
+  """
+  return jax.default_backend() == 'cpu' and jax.device_count() > 1
+
+
 def _on_tpu_pod():
   # As set by the TPU VM image; the other ways to start name a coordinator.
   return len(os.environ.get('TPU_WORKER_HOSTNAMES', '').split(',')) > 1
@@ -152,7 +161,7 @@ class Pmap:
 
   def compile(self, function, donate=False):
     """Returns the compiled `function(state, batch, axis=...)`."""
-    return jax.pmap(
+    call = jax.pmap(
       functools.partial(function, axis=self.axis),
       axis_name=self.axis,
       devices=self.devices,
@@ -160,6 +169,20 @@ class Pmap:
       out_axes=None,
       donate_argnums=(0,) if donate else (),
     )
+    if jax.process_count() == 1:
+      return call
+    return lambda state, batch: self._joined(call(state, batch))
+
+  def _joined(self, tree):
+    # pmap gives each process arrays of its own; Orbax saves arrays that all
+    # processes have in common.
+    whole = NamedSharding(self.mesh, P())
+
+    def one(x):
+      parts = [shard.data for shard in x.addressable_shards]
+      return jax.make_array_from_single_device_arrays(x.shape, whole, parts)
+
+    return jax.tree.map(one, tree)
 
 
 class Mesh:

@@ -125,12 +125,14 @@ class Run:
   """What `load` gives.
 
   Attributes:
+    workdir: pathlib.Path of the run folder.
     config, tokenizer, model, tasks: as the run was trained.
     params: of checkpoint `step`, the averaged ones where there are any.
     step: int.
     apply: `apply(params, fn)` gives `fn(model)`.
   """
 
+  workdir: Path
   config: Any
   tokenizer: Any
   model: Any
@@ -181,4 +183,6 @@ def load(workdir, step='', where=None):
   )
   params = checkpoint.read_params(workdir, abstract, step)
   apply = step_lib.make_apply(model)
-  return Run(config, tokenizer, model, tasks, params, step, apply, where)
+  return Run(
+    workdir, config, tokenizer, model, tasks, params, step, apply, where
+  )

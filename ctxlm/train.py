@@ -160,8 +160,7 @@ def train(config, workdir):
       tokens += sum(_tokens(b) for b in batch.values())
       state, metrics = step_fn(state, where.put(batch))
       pending.append((step + 1, metrics))
-      if jax.default_backend() == 'cpu' and jax.device_count() > 1:
-        # Collectives of several steps in flight can dead-lock there.
+      if parallel.simulated():
         jax.block_until_ready(metrics)
       done = step + 1
       last = done == config.num_steps

@@ -10,8 +10,17 @@ os.environ['XLA_FLAGS'] = (
 
 import types
 
+import jax
 import numpy as np
 import pytest
+
+
+@pytest.fixture
+def quick_compiles():
+  """For tests whose time is compiling, and whose question isn't speed."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
 
 
 @pytest.fixture
@@ -45,3 +54,20 @@ def text(tmp_path_factory):
     patch.setenv('TINY_TEXT', str(path))
     patch.setenv('CTXLM_CACHE', str(folder / 'cache'))
     yield path
+
+
+@pytest.fixture(scope='session')
+def runs(text, tmp_path_factory):
+  """A few steps of each objective of tests/tiny.py; {name: Run}."""
+  import tiny
+
+  from ctxlm import run, train
+
+  folder = tmp_path_factory.mktemp('runs')
+  found = {}
+  for name in ('causal', 'mlm', 'contrastive'):
+    c = tiny.get_config(name)
+    c.num_steps, c.checkpoint.every_steps = 4, 0
+    train.train(c, folder / name)
+    found[name] = run.load(folder / name)
+  return found

@@ -205,3 +205,21 @@ def test_refuses_what_a_backend_lacks():
     lib.attention(q, k, v, backend='splash')
   with pytest.raises(ValueError, match='half precision'):
     lib.attention(q, k, v, backend='cudnn')
+
+
+def test_single_head_self_attention_equals_torch():
+  """Three linear maps and softmax(QK^T/sqrt(d))V; hidden size 512."""
+  torch.manual_seed(0)
+  maps = [torch.nn.Linear(512, 512) for _ in range(3)]
+  x = torch.randn(2, 10, 512)
+  q, k, v = (m(x) for m in maps)
+  theirs = torch.softmax(q @ k.transpose(1, 2) / 512**0.5, -1) @ v
+
+  def numpy(t):
+    return t.detach().numpy()
+
+  q, k, v = (
+    (numpy(x) @ numpy(m.weight).T + numpy(m.bias))[:, :, None] for m in maps
+  )
+  ours = lib.attention(jnp.asarray(q), k, v)[:, :, 0]
+  np.testing.assert_allclose(ours, numpy(theirs), atol=1e-5)

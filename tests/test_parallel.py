@@ -137,14 +137,6 @@ def losses(block, place, tokenizer, accumulation=1, dropout=0.1):
   return np.array(found), jax.device_get(state.params)
 
 
-@pytest.fixture
-def quick_compiles():
-  """Compiling is most of these tests' time, and speed isn't their question."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('objective', OBJECTIVES)
 def test_same_losses_everywhere(objective, tokenizer, quick_compiles):

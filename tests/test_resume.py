@@ -1,23 +1,28 @@
 """An interrupted run goes on as if nothing had been."""
 
 import re
+import shutil
 import signal
 
 import numpy as np
 import pytest
 import tiny
 
+MESH = ('config.parallel.strategy=mesh',)
+TENSOR = 'config.parallel.tensor=2'
+
 
 @pytest.mark.parametrize(
-  'name, devices, flags',
+  'name, devices, flags, elsewhere',
   [
-    ('both', 1, ('config.optimizer.ema_decay=0.9',)),
-    ('causal', 2, ('config.parallel.strategy=mesh', 'config.parallel.fsdp=2')),
+    ('both', 1, ('config.optimizer.ema_decay=0.9',), (4, (*MESH, TENSOR))),
+    ('causal', 2, (*MESH, 'config.parallel.fsdp=2'), (1, ())),
   ],
 )
 def test_sigterm_saves_and_resume_is_bitwise(
-  text, tmp_path, name, devices, flags
+  text, tmp_path, name, devices, flags, elsewhere
 ):
+  """And equal to rounding on another number of devices."""
   flags += ('config.num_steps=40', 'config.checkpoint.every_steps=7')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   tiny.train(whole, *flags, name=name, devices=devices)
@@ -33,9 +38,16 @@ def test_sigterm_saves_and_resume_is_bitwise(
   assert 3 <= step < 40
   assert (cut / 'checkpoints' / str(step)).is_dir()
 
+  other = shutil.copytree(cut, tmp_path / 'other')
   err = tiny.train(cut, *flags, name=name, devices=devices)
   assert f'going on from step {step} of 40' in err
   tiny.assert_same_run(whole, cut, 40)
+
+  devices, more = elsewhere
+  flags = [f for f in flags if 'parallel' not in f]
+  tiny.train(other, *flags, *more, name=name, devices=devices)
+  for a, b in zip(tiny.metrics(whole), tiny.metrics(other), strict=True):
+    assert b == pytest.approx(a, rel=1e-4)
 
 
 @pytest.mark.slow

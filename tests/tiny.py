@@ -1,6 +1,6 @@
 """A recipe of a toy size, its text, and the command line that runs it.
 
-`--config tests/tiny.py:NAME`, where NAME is causal, mlm, contrastive or both;
+`--config tests/tiny.py:NAME`, where NAME is an objective below or one of MIXTURES;
 the text is the file that $TINY_TEXT names.
 """
 
@@ -24,12 +24,17 @@ ROOT = Path(__file__).parent.parent
 OBJECTIVES = {
   'causal': {'name': 'causal'},
   'mlm': {'name': 'mlm'},
+  'nsp': {'name': 'mlm', 'pair': 'next_sentence'},
   'contrastive': {'name': 'contrastive', 'pooling': 'mean'},
+}
+MIXTURES = {
+  'both': ('mlm', 'contrastive'),
+  'encoders': ('mlm', 'nsp', 'contrastive'),
 }
 
 
 def get_config(name='causal'):
-  """Returns the recipe; with 'both', MLM and contrastive tasks together."""
+  """Returns the recipe of an objective, or of a mixture's tasks."""
   c = config.base()
   c.num_steps = 12
   c.batch_size = 8
@@ -47,7 +52,7 @@ def get_config(name='causal'):
     'dropout': 0.1,
   }
   data = {'name': 'files', 'pattern': os.environ.get('TINY_TEXT', '')}
-  for task in ('mlm', 'contrastive') if name == 'both' else (name,):
+  for task in MIXTURES.get(name, (name,)):
     c.tasks[task] = {
       'data': dict(data),
       'objective': dict(OBJECTIVES[task]),
@@ -108,12 +113,12 @@ def start(argv, devices=1):
 
 
 def fork(argv, devices, errors):
-  """Starts `ctxlm train` in a process that has imported everything already.
+  """Starts a verb in a process that has imported everything already.
 
   Args:
-    argv: of `command`.
+    argv: of `command`, or [python, '-m', 'ctxlm.VERB', *flags].
     devices: how many simulated ones.
-    errors: file for its standard error.
+    errors: file for its standard error; standard output goes to it + '.out'.
 
   Returns:
     multiprocessing.Process, a child of a server that knows no jax backend.
@@ -130,9 +135,10 @@ def fork(argv, devices, errors):
 def _forked(argv, env, errors):
   os.environ.update(env)
   os.chdir(ROOT)
-  os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+  for number, path in ((1, f'{errors}.out'), (2, errors)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   sys.argv = argv  # ml_collections reads it
-  cli.run(importlib.import_module('ctxlm.train'), argv)
+  cli.run(importlib.import_module(argv[0]), argv)
 
 
 def finish(process, timeout=120):

@@ -16,8 +16,9 @@ VERSION = 2  # raise it whenever training gives something else
 # What the special tokens of the known families are called.
 NAMES = {
   'pad': ('[PAD]', '<pad>', '<|pad|>'),
-  'bos': ('<|endoftext|>', '<s>', '<|begin_of_text|>', '[BOS]', '<bos>'),
-  'eos': ('<|endoftext|>', '</s>', '<|end_of_text|>', '[EOS]', '<eos>'),
+  # RoBERTa's and BART's vocabularies hold GPT-2's <|endoftext|> too, unused.
+  'bos': ('<s>', '<|begin_of_text|>', '<|endoftext|>', '[BOS]', '<bos>'),
+  'eos': ('</s>', '<|end_of_text|>', '<|endoftext|>', '[EOS]', '<eos>'),
   'cls': ('[CLS]', '<s>', '<cls>'),
   'sep': ('[SEP]', '</s>', '<sep>'),
   'mask': ('[MASK]', '<mask>'),

@@ -9,7 +9,16 @@ import numpy as np
 
 from ctxlm import plugins
 from ctxlm.errors import UserError
-from ctxlm.families import bart, bert, gpt2, llama, roberta, t5, tensors
+from ctxlm.families import (
+  bart,
+  bert,
+  gpt2,
+  llama,
+  roberta,
+  t5,
+  tensors,
+  tf_checkpoint,
+)
 from ctxlm.families import family as family_lib
 from ctxlm.families.files import read_json
 from ctxlm.optim import path_name
@@ -58,11 +67,12 @@ def read(folder, shardings=None, **options):
       another shape; one line that names it.
   """
   folder = Path(folder)
-  config = read_json(folder / 'config.json')
   try:
+    found = tf_checkpoint.find(folder)
+    config = found[0] if found else read_json(folder / 'config.json')
     family = find(config.get('model_type'))
     block = family.options(config) | options
-    source = Source(family, tensors.open_folder(folder))
+    source = Source(family, found[1] if found else tensors.open_folder(folder))
     block |= source.options(block)
     model = plugins.build('models', block)
     places = source.places(shapes(model), family_lib.complete(block))
@@ -95,6 +105,15 @@ def shapes(model):
   found = jax.eval_shape(lambda: model.init(jax.random.key(0), method=run))
   leaves = jax.tree_util.tree_leaves_with_path(found['params'])
   return {path_name(path): x.shape for path, x in leaves}
+
+
+def complete_of(model):
+  """Returns family.complete of a Model."""
+  name = type(model).__module__.rsplit('.', 1)[-1]
+  options = plugins.options(type(model))
+  return family_lib.complete(
+    {'name': name} | {o: getattr(model, o) for o in options}
+  )
 
 
 def nest(flat):

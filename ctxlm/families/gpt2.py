@@ -14,6 +14,8 @@ def _write(o):
   if o['attention_scale'] not in (0.0, 1.0):
     raise ValueError(f'attention_scale={o["attention_scale"]!r}, not 0.0')
   return {
+    # None is four times the hidden size.
+    'n_inner': None if o['mlp_dim'] == 4 * o['hidden_size'] else o['mlp_dim'],
     'scale_attn_weights': o['attention_scale'] == 0.0,
     'embd_pdrop': o['dropout'],
   }

@@ -30,7 +30,7 @@ class Objective:
       the rest stays.
     unit: what is masked whole: 'token', 'word' or 'span'.
     pair: '' for windows, 'next_sentence' (half of the second segments are of
-      another document) or 'sentence_order' (half of the pairs are swapped).
+      another document, and as long) or 'sentence_order' (half of the pairs are swapped).
     tokenizer, max_length: given by the loop.
   """
 
@@ -168,20 +168,22 @@ class Objective:
     t, length = self.tokenizer, self.max_length
     sentences = example['sentences']
     cut = 1 if len(sentences) < 2 else int(rng.integers(1, len(sentences)))
-    first = np.concatenate(sentences[:cut])
-    second = sentences[cut:]
+    first, second = (
+      np.concatenate(s) if s else np.zeros(0, np.int32)
+      for s in (sentences[:cut], sentences[cut:])
+    )
+    middle = 0
+    if not len(second):  # a single sentence is cut in the middle
+      middle = max(len(first) // 2, 1)
+      first, second = first[:middle], first[middle:]
     label = int(rng.random() < 0.5)
     if self.pair == 'next_sentence':
-      if label or not second:
-        label, second = 1, [example['other']]
-      second = np.concatenate(second)
-    else:
-      if not second:  # a single sentence is cut in the middle
-        middle = max(len(first) // 2, 1)
-        first, second = first[:middle], [first[middle:]]
-      second = np.concatenate(second)
-      if label:
-        first, second = second, first
+      other = example['other'][len(example['other']) // 2 if middle else 0 :]
+      # B is as long whether it follows or not: its length would tell.
+      size = min(len(second), len(other))
+      second = (other if label else second)[:size]
+    elif label:
+      first, second = second, first
     while len(first) + len(second) > length - 3:
       # The longer one loses a token, at either end by a coin.
       if len(first) > len(second):

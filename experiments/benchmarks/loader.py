@@ -45,7 +45,7 @@ def main(arguments=None):
   for recipe in args.recipes:
     config = importlib.import_module(f'configs.{recipe}').get_config()
     if args.smoke:
-      config.batch_size = 4
+      config.batch_size = 8
     model, task, view = build(config)
     need = time_step(config, model, task, view, seconds)
     rows.append(show(recipe, 'the step takes', need, need))

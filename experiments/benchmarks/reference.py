@@ -5,7 +5,6 @@ SimCSE's two views through BertModel, with dropout where the papers have it.
 """
 
 import os
-import re
 
 # Before libgomp starts: its threads would spin on the cores for a while after
 # each of torch's steps, in the time of the step of ctxlm that is next.
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 import transformers
 from torch.nn import functional as F
+
+from ctxlm.families import folder
 
 # Five times the usual one: with that, all sentences are nearly one vector and
 # all logits nearly zero, and a wrong copy would give the same loss.
@@ -127,40 +128,6 @@ def make_step(case, model, optimizer, compiled):
   return step
 
 
-# Of ctxlm's paths and Transformers'; {} is the layer's number. A kernel of
-# ctxlm is [in, out], as GPT-2's is; the weight of a torch Linear is [out, in].
-GPT2 = {
-  'inputs/token_embed/embedding': 'wte.weight',
-  'inputs/position_embed/embedding': 'wpe.weight',
-  'stack/final_norm': 'ln_f',
-  'stack/layers_{}/attention_norm': 'h.{}.ln_1',
-  'stack/layers_{}/attention/out': 'h.{}.attn.c_proj',
-  'stack/layers_{}/mlp_norm': 'h.{}.ln_2',
-  'stack/layers_{}/mlp/up': 'h.{}.mlp.c_fc',
-  'stack/layers_{}/mlp/down': 'h.{}.mlp.c_proj',
-}
-BERT = {
-  'inputs/token_embed/embedding': 'embeddings.word_embeddings.weight',
-  'inputs/position_embed/embedding': 'embeddings.position_embeddings.weight',
-  'inputs/type_embed/embedding': 'embeddings.token_type_embeddings.weight',
-  'inputs/norm': 'embeddings.LayerNorm',
-  'stack/layers_{}/attention/query': 'encoder.layer.{}.attention.self.query',
-  'stack/layers_{}/attention/key': 'encoder.layer.{}.attention.self.key',
-  'stack/layers_{}/attention/value': 'encoder.layer.{}.attention.self.value',
-  'stack/layers_{}/attention/out': 'encoder.layer.{}.attention.output.dense',
-  'stack/layers_{}/attention_norm': (
-    'encoder.layer.{}.attention.output.LayerNorm'
-  ),
-  'stack/layers_{}/mlp/up': 'encoder.layer.{}.intermediate.dense',
-  'stack/layers_{}/mlp/down': 'encoder.layer.{}.output.dense',
-  'stack/layers_{}/mlp_norm': 'encoder.layer.{}.output.LayerNorm',
-  'mlm_transform/dense': 'cls.predictions.transform.dense',
-  'mlm_transform/norm': 'cls.predictions.transform.LayerNorm',
-  'mlm_bias/bias': 'cls.predictions.bias',
-  'projection/dense_0': 'pooler.dense',
-}
-
-
 def copied(case, model, shapes):
   """Returns ctxlm's parameters, {path: ndarray}, with the model's values.
 
@@ -169,27 +136,17 @@ def copied(case, model, shapes):
     model: torch module.
     shapes: {path: shape} of ctxlm's parameters.
   """
-  state = {k: v.numpy().copy() for k, v in model.state_dict().items()}
-  state = {re.sub('^(transformer|bert).', '', k): v for k, v in state.items()}
-  causal = case.objective == 'causal'
-  table = dict(GPT2 if causal else BERT)
-  for i in range(case.num_layers if causal else 0):
-    # GPT-2 has query, key and value in one map.
-    for end in ('weight', 'bias'):
-      parts = np.split(state[f'h.{i}.attn.c_attn.{end}'], 3, axis=-1)
-      for name, part in zip(('query', 'key', 'value'), parts, strict=True):
-        table[f'stack/layers_{{}}/attention/{name}'] = 'h.{}.attn.' + name
-        state[f'h.{i}.attn.{name}.{end}'] = part
+  family = folder.find('gpt2' if case.objective == 'causal' else 'bert')
+  state = {
+    name.removeprefix(family.prefix): value.numpy().copy()
+    for name, value in model.state_dict().items()
+  }
 
-  def find(path):
-    number = re.search(r'layers_(\d+)', path)
-    number = number.group(1) if number else ''
-    path = re.sub(r'layers_\d+', 'layers_{}', path)
-    if path in table:
-      return state[table[path].format(number)]
-    module, _, end = path.rpartition('/')
-    torch_end = 'bias' if end == 'bias' else 'weight'
-    value = state[f'{table[module].format(number)}.{torch_end}']
-    return value.T if end == 'kernel' and not causal else value
+  def find(path, shape):
+    # SimCSE's MLP is what Transformers calls a pooler.
+    path = path.replace('projection/dense_0', 'pooler')
+    at, _ = family.place(path, shape, {})
+    tensor = next(state[name] for name in at.names if name in state)
+    return at.read(tensor, shape, tuple(slice(0, n) for n in shape))
 
-  return {path: find(path).reshape(shape) for path, shape in shapes.items()}
+  return {path: find(path, shape) for path, shape in shapes.items()}

@@ -22,9 +22,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
-import platform
-import time
 import types
 from pathlib import Path
 
@@ -36,6 +33,7 @@ from configs import common
 from ctxlm import config as config_lib
 from ctxlm import optim, parallel, plugins
 from ctxlm import step as step_lib
+from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # relative, of losses that must be equal
 BATCHES = 4  # different ones, in turn
@@ -263,27 +261,6 @@ def make_contenders(case, dropout, compiled):
   return steps
 
 
-def measure(steps, batches, repeats):
-  """Returns {name: milliseconds [repeats]}; the contenders take turns."""
-  times = {name: [] for name in steps}
-  for i in range(repeats):
-    for name, step in steps.items():
-      start = time.perf_counter()
-      step(batches[i % len(batches)])
-      times[name].append(1e3 * (time.perf_counter() - start))
-  return times
-
-
-def machine():
-  """Returns the processor's name and the number of cores used."""
-  name = platform.processor() or platform.machine()
-  path = Path('/proc/cpuinfo')
-  if path.exists():
-    lines = [x for x in path.read_text().splitlines() if 'model name' in x]
-    name = lines[0].split(':')[1].strip() if lines else name
-  return name, len(os.sched_getaffinity(0))
-
-
 def row_of(case_name, case, dropout, times):
   """Returns one row of results.json."""
   middle = {k: float(np.median(v)) for k, v in times.items()}
@@ -373,21 +350,21 @@ def main(arguments=None):
   from experiments.benchmarks import reference  # before torch, see there
 
   cases = SMOKE if args.smoke else CASES
-  name, cores = machine()
-  reference.torch.set_num_threads(cores)
-  title = (
-    f'{name}, {cores} cores; jax {jax.__version__}, '
-    f'torch {reference.torch.__version__}, '
-    f'transformers {reference.transformers.__version__}'
-  )
+  reference.torch.set_num_threads(turns.cores())
+  title = turns.machine('jax', 'torch', 'transformers')
   print(title)
   rows = []
   for case_name in args.cases:
     case = cases[case_name]
     for dropout in args.dropout:
       steps = make_contenders(case, dropout, args.compile and not args.smoke)
-      times = measure(
-        steps, make_batches(case), 2 if args.smoke else args.repeats
+      batches = make_batches(case)
+      times = turns.measure(
+        {
+          name: lambda i, step=step, batches=batches: step(batches[i % BATCHES])
+          for name, step in steps.items()
+        },
+        2 if args.smoke else args.repeats,
       )
       rows.append(row_of(case_name, case, dropout, times))
       print(show(rows[-1:]).split('\n', len(rows) > 1)[-1], flush=True)

@@ -39,13 +39,13 @@ def test_texts(path, numbers):
   config = task(path, unit='sentence')
   view = data.open_view(config, objective('texts'), numbers, 'train', 6)
   found = [view.read(i, None)['text'] for i in range(len(view))]
-  assert found == ['10 11. 12.', '20 21.']
+  assert found == ['10 11.', '12.', '20 21.']
 
 
 def test_pairs(path, numbers):
   view = data.open_view(task(path), objective('pairs'), numbers, 'train', 8)
   example = view.read(0, np.random.default_rng(0))
-  assert [s.tolist() for s in example['sentences']] == [[10, 11, 12]]
+  assert [s.tolist() for s in example['sentences']] == [[10, 11], [12]]
   assert example['other'].tolist() == [20, 21]
 
 

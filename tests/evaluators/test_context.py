@@ -4,26 +4,10 @@ import math
 
 import numpy as np
 import pytest
-import tiny
 from scipy import stats
 
-from ctxlm import run as run_lib
-from ctxlm import train
 from ctxlm.errors import UserError
 from ctxlm.evaluators import losses, perplexity, sts
-
-
-@pytest.fixture(scope='module')
-def runs(text, tmp_path_factory):
-  """A few steps of each objective; {name: Run}."""
-  folder = tmp_path_factory.mktemp('runs')
-  found = {}
-  for name in ('causal', 'mlm', 'contrastive'):
-    c = tiny.get_config(name)
-    c.num_steps, c.checkpoint.every_steps = 4, 0
-    train.train(c, folder / name)
-    found[name] = run_lib.load(folder / name)
-  return found
 
 
 def context(run, batch_size=8):

@@ -152,6 +152,7 @@ def _t5(rng, tied):
     layer_norm_epsilon=s['eps'],
     feed_forward_proj='relu' if tied else 'gated-gelu',
     tie_word_embeddings=tied,
+    decoder_start_token_id=0,
   )
   model = tr.T5ForConditionalGeneration(config)
   if not tied:  # as 1.1's checkpoints are; transformers ties a fresh one

@@ -94,13 +94,33 @@ def test_next_sentence_pairs_by_hand(tokenizer):
     second = row[row.index(2) + 1 : -1]
     assert first in ([10, 11], [10, 11, 12])
     if out['label']:
-      assert second == [40, 41, 42]
+      assert second == [40, 41, 42][: 5 - len(first)]
     else:
       assert first + second == [10, 11, 12, 13, 14]
     types = out['type_ids'][:used]
     assert types.tolist() == [0] * (len(first) + 2) + [1] * (len(second) + 1)
     labels.append(int(out['label']))
   assert stats.binomtest(sum(labels), 400, 0.5).pvalue > 1e-3
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_lengths_tell_nothing_of_the_label(tokenizer, count):
+  objective = Objective(
+    pair='next_sentence', tokenizer=tokenizer, max_length=32
+  )
+  rng = np.random.default_rng(0)
+  lengths = [[], []]
+  for _ in range(2000):
+    example = {
+      'sentences': [np.full(n, 9) for n in rng.integers(1, 9, count)],
+      'other': np.full(rng.integers(1, 12), 40),
+    }
+    out = objective._pair(example, rng)
+    (ends,) = np.nonzero(out['tokens'] == 2)
+    lengths[out['label']].append((ends[0], ends[1] - ends[0]))
+  assert stats.binomtest(len(lengths[1]), 2000, 0.5).pvalue > 1e-3
+  for part in zip(*(np.array(x).T for x in lengths), strict=True):
+    assert stats.ks_2samp(*part).pvalue > 1e-3
 
 
 def test_sentence_order_swaps(tokenizer):

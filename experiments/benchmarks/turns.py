@@ -1,0 +1,42 @@
+"""Timing contenders side by side, in turn, in one process."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+
+
+def measure(contenders, repeats):
+  """Returns {name: milliseconds [repeats]}.
+
+  The contenders take turns, call by call, so that a busy moment of the
+  machine is shared.
+
+  Args:
+    contenders: {name: function(i)} that returns when call i's work is done.
+    repeats: calls of each.
+  """
+  times = {name: [] for name in contenders}
+  for i in range(repeats):
+    for name, call in contenders.items():
+      start = time.perf_counter()
+      call(i)
+      times[name].append(1e3 * (time.perf_counter() - start))
+  return times
+
+
+def cores():
+  """Returns the number of cores that this process may use."""
+  return len(os.sched_getaffinity(0))
+
+
+def machine(*packages):
+  """Returns a line: the processor, its cores, and the packages' versions."""
+  name = platform.processor() or platform.machine()
+  path = Path('/proc/cpuinfo')
+  if path.exists():
+    lines = [x for x in path.read_text().splitlines() if 'model name' in x]
+    name = lines[0].split(':')[1].strip() if lines else name
+  versions = (f'{p} {importlib.metadata.version(p)}' for p in packages)
+  return f'{name}, {cores()} cores; {", ".join(versions)}'

@@ -1,0 +1,169 @@
+"""From a converted checkpoint, 50 steps are those of transformers on torch."""
+
+import pydoc_data.topics
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import transformers as tr
+from ml_collections import ConfigDict
+
+from configs import finetune
+from ctxlm import convert, optim, train
+from ctxlm import data as data_lib
+from ctxlm import run as run_lib
+from ctxlm.data import loader
+from ctxlm.data import tokenizer as tokenizer_lib
+from tests.families import reference
+
+STEPS, LENGTH, BATCH = 50, 32, 8
+
+
+@pytest.fixture(scope='module')
+def prose(tmp_path_factory):
+  """A file of Python's documentation, and a cache of the tests' own."""
+  folder = tmp_path_factory.mktemp('prose')
+  texts = [
+    pydoc_data.topics.topics[k] for k in sorted(pydoc_data.topics.topics)
+  ]
+  # Paragraphs: a blank line ends a document.
+  (folder / 'prose.txt').write_text('\n'.join(texts)[:60_000])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('CTXLM_CACHE', str(folder / 'cache'))
+    yield folder / 'prose.txt'
+
+
+def make(kind, tokenizer):
+  size = tokenizer.vocab_size
+  if kind == 'gpt2':
+    config = tr.GPT2Config(
+      vocab_size=size, n_positions=LENGTH, n_embd=24, n_layer=2, n_head=3,
+      resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    return tr.GPT2LMHeadModel(config)
+  config = tr.BertConfig(
+    vocab_size=size, max_position_embeddings=LENGTH, hidden_size=24,
+    num_hidden_layers=2, num_attention_heads=3, intermediate_size=50,
+    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+  )  # fmt: skip
+  return tr.BertForMaskedLM(config)
+
+
+def their_loss(kind, model, batch):
+  """Returns the mean loss of a batch of packed rows."""
+  batch = {k: torch.from_numpy(np.asarray(v)) for k, v in batch.items()}
+  segments = batch['segment_ids']
+  seen = segments[:, None, :, None] == segments[:, None, None, :]
+  if kind == 'gpt2':
+    seen = seen & torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
+  mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
+  logits = model(
+    batch['tokens'].long(),
+    attention_mask=mask,
+    position_ids=batch['positions'].long(),
+  ).logits
+  targets, weights = batch.get('targets'), batch.get('weights')
+  if kind == 'bert':
+    targets, weights = batch['masked_targets'], batch['masked_weights']
+    at = batch['masked_positions'].long()[..., None]
+    logits = logits.gather(1, at.expand(-1, -1, logits.shape[-1]))
+  nats = torch.nn.functional.cross_entropy(
+    logits.flatten(0, 1), targets.long().flatten(), reduction='none'
+  )
+  return (nats * weights.flatten()).sum() / weights.sum()
+
+
+def their_curve(kind, model, config, batches):
+  c = config.optimizer
+  groups = [[], []]
+  for p in model.parameters():
+    groups[p.ndim <= 1].append(p)
+  update = torch.optim.AdamW(
+    [
+      {'params': group, 'weight_decay': decay}
+      for group, decay in zip(groups, (c.weight_decay, 0.0), strict=True)
+    ],
+    betas=(c.b1, c.b2),
+    eps=c.eps,
+  )
+  rate = optim.schedule(c, config.num_steps)
+  curve = []
+  for step, batch in enumerate(batches):
+    for group in update.param_groups:
+      group['lr'] = float(rate(step))
+    loss = their_loss(kind, model, batch)
+    update.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip_norm)
+    update.step()
+    curve.append(loss.item())
+  return curve
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['bert', 'gpt2'])
+def test_curves(kind, prose, tmp_path, capsys):
+  text = [prose.read_text()]
+  tokenizer = tokenizer_lib.train(
+    'wordpiece' if kind == 'bert' else 'bpe', 400, text
+  )
+  model = make(kind, tokenizer)
+  reference.randomise(model)
+  model.save_pretrained(tmp_path / 'theirs')
+  tokenizer.save(tmp_path / 'theirs')
+  convert.convert(tmp_path / 'theirs', to=tmp_path / 'converted')
+  config = finetune.get_config(tmp_path / 'converted')
+  config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
+  config.num_steps, config.batch_size = STEPS, BATCH
+  config.log_every_steps = 1
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.warmup_steps = 10
+  config.evaluators = ConfigDict()
+  train.train(config, tmp_path / 'run')
+  assert 'parameters from' in capsys.readouterr().err
+  ours = [row['train/loss'] for row in tiny.metrics(tmp_path / 'run')]
+  _, (task,) = run_lib.build(config, tokenizer)
+  view = data_lib.open_view(
+    config.tasks.text, task.objective, tokenizer, 'train', LENGTH
+  )
+  batches = loader.train_batches(
+    view,
+    task.objective.prepare,
+    seed=config.seed,
+    task='text',
+    batch_size=BATCH,
+    start_step=0,
+    num_steps=STEPS,
+    rows=np.arange(BATCH),
+  )
+  theirs = their_curve(kind, model, config, batches)
+  assert len(ours) == len(theirs) == STEPS
+  assert np.mean(theirs[-5:]) < theirs[0] - 0.5
+  np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
+  tokenizer = tokenizer_lib.train('wordpiece', 400, [prose.read_text()])
+  tr.BertModel(make('bert', tokenizer).config).save_pretrained(tmp_path / 'a')
+  tokenizer.save(tmp_path / 'a')
+  convert.convert(tmp_path / 'a', to=tmp_path / 'b')
+  config = finetune.get_config(tmp_path / 'b')
+  config.tasks.text.objective = ConfigDict({'name': 'mlm'})
+  config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
+  config.num_steps, config.batch_size = 1, BATCH
+  config.evaluators = ConfigDict()
+  train.train(config, tmp_path / 'run')
+  line = next(
+    line
+    for line in capsys.readouterr().err.splitlines()
+    if 'parameters from' in line
+  )
+  fresh = line.split('initialised afresh: ')[1].split(', ')
+  assert set(fresh) == {
+    'mlm_bias/bias',
+    'mlm_transform/dense/bias',
+    'mlm_transform/dense/kernel',
+    'mlm_transform/norm/bias',
+    'mlm_transform/norm/scale',
+  }

@@ -1,0 +1,116 @@
+"""Layers against numpy by hand, and dropout's statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from ctxlm.models import layers
+from ctxlm.models.transformer import Options
+
+
+def randomised(tree, seed=0):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape), tree)
+
+
+def init(module, *args, **kwargs):
+  shapes = jax.eval_shape(
+    lambda: module.init(jax.random.key(0), *args, **kwargs)
+  )
+  return randomised(shapes['params'])
+
+
+def softmax(scores):
+  e = np.exp(scores - scores.max(-1, keepdims=True))
+  return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize('kv_heads', [0, 2])
+def test_multi_head_attention_equals_numpy(kv_heads):
+  """Concat(head_1 .. head_h) W^O, head_i = softmax(QK^T / sqrt(d)) V."""
+  o = Options(
+    vocab_size=9, hidden_size=12, num_heads=4, num_kv_heads=kv_heads, head_dim=5
+  )
+  module = layers.Attention(o, causal=True)
+  x = np.random.default_rng(1).normal(size=(2, 7, 12))
+  p = init(module, jnp.asarray(x))
+  heads = []
+  for i in range(4):
+    g = i // (4 // (kv_heads or 4))
+    q = x @ p['query']['kernel'][:, i] + p['query']['bias'][i]
+    k = x @ p['key']['kernel'][:, g] + p['key']['bias'][g]
+    v = x @ p['value']['kernel'][:, g] + p['value']['bias'][g]
+    scores = q @ k.swapaxes(1, 2) / np.sqrt(5)
+    scores[:, np.triu_indices(7, 1)[0], np.triu_indices(7, 1)[1]] = -np.inf
+    heads.append(softmax(scores) @ v)
+  want = np.concatenate(heads, -1) @ p['out']['kernel'].reshape(20, 12)
+  want += p['out']['bias']
+  found = module.apply({'params': p}, jnp.asarray(x))
+  np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('gated', [False, True])
+def test_mlp_equals_numpy(gated):
+  o = Options(
+    vocab_size=9, hidden_size=6, num_heads=2, gated=gated, activation='gelu'
+  )
+  module = layers.MLP(o)
+  x = np.random.default_rng(1).normal(size=(2, 3, 6))
+  p = init(module, jnp.asarray(x))
+
+  def dense(x, name):
+    return x @ p[name]['kernel'] + p[name]['bias']
+
+  def gelu(x):
+    return x * special.ndtr(x)
+
+  up = dense(x, 'up')
+  hidden = gelu(dense(x, 'gate')) * up if gated else gelu(up)
+  found = module.apply({'params': p}, jnp.asarray(x))
+  np.testing.assert_allclose(found, dense(hidden, 'down'), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('rate', [0.1, 0.5])
+def test_dropout_keeps_its_share_in_every_row_and_place(rate):
+  keys = jax.random.split(jax.random.key(0), 50)
+  rows = jnp.arange(64)
+  kept = np.stack(
+    [
+      layers.keep_mask(jax.random.key_data(k), rows, (64, 40), rate)
+      for k in keys
+    ]
+  )  # [keys, rows, places]
+  for axes in ((0, 1, 2), (0, 1), (0, 2)):
+    counts = kept.sum(axes)
+    n = kept.size // counts.size
+    z = (counts - n * (1 - rate)) / np.sqrt(n * rate * (1 - rate))
+    assert abs(z).max() < 4.5
+  # Neighbours in rows, places and keys are independent: chi-square of the
+  # two by two table.
+  for axis in range(3):
+    a, b = (np.take(kept, range(i, i + 8), axis) for i in (0, 1))
+    table = [[(x & y).sum() for y in (b, ~b)] for x in (a, ~a)]
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+def test_a_row_drops_the_same_wherever_it_lies():
+  key = jax.random.key_data(jax.random.key(0))
+  whole = layers.keep_mask(key, jnp.arange(8), (8, 5, 6), 0.3)
+  part = layers.keep_mask(key, jnp.array([5, 2]), (2, 5, 6), 0.3)
+  np.testing.assert_array_equal(part, whole[np.array([5, 2])])
+  block = layers.keep_mask(
+    key, jnp.arange(8), (8, 2, 3), 0.3, first=(1, 2), whole=(5, 6)
+  )
+  np.testing.assert_array_equal(block, whole[:, 1:3, 2:5])
+
+
+def test_dropout_scales_what_it_keeps():
+  x = jnp.ones((4, 1000))
+  module = layers.Dropout(0.25)
+  rngs = {'dropout': jax.random.key(1)}
+  out = np.asarray(module.apply({}, x, jnp.arange(4), rngs=rngs))
+  assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}
+  assert 0.7 < (out > 0).mean() < 0.8
+  np.testing.assert_array_equal(module.apply({}, x, None), x)

@@ -1,0 +1,62 @@
+"""Every recipe builds, and takes a step in a shrunk form."""
+
+import importlib
+import pathlib
+
+import pytest
+import tiny
+
+from ctxlm import config, train
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(
+  p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != 'common'
+)
+# What makes a recipe large. Its shape - norms, positions, gates, scan, mesh,
+# precision, objectives, optimizer - stays.
+SIZES = {
+  'hidden_size': 32,
+  'num_layers': 2,
+  'num_heads': 4,
+  'mlp_dim': 48,
+  'max_length': 32,
+}
+
+
+@pytest.fixture
+def nli(tmp_path):
+  """The folder of files that configs/simcse.py reads."""
+  rows = [f'a cat {i},the cat {i},no dog {i}' for i in range(40)]
+  (tmp_path / 'nli.csv').write_text('\n'.join(['sent0,sent1,hard_neg', *rows]))
+  rows = [f'a cat {i},the cat {9 - i},{i % 5}' for i in range(9)]
+  (tmp_path / 'stsb.csv').write_text(
+    '\n'.join(['sentence1,sentence2,score', *rows])
+  )
+  return tmp_path
+
+
+def shrink(c, text):
+  c.num_steps, c.batch_size, c.max_length = 1, 8, 32
+  c.tokenizer.vocab_size = 400
+  c.model.update({k: v for k, v in SIZES.items() if k in c.model})
+  if c.model.get('num_kv_heads'):
+    c.model.num_kv_heads = 2
+  for task in c.tasks.values():
+    # Data that isn't at hand is text that is.
+    if task.data.name in ('tfds', 'corpus'):
+      unit = task.data.get('unit', 'document')
+      task.data = {'name': 'files', 'pattern': str(text), 'unit': unit}
+  return c
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_recipe_takes_a_step(text, nli, tmp_path, name, quick_compiles):
+  module = importlib.import_module(f'configs.{name}')
+  c = module.get_config(*([str(nli)] if name == 'simcse' else []))
+  config.check(c)
+  assert f'--config configs/{name}.py' in module.__doc__
+  _, results = train.train(shrink(c, text), tmp_path / 'run')
+  (row, *_) = tiny.metrics(tmp_path / 'run')
+  assert 0 < row['train/loss'] < 40 and row['train/grad_norm'] > 0
+  evaluated = {k.split('/')[1] for k in results}
+  assert evaluated == set(c.evaluators)
