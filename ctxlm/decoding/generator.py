@@ -16,9 +16,10 @@ from ctxlm.models import cache as cache_lib
 BUCKET = 16  # least length that is compiled for; others are its doubles
 
 
-def bucket(length):
-  """Returns the length that `length` is padded to."""
-  return max(BUCKET, 1 << (length - 1).bit_length())
+def bucket(length, most=None):
+  """Returns the length that `length` is padded to, `most` at most."""
+  padded = max(BUCKET, 1 << (length - 1).bit_length())
+  return padded if most is None else min(padded, most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Generator:
     if self.seq2seq:
       rows = [list(self._writer.decoder_start)] * len(prompts)
     longest = max(map(len, rows))
-    width = longest if self.seq2seq else bucket(longest)
+    width = longest if self.seq2seq else bucket(longest, self.context)
     batch = {
       'tokens': np.full((size, width), self._writer.pad_id, np.int32),
       'start': np.zeros(size, np.int32),
@@ -182,7 +183,7 @@ class Generator:
       left = room if self.context is None else self.context - len(row)
       batch['limit'][i] = min(room, left)
     if self.seq2seq:
-      width = bucket(max(map(len, prompts)))
+      width = bucket(max(map(len, prompts)), self.context)
       batch['source'] = np.full((size, width), self._writer.pad_id, np.int32)
       batch['source_segment_ids'] = np.zeros((size, width), np.int32)
       for i, row in enumerate(prompts):

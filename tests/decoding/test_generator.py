@@ -62,9 +62,11 @@ def tokens(found):
 def test_no_compilation_within_a_bucket(writer):
   compiled = []
   jax.monitoring.register_event_duration_secs_listener(
-    lambda name, _, **kw: compiled.append(name)
-    if name.endswith('backend_compile_duration')
-    else None
+    lambda name, _, **kw: (
+      compiled.append(name)
+      if name.endswith('backend_compile_duration')
+      else None
+    )
   )
   run = make(writer)
   run(prompts((3, 9)))
@@ -163,9 +165,7 @@ def test_a_text_ends_with_the_context(writer):
 def test_a_draft_model_is_used(writer):
   want = tokens(make(writer, 'greedy')(prompts((5, 8))))
   block = {'name': 'speculative', 'greedy': True, 'draft': 'x'}
-  with_draft = dataclasses.replace(
-    writer, draft=(writer.model, writer.params)
-  )
+  with_draft = dataclasses.replace(writer, draft=(writer.model, writer.params))
   found = make(with_draft, block)(prompts((5, 8)))
   assert tokens(found) == want
   # It is the model itself, so everything is accepted.
