@@ -169,6 +169,35 @@ def attention(
   return jnp.concatenate(outs, axis=1)
 
 
+def attention_to_kept(q, k, v, *, bias=None, mask=None, scale=None):
+  """Returns attention's output [b, q, h, d] of few queries to many kept keys.
+
+  Nothing of the size of the keys is copied: each product takes its operands
+  as they lie. So they lie differently from those of `attention`.
+
+  Args:
+    q: [b, q, h, d].
+    k: [b, g, d, k]; v: [b, g, k, d]; h is a multiple of g.
+    bias, mask, scale: see attention_weights.
+  """
+  b, length, h, d = q.shape
+  g, size = v.shape[1:3]
+  scale = d**-0.5 if scale is None else scale
+  q = (q * scale).swapaxes(1, 2).reshape(b, g, -1, d)
+  scores = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+  scores = scores.reshape(b, h, length, size)
+  if bias is not None:
+    scores = scores + bias
+  if mask is not None:
+    scores = jnp.where(mask, scores, MASKED)
+  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+  total = weights.sum(-1)[..., None]
+  weights = weights.astype(v.dtype).reshape(b, g, -1, size)
+  out = jnp.matmul(weights, v, preferred_element_type=jnp.float32)
+  out = (out.reshape(b, h, length, d) / total).astype(v.dtype)
+  return out.swapaxes(1, 2)
+
+
 def _cut(x, queries, keys):
   # The part of an array that is broadcastable to [b, h, q, k].
   if x is None:

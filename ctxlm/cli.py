@@ -17,6 +17,8 @@ VERBS = {
   'evaluate': "run a config's evaluators on a checkpoint",
   'score': "print each token's log-probability in its context",
   'fill': 'print the best tokens for each [MASK]',
+  'generate': 'write text after a prompt, or after each of a file',
+  'chat': 'talk with a model of dialogues',
   'embed': 'write a vector for each line of a text file',
   'convert': "read and write others' checkpoints",
   'attend': 'draw the attention of a word, by layer and head',

@@ -16,6 +16,8 @@ CLASSES = {
   'models': 'Model',
   'evaluators': 'Evaluator',
   'data': 'Source',
+  'decoding': 'Strategy',
+  'decoding.processors': 'Processor',
 }
 
 
@@ -31,7 +33,7 @@ def find(kind, name):
   """Returns the class that a plug-in's name stands for.
 
   Args:
-    kind: 'objectives', 'models', 'evaluators' or 'data'.
+    kind: a key of CLASSES.
     name: a module of `ctxlm/KIND/`, or a dotted module path.
 
   Raises:
@@ -44,24 +46,21 @@ def find(kind, name):
     if e.name is None or not (path == e.name or path.startswith(e.name + '.')):
       raise  # the module is there, but something that it imports is not
     package = importlib.import_module(f'ctxlm.{kind}')
-    known = _modules(package)
+    known = _modules(package, CLASSES[kind])
     raise UserError(f'no {kind} named {name!r}.{suggest(name, known)}') from e
   if not hasattr(module, CLASSES[kind]):
     raise UserError(f'{path} has no class {CLASSES[kind]}, so it is no plug-in')
   return getattr(module, CLASSES[kind])
 
 
-def _modules(package):
+def _modules(package, cls):
   import pkgutil
 
   modules = (m.name for m in pkgutil.iter_modules(package.__path__))
   return [
     name
     for name in modules
-    if hasattr(
-      importlib.import_module(f'{package.__name__}.{name}'),
-      CLASSES[package.__name__.split('.')[-1]],
-    )
+    if hasattr(importlib.import_module(f'{package.__name__}.{name}'), cls)
   ]
 
 

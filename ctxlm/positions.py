@@ -58,25 +58,38 @@ def alibi_slopes(num_heads):
   return np.array(slopes, np.float32)
 
 
-def alibi(num_heads, q_length, k_length):
-  """Returns ALiBi's bias -slope * |distance|, float32 [1, h, q, k].
+def relative(q_length, k_length):
+  """Returns key's place minus query's, the last ones aligned: int32 [q, k].
 
   Distances are of places in the row: within a packed document they equal
   those of its own positions, and across documents nothing is seen.
   """
-  distance = jnp.abs(_relative(q_length, k_length)).astype(jnp.float32)
-  return -alibi_slopes(num_heads)[None, :, None, None] * distance[None, None]
+  offset = k_length - q_length
+  return jnp.arange(k_length)[None] - (jnp.arange(q_length) + offset)[:, None]
 
 
-def t5_buckets(
-  q_length, k_length, *, bidirectional, num_buckets=32, max_distance=128
-):
-  """Returns T5's bucket of each relative position, int32 [q, k].
+def alibi(num_heads, relative):
+  """Returns ALiBi's bias -slope * |distance|, float32 [..., h, q, k].
+
+  Args:
+    num_heads: h.
+    relative: int [..., q, k], key's place minus query's.
+  """
+  distance = jnp.abs(relative)[..., None, :, :].astype(jnp.float32)
+  return -alibi_slopes(num_heads)[:, None, None] * distance
+
+
+def t5_buckets(relative, *, bidirectional, num_buckets=32, max_distance=128):
+  """Returns T5's bucket of each relative position, int32 [..., q, k].
 
   Raffel et al. 2020, section 2.1: half of the buckets for exact distances,
   the other half logarithmic up to `max_distance`.
+
+  Args:
+    relative: int [..., q, k], key's place minus query's.
+    bidirectional: whether keys after the query have buckets of their own.
+    num_buckets, max_distance: as above.
   """
-  relative = _relative(q_length, k_length)  # key minus query
   bucket = 0
   if bidirectional:
     num_buckets //= 2
@@ -91,8 +104,3 @@ def t5_buckets(
   ).astype(jnp.int32)
   far = jnp.minimum(far, num_buckets - 1)
   return bucket + jnp.where(distance < exact, distance, far)
-
-
-def _relative(q_length, k_length):
-  offset = k_length - q_length
-  return jnp.arange(k_length)[None] - (jnp.arange(q_length) + offset)[:, None]

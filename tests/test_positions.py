@@ -46,7 +46,7 @@ def test_rotary_scores_depend_on_distance_only():
 @pytest.mark.parametrize('heads', [1, 4, 6, 8, 12])
 def test_alibi_equals_bloom(heads):
   # Bloom's bias is slope * key, which differs from ours by a constant a query.
-  bias = np.asarray(lib.alibi(heads, 7, 7))[0]
+  bias = np.asarray(lib.alibi(heads, lib.relative(7, 7)))
   theirs = build_alibi_tensor(torch.ones(1, 7), heads, torch.float32)
   theirs = theirs.reshape(heads, 1, 7).numpy()
   for t in range(7):
@@ -55,17 +55,17 @@ def test_alibi_equals_bloom(heads):
 
 
 def test_alibi_is_symmetric_and_aligned_at_the_end():
-  bias = np.asarray(lib.alibi(4, 6, 6))
-  np.testing.assert_array_equal(bias, bias.swapaxes(2, 3))
-  np.testing.assert_array_equal(np.asarray(lib.alibi(4, 2, 6)), bias[:, :, 4:])
+  bias = np.asarray(lib.alibi(4, lib.relative(6, 6)))
+  np.testing.assert_array_equal(bias, bias.swapaxes(1, 2))
+  last = np.asarray(lib.alibi(4, lib.relative(2, 6)))
+  np.testing.assert_array_equal(last, bias[:, 4:])
 
 
 @pytest.mark.parametrize('bidirectional', [True, False])
 @pytest.mark.parametrize('buckets, most', [(32, 128), (8, 20)])
 def test_t5_buckets_equal_t5(bidirectional, buckets, most):
   ours = lib.t5_buckets(
-    200,
-    200,
+    lib.relative(200, 200),
     bidirectional=bidirectional,
     num_buckets=buckets,
     max_distance=most,

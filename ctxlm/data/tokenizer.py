@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import string
 from pathlib import Path
 
@@ -70,6 +71,11 @@ class Tokenizer:
     """Returns the ids of a text, no special tokens added."""
     return self._backend.encode(text, add_special_tokens=False).ids
 
+  def encode_prompt(self, text):
+    """Returns the ids of a text that goes on: begun as the template has it."""
+    ids = self._backend.encode(text, add_special_tokens=True).ids
+    return ids[:-1] if ids[-1:] in ([self.eos_id], [self.sep_id]) else ids
+
   def encode_batch(self, texts):
     """Returns the ids of each text, on all cores."""
     found = self._backend.encode_batch(list(texts), add_special_tokens=False)
@@ -122,6 +128,29 @@ class Tokenizer:
       starts[i] = True
     return np.array(starts, bool)
 
+  @functools.cached_property
+  def token_bytes(self):
+    """UTF-8 that each token adds to a text; None for special tokens.
+
+    A text's first token loses its leading space if `strips_first`.
+    """
+    mark = self._marks()
+    added = self._backend.get_added_tokens_decoder()
+    found = []
+    for i, entry in enumerate(self.tokens(range(self.vocab_size))):
+      if i in self.special_ids:
+        found.append(None)
+      elif i in added:
+        found.append(entry.encode())
+      else:
+        found.append(_bytes(entry, mark))
+    return found
+
+  @property
+  def strips_first(self):
+    """Whether decoding leaves out the space that a text begins with."""
+    return self._marks() != 'Ġ'
+
   def _marks(self):
     model = json.loads(self._backend.to_str())
     if model['model']['type'] == 'WordPiece':
@@ -140,6 +169,29 @@ class Tokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     text = self._backend.to_str(pretty=True)
     cache.write_text(folder / 'tokenizer.json', text + '\n')
+
+
+def _bytes(entry, mark):
+  if mark == '##':
+    return (
+      entry[2:].encode() if entry.startswith('##') else f' {entry}'.encode()
+    )
+  if mark == 'Ġ':
+    return bytes(_byte_of()[c] for c in entry)
+  if re.fullmatch('<0x[0-9A-F]{2}>', entry):
+    return bytes([int(entry[3:5], 16)])
+  return entry.replace('▁', ' ').encode()
+
+
+@functools.cache
+def _byte_of():
+  # Byte-level vocabularies write the bytes that are no visible character of
+  # Latin-1 as those from 256 on, in their order (Radford et al. 2019).
+  seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
+  hidden = [b for b in range(256) if b not in seen]
+  return {chr(b): b for b in seen} | {
+    chr(256 + i): b for i, b in enumerate(hidden)
+  }
 
 
 def _starts_word(entry, mark):

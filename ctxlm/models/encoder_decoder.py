@@ -101,8 +101,12 @@ class Model(heads.Heads, transformer.Options, nn.Module):
     memory_segment_ids=None,
     positions=None,
     rows=None,
+    places=None,
   ):
-    """Returns hidden states [b, t, m] of tokens [b, t], memory [b, l, m]."""
+    """Returns hidden states [b, t, m] of tokens [b, t], memory [b, l, m].
+
+    The memory may be None where `places` name a cache that holds its keys.
+    """
     if positions is None:
       positions = jnp.arange(tokens.shape[1])[None]
     crossing = {}
@@ -125,5 +129,6 @@ class Model(heads.Heads, transformer.Options, nn.Module):
       segment_ids=segment_ids,
       positions=positions,
       rows=rows,
+      places=places,
       **crossing,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from ctxlm import attention as attention_lib
 from ctxlm import positions as positions_lib
+from ctxlm.models import cache as cache_lib
 
 ACTIVATIONS = {
   # jax.nn.gelu goes through erfc, which takes twice the time on a CPU.
@@ -130,8 +131,9 @@ class Attention(nn.Module):
     positions=None,
     prefix=None,
     rows=None,
+    places=None,
   ):
-    """Returns [b, l, m] of x [b, l, m]."""
+    """Returns [b, l, m] of x [b, l, m]; places: see ctxlm.models.cache."""
     o = self.options
     m = x.shape[-1]
     d = o.head_dim or o.hidden_size // o.num_heads
@@ -148,8 +150,9 @@ class Attention(nn.Module):
 
     source = memory if self.cross else x
     q = project(o.num_heads, 'query', x)
-    k = project(o.num_kv_heads or o.num_heads, 'key', source)
-    v = project(o.num_kv_heads or o.num_heads, 'value', source)
+    if source is not None:  # else they are kept, see ctxlm.models.cache
+      k = project(o.num_kv_heads or o.num_heads, 'key', source)
+      v = project(o.num_kv_heads or o.num_heads, 'value', source)
     if o.position == 'rotary' and not self.cross:
       q = positions_lib.rotary(q, positions, o.rotary_base)
       k = positions_lib.rotary(k, positions, o.rotary_base)
@@ -177,6 +180,8 @@ class Attention(nn.Module):
       prefix=prefix,
     )
     scale = o.attention_scale or None
+    if places is not None and source is not None:
+      cache_lib.write(self, k, v, places)
     if self.is_mutable_collection('intermediates'):
       mask = attention_lib.make_mask(q.shape[1], k.shape[1], **seen)
       self.sow(
@@ -186,16 +191,19 @@ class Attention(nn.Module):
           q, k, bias=bias, mask=mask, scale=scale
         ),
       )
-    out = attention_lib.attention(
-      q,
-      k,
-      v,
-      bias=bias,
-      dropout=dropout,
-      scale=scale,
-      backend=o.attention_backend,
-      **seen,
-    )
+    if places is not None and places.slot is not None:
+      out = cache_lib.attend(self, q, places, bias, scale)
+    else:
+      out = attention_lib.attention(
+        q,
+        k,
+        v,
+        bias=bias,
+        dropout=dropout,
+        scale=scale,
+        backend=o.attention_backend,
+        **seen,
+      )
     return nn.DenseGeneral(
       m,
       axis=(-2, -1),
@@ -239,6 +247,10 @@ class MLP(nn.Module):
     return dense(x.shape[-1], 'down', o.out_stddev)(hidden)
 
 
+# What a block's own attention is called with.
+OWN = ('bias', 'segment_ids', 'positions', 'prefix', 'rows', 'places')
+
+
 class Block(nn.Module):
   """Attention, cross-attention where there is a memory, and MLP.
 
@@ -262,10 +274,7 @@ class Block(nn.Module):
         return x + Dropout(o.dropout)(function(norm(x)), rows)
       return norm(x + Dropout(o.dropout)(function(x), rows))
 
-    own = {
-      k: call.get(k)
-      for k in ('bias', 'segment_ids', 'positions', 'prefix', 'rows')
-    }
+    own = {k: call.get(k) for k in OWN}
     attention = Attention(o, causal=self.causal, name='attention')
     x = add(x, lambda y: attention(y, **own), 'attention')
     if self.cross:
@@ -275,6 +284,7 @@ class Block(nn.Module):
         segment_ids=call.get('cross_segment_ids'),
         memory_segment_ids=call.get('memory_segment_ids'),
         rows=rows,
+        places=call.get('places'),
       )
       x = add(x, lambda y: cross(y, **seen), 'cross_attention')
     mlp = MLP(o, name='mlp')
@@ -307,18 +317,21 @@ class Stack(nn.Module):
   def __call__(self, x, *, memory=None, **call):
     """Returns [b, l, m] of x [b, l, m].
 
-    Keywords: segment_ids, positions, prefix, rows; memory [b, k, m] with
-    memory_segment_ids and cross_segment_ids where cross.
+    Keywords: segment_ids, positions, prefix, rows, places; memory [b, k, m]
+    with memory_segment_ids and cross_segment_ids where cross.
     """
     o = self.options
-    length = x.shape[1]
     call['memory'] = memory
+    places = call.get('places')
+    if places is None or places.relative is None:
+      relative = positions_lib.relative(x.shape[1], x.shape[1])[None]
+    else:
+      relative = places.relative
     if o.position == 'alibi':
-      call['bias'] = positions_lib.alibi(o.num_heads, length, length)
+      call['bias'] = positions_lib.alibi(o.num_heads, relative)
     elif o.position == 't5':
       buckets = positions_lib.t5_buckets(
-        length,
-        length,
+        relative,
         bidirectional=not self.causal,
         num_buckets=o.t5_buckets,
         max_distance=o.t5_max_distance,
@@ -329,7 +342,7 @@ class Stack(nn.Module):
         name='relative_position',
         embedding_init=normal(o.init_stddev),
       )
-      call['bias'] = table(buckets).transpose(2, 0, 1)[None]
+      call['bias'] = jnp.moveaxis(table(buckets), -1, -3)
     block = Block
     if o.remat != 'none':
       block = nn.remat(

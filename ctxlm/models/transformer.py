@@ -223,6 +223,7 @@ class Model(heads.Heads, Options, nn.Module):
     type_ids=None,
     prefix=None,
     rows=None,
+    places=None,
     with_embedded=False,
   ):
     """Returns the last hidden states [b, l, m].
@@ -236,6 +237,7 @@ class Model(heads.Heads, Options, nn.Module):
       prefix: bool [b, l]; tokens that all of their segment see, although the
         model is causal.
       rows: int32 [b], see Dropout.
+      places: where keys and values are kept, see ctxlm.models.cache.
       with_embedded: whether to return (hidden, embeddings) [b, l, m] each.
     """
     if positions is None:
@@ -247,5 +249,6 @@ class Model(heads.Heads, Options, nn.Module):
       positions=positions,
       prefix=prefix,
       rows=rows,
+      places=places,
     )
     return (hidden, embedded) if with_embedded else hidden

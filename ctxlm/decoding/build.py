@@ -1,0 +1,101 @@
+"""A decoding config made into a strategy and its rules."""
+
+import ast
+
+from ctxlm import plugins
+from ctxlm.decoding import automaton, base
+from ctxlm.decoding.rules import Rules
+from ctxlm.errors import UserError
+
+
+def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
+  """Returns (strategy, Rules) of a config; see ctxlm.decoding.base.
+
+  Args:
+    config: mapping with all of base's keys.
+    tokenizer: ctxlm.data.tokenizer.Tokenizer, or None.
+    vocab_size: the model's.
+    eos_ids: tokens that end a text.
+    pad_id: what stands after the end.
+
+  Raises:
+    UserError: an unknown name, or a value that can't be.
+  """
+  check(config)
+  strategy = plugins.build('decoding', config.strategy)
+  if config.num_samples > 1 and not strategy.random:
+    raise UserError(
+      f'num_samples={config.num_samples}: the strategy '
+      f'{config.strategy["name"]!r} draws nothing, so all would be equal'
+    )
+  # Of drawn beams one must be left beside the ends.
+  least = 1 + len(eos_ids) if strategy.siblings > 1 and strategy.random else 1
+  given = dict(
+    tokenizer=tokenizer,
+    vocab_size=vocab_size,
+    eos_ids=tuple(eos_ids),
+    max_new_tokens=config.max_new_tokens,
+    least=least,
+  )
+  processors = tuple(
+    plugins.build('decoding.processors', block, **given)
+    for block in config.processors
+  )
+  stop = None
+  if config.stop:
+    if tokenizer is None:
+      raise UserError('stop strings need a tokenizer')
+    texts = list(tokenizer.token_bytes)
+    texts += [None] * (vocab_size - len(texts))
+    stop = automaton.Stop(tuple(config.stop), texts)
+  return strategy, Rules(
+    processors, tuple(eos_ids), pad_id, stop, config.show_probs
+  )
+
+
+def check(config):
+  """Raises UserError for keys that are not known and values that can't be."""
+  known = base()
+  for key in config:
+    if key not in known:
+      raise UserError(
+        f'decoding.{key} is unknown.{plugins.suggest(key, known)}'
+      )
+  for key in known:
+    if key not in config:
+      raise UserError(f'decoding.{key} is missing: start from decoding.base()')
+  for key in ('max_new_tokens', 'num_samples'):
+    if config[key] < 1:
+      raise UserError(f'{key}={config[key]} must be 1 or more')
+  if not all(isinstance(s, str) and s for s in config.stop):
+    raise UserError('stop: strings of one character or more')
+
+
+def parse(kind, text):
+  """Returns the block of a plug-in written as NAME:VALUE or NAME:key=value,...
+
+  One value is that of the plug-in's first option: `top_k:50`,
+  `beam:num_beams=4,length_penalty=0.8`. Words that are no Python literal are
+  strings.
+
+  Raises:
+    UserError: it is not so written.
+  """
+  name, _, rest = text.partition(':')
+  block = {'name': name}
+  if not rest:
+    return block
+  try:
+    call = ast.parse(f'f({rest})', mode='eval').body
+    values = [_value(x) for x in call.args]
+    named = {k.arg: _value(k.value) for k in call.keywords}
+  except (SyntaxError, ValueError, AttributeError):
+    values, named = [rest], {}
+  first = plugins.options(plugins.find(kind, name))[: len(values)]
+  if len(first) < len(values):
+    raise UserError(f'{text!r}: {name} has no so many options')
+  return block | dict(zip(first, values, strict=True)) | named
+
+
+def _value(node):
+  return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

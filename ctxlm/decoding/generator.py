@@ -1,0 +1,280 @@
+"""Prompts in, texts out: the compiled loop of a strategy around a model."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm import step as step_lib
+from ctxlm.decoding import build, steps
+from ctxlm.decoding import text as text_lib
+from ctxlm.errors import UserError
+from ctxlm.models import cache as cache_lib
+
+BUCKET = 16  # least length that is compiled for; others are its doubles
+
+
+def bucket(length, most=None):
+  """Returns the length that `length` is padded to, `most` at most."""
+  padded = max(BUCKET, 1 << (length - 1).bit_length())
+  return padded if most is None else min(padded, most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+  """A model that writes.
+
+  Attributes:
+    model, params: a causal transformer, or an encoder-decoder.
+    tokenizer: or None.
+    eos_ids: tokens that end a text.
+    pad_id: what stands after it.
+    decoder_start: tokens that an encoder-decoder's target begins with.
+    draft: (model, params) of the draft model, or None.
+    where: parallel.Pmap or Mesh on which the parameters lie; None is the
+      first device.
+  """
+
+  model: object
+  params: object
+  tokenizer: object
+  eos_ids: tuple
+  pad_id: int
+  decoder_start: tuple = ()
+  draft: tuple | None = None
+  where: object = None
+
+
+class Generator:
+  """Generates by a decoding config; compiles once for each bucket."""
+
+  def __init__(self, writer, config):
+    """See Writer, and ctxlm.decoding.base for the config."""
+    self.config, self.tokenizer = config, writer.tokenizer
+    self._writer, self._where = writer, writer.where
+    self.strategy, self.rules = build.build(
+      config,
+      tokenizer=writer.tokenizer,
+      vocab_size=writer.model.vocab_size,
+      eos_ids=writer.eos_ids,
+      pad_id=writer.pad_id,
+    )
+    models = [(writer.model, writer.params)]
+    if writer.draft is not None:
+      models.append(writer.draft)
+    models = [cache_lib.unrolled(*m) for m in models]
+    self._models = [m for m, _ in models]
+    self._params = [p for _, p in models]
+    self.seq2seq = hasattr(writer.model, 'encode')
+    self._speculative = hasattr(self.strategy, 'draft')
+    self._guided = config.guidance != 1
+    if self._guided and (
+      self._speculative or self.strategy.keeps_hidden or self.seq2seq
+    ):
+      raise UserError(
+        'guidance is for decoders alone, with the strategies greedy, sample '
+        'and beam'
+      )
+    self._compiled = {}
+
+  @property
+  def results(self):
+    """Texts of each prompt."""
+    return self.config.num_samples * self.strategy.results
+
+  @property
+  def context(self):
+    """Tokens that the model can see, or None where there is no limit."""
+    model = self._writer.model
+    bounded = model.position in ('learned', 'sinusoidal', 'rotary')
+    return model.max_length if bounded else None
+
+  def check(self, prompt):
+    """Raises UserError if token ids can't be a prompt."""
+    if not prompt:
+      raise UserError('the prompt is empty')
+    size = self._writer.model.vocab_size
+    wrong = [i for i in prompt if not 0 <= i < size]
+    if wrong:
+      raise UserError(f'the prompt has the token {wrong[0]}; ids end at {size}')
+    most = self.context
+    if most is None:
+      return
+    if len(prompt) > most - (not self.seq2seq):
+      raise UserError(
+        f'the prompt has {len(prompt)} tokens; the model sees {most}'
+        + ('' if self.seq2seq else ', those that are written included')
+      )
+
+  def __call__(self, prompts, first=0, size=None):
+    """Writes texts.
+
+    Args:
+      prompts: list of lists of token ids; an encoder-decoder's are sources.
+      first: the first prompt's number among all; randomness is of it.
+      size: rows of the compiled batch; None is the number of prompts.
+
+    Returns:
+      a list for each prompt, of `results` dicts: 'tokens', a list of ids, the
+      end included; with show_probs 'logps'; what else the strategy gives.
+
+    Raises:
+      UserError: a prompt that is empty, too long, or has unknown tokens.
+    """
+    size = size or len(prompts)
+    batch = self._batch(prompts, first, size)
+    run = self._get('run', batch)
+    if self._where is not None:
+      rows = self._where.rows(size)
+      batch = self._where.put({k: v[rows] for k, v in batch.items()})
+    found = jax.device_get(run(self._params, batch))
+    out = []
+    for i in range(len(prompts) * self.results):
+      one = {k: v[i] for k, v in found.items()}
+      length = int(one.pop('lengths'))
+      one['tokens'] = one['tokens'][:length].tolist()
+      one['logps'] = one['logps'][:length].tolist()
+      out.append(one)
+    width = self.results
+    return [out[i : i + width] for i in range(0, len(out), width)]
+
+  def stream(self, prompt, first=0, every=4):
+    """Yields the new tokens of one prompt as they come, lists of ids.
+
+    The compiled loop gives its state back after `every` steps; what is on the
+    device stays there.
+    """
+    batch = self._batch([prompt], first, 1)
+    state = self._get('begin', batch)(self._params, batch)
+    go, shown = self._get('go', batch), 0
+    while True:
+      more = bool(self.strategy.unfinished(state).any())
+      if not more or self.strategy.streams:
+        found = jax.device_get(self.strategy.result(self.rules, state))
+        tokens = found['tokens'][0, : found['lengths'][0]].tolist()
+        if len(tokens) > shown:
+          yield tokens[shown:]
+        shown = len(tokens)
+      if not more:
+        return
+      state = go(self._params, state, every)
+
+  def _batch(self, prompts, first, size):
+    for prompt in prompts:
+      self.check(prompt)
+    room = self.config.max_new_tokens
+    rows = prompts
+    if self.seq2seq:
+      rows = [list(self._writer.decoder_start)] * len(prompts)
+    longest = max(map(len, rows))
+    width = longest if self.seq2seq else bucket(longest, self.context)
+    batch = {
+      'tokens': np.full((size, width), self._writer.pad_id, np.int32),
+      'start': np.zeros(size, np.int32),
+      'limit': np.zeros(size, np.int32),
+      'index': first + np.arange(size, dtype=np.int32),
+      'seed': np.full(size, self.config.seed, np.int32),
+    }
+    for i, row in enumerate(rows):
+      batch['tokens'][i, width - len(row) :] = row
+      batch['start'][i] = width - len(row)
+      left = room if self.context is None else self.context - len(row)
+      batch['limit'][i] = min(room, left)
+    if self.seq2seq:
+      width = bucket(max(map(len, prompts)), self.context)
+      batch['source'] = np.full((size, width), self._writer.pad_id, np.int32)
+      batch['source_segment_ids'] = np.zeros((size, width), np.int32)
+      for i, row in enumerate(prompts):
+        batch['source'][i, : len(row)] = row
+        batch['source_segment_ids'][i, : len(row)] = 1
+    return batch
+
+  def _get(self, what, batch):
+    key = what, *(v.shape for v in batch.values())
+    if key not in self._compiled:
+      self._compiled[key] = self._compile(what)
+    return self._compiled[key]
+
+  def _compile(self, what):
+    if what == 'begin':
+      return jax.jit(self._begin)
+    if what == 'go':
+      return jax.jit(self._go, donate_argnums=1)
+
+    def run(params, batch, axis):
+      state = self._go(params, self._begin(params, batch), None)
+      return step_lib.gather(self.strategy.result(self.rules, state), axis)
+
+    if self._where is None:
+      return jax.jit(functools.partial(run, axis=None))
+    return self._where.compile(run)
+
+  def _begin(self, params, batch):
+    room, copies = bucket(self.config.max_new_tokens), self.config.num_samples
+    text = text_lib.begin(
+      batch['tokens'],
+      batch['start'],
+      batch['limit'],
+      batch['index'] * copies,
+      batch['seed'][0],
+      room=room,
+      logps=self.config.show_probs,
+    ).repeat(copies)
+    copy = jnp.arange(len(text.start)) % copies
+    text = self.rules.begin(text.replace(index=text.index + copy))
+    asked = dict(
+      ahead=room + self.strategy.chunk - 1,
+      chunk=self.strategy.chunk,
+      copies=copies,
+      siblings=self.strategy.siblings,
+      keep_hidden=self.strategy.keeps_hidden,
+      source=batch.get('source'),
+      source_segment_ids=batch.get('source_segment_ids'),
+    )
+    begun = [
+      cache_lib.begin(m, p, batch['tokens'], batch['start'], **asked)
+      for m, p in zip(self._models, params, strict=True)
+    ]
+    logits, cache = begun[0]
+    if self._speculative:
+      cache = tuple(c for _, c in begun)
+    if self._guided:
+      without, other = self._without(params[0], batch, asked)
+      logits = steps.guide(logits, without, self.config.guidance)
+      cache = cache, other
+    return self.strategy.begin(self.rules, text, logits, cache)
+
+  def _without(self, params, batch, asked):
+    # The prompt that guidance goes away from: the last token alone, as the
+    # reference has it, or the negative prompt.
+    tokens, start = batch['tokens'], batch['start']
+    width = tokens.shape[1]
+    if self.config.negative_prompt:
+      ids = self.tokenizer.encode(self.config.negative_prompt)
+      tokens = jnp.broadcast_to(
+        jnp.array(ids, jnp.int32), (len(start), len(ids))
+      )
+      start = jnp.zeros_like(start)
+    else:
+      start = jnp.full_like(start, width - 1)
+    return cache_lib.begin(self._models[0], params, tokens, start, **asked)
+
+  def _go(self, params, state, most):
+    every = [
+      functools.partial(cache_lib.step, m, p)
+      for m, p in zip(self._models, params, strict=True)
+    ]
+    step = tuple(every) if self._speculative else every[0]
+    if self._guided:
+      step = steps.guided(step, self.config.guidance)
+
+    def more(carry):
+      left = self.strategy.unfinished(carry[1]).any()
+      return left if most is None else left & (carry[0] < most)
+
+    def body(carry):
+      return carry[0] + 1, self.strategy.advance(self.rules, step, carry[1])
+
+    return jax.lax.while_loop(more, body, (jnp.int32(0), state))[1]

@@ -1,0 +1,27 @@
+"""Logit processors: pure functions of logits, composed in a list.
+
+A module here with a frozen dataclass `Processor` is a plug-in, named in the
+decoding config's list `processors`; a dotted name reaches a module of one's
+own. The contract:
+
+    processor(logits [n, v], text) -> logits [n, v]
+
+with ctxlm.decoding.text.Text. What must not be written is -inf. One that has
+a state, an array [n], carried from token to token, has also
+
+    initial(n) -> state
+    advance(state, tokens [n]) -> state
+
+and is called as `processor(logits, text, state)`. A processor of ten lines:
+
+    @dataclasses.dataclass(frozen=True)
+    class Processor:
+      token: int
+      bonus: float = 1.0
+
+      def __call__(self, logits, text):
+        return logits.at[:, self.token].add(self.bonus)
+
+Options that the loop gives, where a class has them as fields: `tokenizer`,
+`vocab_size`, `eos_ids`, and `least`, the tokens that a filter must leave.
+"""

@@ -1,0 +1,89 @@
+"""Only texts of a given set, or that match a regular expression.
+
+The pattern is compiled once to an automaton over the vocabulary (Willard &
+Louf 2023, arXiv:2307.09702); each row carries its state. A token may be
+written if what it leads to can still be finished in the tokens that are left,
+so that what is written always matches.
+"""
+
+import dataclasses
+import functools
+import re
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.decoding import automaton, regex
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+  """The new text, as the tokenizer decodes it, is one of these.
+
+  Attributes:
+    strings: texts.
+    pattern: a regular expression of the whole text; see regex.matching.
+    tokenizer, vocab_size, eos_ids, max_new_tokens: given by the loop.
+  """
+
+  strings: tuple = ()
+  pattern: str = ''
+  tokenizer: Any = None
+  vocab_size: int = 0
+  eos_ids: tuple = ()
+  max_new_tokens: int = 0
+
+  def __post_init__(self):
+    if bool(self.strings) == bool(self.pattern):
+      raise ValueError('constrained: give either strings or a pattern')
+    a, distance = self.compiled
+    if distance[a.first] >= automaton.FAR:
+      raise ValueError(
+        f'constrained: no text of this vocabulary matches {self._what}'
+      )
+    if distance[a.first] > self.max_new_tokens:
+      raise ValueError(
+        f'constrained: {self._what} needs {distance[a.first]} tokens, more '
+        f'than the {self.max_new_tokens} that may be written'
+      )
+
+  @property
+  def _what(self):
+    text = self.pattern or ', '.join(map(repr, self.strings))
+    return text if len(text) < 80 else text[:77] + '...'
+
+  @functools.cached_property
+  def compiled(self):
+    """(Automaton, int32 [states]: tokens to the nearest end)."""
+    strings = (self.strings,) if isinstance(self.strings, str) else self.strings
+    pattern = self.pattern or '|'.join(map(re.escape, strings))
+    texts = list(self.tokenizer.token_bytes)
+    texts += [None] * (self.vocab_size - len(texts))
+    table, accepts = regex.matching(pattern)
+    a = automaton.over_vocabulary(
+      table, accepts, texts, strip=self.tokenizer.strips_first
+    )
+    return a, automaton.distances(a)
+
+  def initial(self, n):
+    """Returns the first states, int32 [n]."""
+    return jnp.full(n, self.compiled[0].first, jnp.int32)
+
+  def advance(self, state, tokens):
+    """Returns the states int32 [n] after tokens [n]."""
+    a, _ = self.compiled
+    new = jnp.asarray(a.next)[state, jnp.asarray(a.classes)[tokens]]
+    return jnp.where(new < 0, state, new)
+
+  def __call__(self, logits, text, state):
+    """Returns the logits, -inf where the text could no longer match."""
+    a, distance = self.compiled
+    ahead = np.where(a.next < 0, automaton.FAR, distance[a.next])
+    left = (text.limit - text.new - 1)[:, None]
+    allowed = jnp.asarray(ahead)[state] <= left  # [n, classes]
+    allowed = allowed[:, jnp.asarray(a.classes)]
+    accepts = jnp.asarray(a.accepts)[state]
+    for eos in self.eos_ids:
+      allowed = allowed.at[:, eos].set(accepts)
+    return jnp.where(allowed, logits, -jnp.inf)

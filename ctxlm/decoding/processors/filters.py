@@ -1,0 +1,41 @@
+"""What the filters of sampling share."""
+
+import jax
+import jax.numpy as jnp
+
+
+def keep(logits, kept):
+  """Returns logits, -inf where not `kept`."""
+  return jnp.where(kept, logits, -jnp.inf)
+
+
+def best(score, count):
+  """Returns which are among the `count` of greatest score: bool [n, v]."""
+  if count == 1:
+    return score >= score.max(1, keepdims=True)
+  return within_mass(score, jnp.ones_like(score), count)
+
+
+def within_mass(score, p, mass):
+  """Returns which have less than `mass` of p ranked above them: bool [n, v].
+
+  That is, the fewest tokens of greatest score whose p sum to `mass` or more.
+  The bar is found bit by bit, in 32 passes: sorting a vocabulary takes
+  several times longer.
+
+  Args:
+    score: float32 [n, v].
+    p: float32 [n, v].
+    mass: float.
+  """
+  bits = jax.lax.bitcast_convert_type(score + 0.0, jnp.uint32)  # -0 is 0
+  flip = jnp.where(bits >> 31 == 1, ~jnp.uint32(0), jnp.uint32(1 << 31))
+  rank = bits ^ flip  # whole numbers in the order of the scores
+
+  def narrow(i, bar):
+    higher = bar | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
+    above = jnp.where(rank > higher, p, 0).sum(1, keepdims=True)
+    return jnp.where(above >= mass, higher, bar)
+
+  bar = jnp.zeros((len(score), 1), jnp.uint32)
+  return rank > jax.lax.fori_loop(0, 32, narrow, bar)

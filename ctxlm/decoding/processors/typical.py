@@ -1,0 +1,34 @@
+"""Locally typical sampling (Meister et al. 2023, arXiv:2202.00666, eq. 4)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ctxlm.decoding.processors import filters
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+  """Leaves the tokens whose information is nearest to the entropy.
+
+  The fewest that sum to `mass` or more, by |-log p - H|.
+  """
+
+  mass: float
+  least: int = 1
+
+  def __post_init__(self):
+    if not 0 < self.mass <= 1:
+      raise ValueError(f'typical: mass={self.mass} must be in (0, 1]')
+
+  def __call__(self, logits, text):
+    """Returns the logits, -inf where they are not left."""
+    if self.mass == 1:
+      return logits
+    logp = jax.nn.log_softmax(logits)
+    p = jnp.exp(logp)
+    entropy = -jnp.where(p > 0, p * logp, 0).sum(-1, keepdims=True)
+    score = -jnp.abs(-logp - entropy)
+    kept = filters.within_mass(score, p, self.mass)
+    return filters.keep(logits, kept | filters.best(score, self.least))

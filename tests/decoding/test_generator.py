@@ -1,0 +1,222 @@
+"""The compiled loop: buckets, devices, streams and mistakes."""
+
+import dataclasses
+
+import checkpoints
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ctxlm import parallel
+from ctxlm.decoding import generator as lib
+from ctxlm.errors import UserError
+from ctxlm.models import transformer
+
+EOS = 1
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_compiles():
+  """Compiling is most of these tests' time, and speed isn't their question."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='module')
+def writer():
+  """A random model whose logits differ by units."""
+  model = transformer.Model(
+    vocab_size=48,
+    hidden_size=32,
+    num_layers=1,
+    num_heads=4,
+    position='rotary',
+    max_length=64,
+    init_stddev=0.3,
+  )
+  params = model.init(
+    jax.random.key(0),
+    jnp.zeros((1, 4), jnp.int32),
+    method=lambda m, x: m.logits(m(x)),
+  )['params']
+  return lib.Writer(model, params, None, (EOS,), 0)
+
+
+def prompts(lengths, seed=0):
+  rng = np.random.default_rng(seed)
+  return [rng.integers(2, 48, n).tolist() for n in lengths]
+
+
+def make(writer, strategy='sample', **options):
+  block = strategy if isinstance(strategy, dict) else {'name': strategy}
+  config = checkpoints.config(block, **{'max_new_tokens': 12} | options)
+  return lib.Generator(writer, config)
+
+
+def tokens(found):
+  return [[one['tokens'] for one in texts] for texts in found]
+
+
+def test_no_compilation_within_a_bucket(writer):
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, _, **kw: (
+      compiled.append(name)
+      if name.endswith('backend_compile_duration')
+      else None
+    )
+  )
+  run = make(writer)
+  run(prompts((3, 9)))
+  first = len(compiled)
+  assert first >= 1
+  for lengths in ((1, 2), (16, 5), (7, 7)):
+    run(prompts(lengths))
+  run.config.seed = 5  # nor for another seed
+  run(prompts((4, 4)))
+  assert len(compiled) == first
+  run(prompts((17, 5)))  # the next bucket
+  assert len(compiled) > first
+
+
+PLACES = {
+  'pmap': lambda: parallel.Pmap(jax.devices()),
+  'data 4 tensor 2': lambda: parallel.Mesh((4, 1, 2, 1), jax.devices()),
+  'fsdp 2 tensor 4': lambda: parallel.Mesh((1, 2, 4, 1), jax.devices()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('place', PLACES)
+def test_same_texts_on_any_devices(writer, place):
+  where = PLACES[place]()
+  rows = prompts((3, 9, 1, 12, 6, 2))
+  params = jax.device_put(writer.params, where.shardings(writer.params))
+  there = dataclasses.replace(writer, params=params, where=where)
+  for strategy, options in (
+    ('sample', {'num_samples': 2, 'seed': 3}),
+    ({'name': 'beam', 'num_beams': 3}, {}),
+  ):
+    want = tokens(make(writer, strategy, **options)(rows))
+    found = tokens(make(there, strategy, **options)(rows, size=8))
+    assert found == want
+  assert want != tokens(make(writer, 'greedy')(rows))
+
+
+def test_a_text_is_the_same_in_any_batch(writer):
+  run = make(writer, num_samples=2)
+  rows = prompts((3, 9, 1, 12))
+  whole = tokens(run(rows))
+  alone = [tokens(run([row], first=i))[0] for i, row in enumerate(rows)]
+  assert alone == whole
+  assert whole[0][0] != whole[0][1]
+  assert tokens(run(rows[2:], first=2, size=4)) == whole[2:]
+
+
+@pytest.mark.parametrize(
+  'strategy',
+  [
+    'sample',
+    {'name': 'beam', 'num_beams': 3},
+    {'name': 'contrastive_search'},
+    {'name': 'speculative', 'length': 3},
+  ],
+  ids=str,
+)
+def test_a_stream_gives_what_the_batch_does(writer, strategy):
+  run = make(writer, strategy)
+  for i, row in enumerate(prompts((3, 9))):
+    parts = list(run.stream(row, first=i))
+    [[one]] = run([row], first=i)
+    assert [t for part in parts for t in part] == one['tokens']
+    long = len(one['tokens']) > 5
+    assert len(parts) > 1 or not long or not run.strategy.streams
+
+
+def test_probabilities_are_the_models(writer):
+  run = make(writer, 'greedy', show_probs=True)
+  for strategy in ('greedy', {'name': 'beam', 'num_beams': 3}):
+    run = make(
+      writer,
+      strategy,
+      show_probs=True,
+      processors=({'name': 'temperature', 'temperature': 0.5},),
+    )
+    row = prompts((5,))[0]
+    [[one]] = run([row])
+    text = np.array([row + one['tokens']])
+    logits = writer.model.apply(
+      {'params': writer.params}, text, method=lambda m, x: m.logits(m(x))
+    )[0]
+    logp = jax.nn.log_softmax(logits)[len(row) - 1 : -1]
+    want = logp[np.arange(len(one['tokens'])), np.array(one['tokens'])]
+    np.testing.assert_allclose(one['logps'], want, atol=1e-4)
+
+
+def test_a_text_ends_with_the_context(writer):
+  run = make(writer, 'greedy', max_new_tokens=60)
+  [[one], [other]] = run(prompts((60, 3)))
+  assert len(one['tokens']) == 4 or one['tokens'][-1] == EOS
+  assert len(other['tokens']) > 4 or other['tokens'][-1] == EOS
+
+
+def test_a_draft_model_is_used(writer):
+  want = tokens(make(writer, 'greedy')(prompts((5, 8))))
+  block = {'name': 'speculative', 'greedy': True, 'draft': 'x'}
+  with_draft = dataclasses.replace(writer, draft=(writer.model, writer.params))
+  found = make(with_draft, block)(prompts((5, 8)))
+  assert tokens(found) == want
+  # It is the model itself, so everything is accepted.
+  assert all(one['accepted'] == one['tested'] for [one] in found)
+  assert all(one['tested'] > 0 for [one] in found if len(one['tokens']) > 2)
+
+
+@pytest.mark.parametrize(
+  'row, wanted',
+  [
+    ([], 'is empty'),
+    (list(range(2, 47)) + [3] * 19, 'has 64 tokens; the model sees 64'),
+    ([3, 48], 'has the token 48; ids end at 48'),
+    ([-1], 'has the token -1'),
+  ],
+)
+def test_prompts_that_cannot_be(writer, row, wanted):
+  with pytest.raises(UserError) as e:
+    make(writer)([[3], row])
+  assert wanted in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  'strategy, options, wanted',
+  [
+    ('greedy', {'num_samples': 2}, 'draws nothing'),
+    ('bean', {}, "Did you mean 'beam'"),
+    ({'name': 'beam', 'beams': 3}, {}, "mean 'num_beams'"),
+    ('sample', {'max_new_tokens': 0}, 'must be 1 or more'),
+    ('sample', {'stop': ('',)}, 'one character or more'),
+    ({'name': 'speculative'}, {'guidance': 2.0}, 'guidance is for'),
+  ],
+)
+def test_configs_that_cannot_be(writer, strategy, options, wanted):
+  with pytest.raises(UserError) as e:
+    make(writer, strategy, **options)
+  assert wanted in str(e.value) and '\n' not in str(e.value)
+
+
+def test_a_processor_of_ones_own_is_ten_lines(writer, tmp_path, monkeypatch):
+  (tmp_path / 'mylab').mkdir()
+  (tmp_path / 'mylab' / 'only.py').write_text(
+    'import dataclasses\n'
+    'import jax.numpy as jnp\n'
+    '@dataclasses.dataclass(frozen=True)\n'
+    'class Processor:\n'
+    '  token: int\n'
+    '  def __call__(self, logits, text):\n'
+    '    other = jnp.arange(logits.shape[1]) != self.token\n'
+    '    return jnp.where(other, -jnp.inf, logits)\n'
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  run = make(writer, processors=({'name': 'mylab.only', 'token': 7},))
+  assert tokens(run(prompts((3,)))) == [[[7] * 12]]

@@ -1,0 +1,148 @@
+"""The same token ids as transformers.generate, ragged batches, penalties on."""
+
+import dataclasses
+import types
+
+import checkpoints
+import jax
+import pytest
+
+from ctxlm.decoding import generator
+
+PENALTIES = [
+  {'name': 'repetition', 'penalty': 1.3},
+  {'name': 'no_repeat_ngram', 'size': 2},
+]
+THEIRS = {'repetition_penalty': 1.3, 'no_repeat_ngram_size': 2}
+BEAMS = [
+  {'num_beams': 4},
+  {'num_beams': 3, 'length_penalty': 0.5, 'early_stopping': True},
+  {'num_beams': 4, 'length_penalty': 2.0, 'early_stopping': 'never'},
+  {'num_beams': 5, 'num_best': 3},
+  {'num_beams': 2, 'length_penalty': -0.5},
+]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_compiles():
+  """Compiling is most of these tests' time, and speed isn't their question."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+def compare(kind, strategy, processors, seeds=(0,), **options):
+  """Compares both; returns how long the texts are."""
+  lengths = []
+  for seed in seeds:
+    rows = checkpoints.prompts(seed=seed)
+    want = checkpoints.theirs(
+      kind, rows, seed, max_new_tokens=16, do_sample=False, **options
+    )
+    found = checkpoints.ours(
+      kind, rows, strategy, processors, seed, max_new_tokens=16
+    )
+    assert found == want
+    lengths += map(len, found)
+  return lengths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', checkpoints.KINDS)
+def test_greedy(kind):
+  compare(kind, {'name': 'greedy'}, PENALTIES, **THEIRS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('beams', BEAMS, ids=str)
+@pytest.mark.parametrize('kind', checkpoints.KINDS)
+def test_beam_search(kind, beams):
+  options = {k: v for k, v in beams.items() if k != 'num_best'}
+  compare(
+    kind,
+    {'name': 'beam'} | beams,
+    PENALTIES,
+    num_return_sequences=beams.get('num_best', 1),
+    **options,
+    **THEIRS,
+  )
+
+
+@pytest.mark.parametrize('kind', ['gpt2', 't5'])
+def test_bad_words_forced_tokens_and_least_length(kind):
+  rows = checkpoints.prompts()
+  plain = checkpoints.theirs(kind, rows, max_new_tokens=16, do_sample=False)
+  # Words of the plain text itself: one token, and two in a row.
+  long = [row for row in plain if len(row) > 5]
+  words = [[long[0][4]], long[0][1:3], long[1][2:4]]
+  found = compare(
+    kind,
+    {'name': 'greedy'},
+    [
+      {'name': 'bad_words', 'words': words},
+      {'name': 'min_new_tokens', 'count': 9},
+      {'name': 'forced', 'last': checkpoints.EOS},
+    ],
+    bad_words_ids=words,
+    min_new_tokens=9,
+    forced_eos_token_id=checkpoints.EOS,
+  )
+  assert min(found) >= 9
+
+
+def test_guidance():
+  compare('gpt2', {'name': 'greedy'}, [], guidance_scale=1.0)
+  rows = checkpoints.prompts()
+  options = dict(max_new_tokens=16, do_sample=False)
+  want = checkpoints.theirs('gpt2', rows, guidance_scale=1.7, **options)
+  found = checkpoints.ours(
+    'gpt2', rows, {'name': 'greedy'}, guidance=1.7, max_new_tokens=16
+  )
+  assert found == want
+  assert found != checkpoints.theirs('gpt2', rows, **options)
+
+
+@pytest.mark.parametrize('kind', ['llama', 'bart'])
+def test_speculative_greedy_is_greedy(kind):
+  rows = checkpoints.prompts()
+  want = checkpoints.theirs(kind, rows, max_new_tokens=16, do_sample=False)
+  found = checkpoints.ours(
+    kind,
+    rows,
+    {'name': 'speculative', 'greedy': True, 'length': 3},
+    max_new_tokens=16,
+  )
+  assert found == want
+
+
+def test_stop_strings_are_of_the_text_whatever_its_tokens():
+  # Token i is the letter of i, or two; a stop string may begin inside one.
+  _, writer = checkpoints.pair('gpt2')
+  letters = [bytes([65 + i % 13, 97 + i % 7][: 1 + i % 2]) for i in range(61)]
+  letters[checkpoints.EOS] = None
+  tokenizer = types.SimpleNamespace(token_bytes=letters, strips_first=False)
+  writer = dataclasses.replace(writer, tokenizer=tokenizer)
+  rows = checkpoints.prompts()
+
+  def texts(stop):
+    config = checkpoints.config(
+      {'name': 'greedy'}, stop=stop, max_new_tokens=16
+    )
+    found = generator.Generator(writer, config)(rows)
+    return [
+      b''.join(letters[t] or b'' for t in one['tokens']).decode()
+      for [one] in found
+    ]
+
+  whole = texts(())
+  long = [text for text in whole if len(text) > 9]
+  stop = (long[0][3:6], long[1][5:7])
+  for before, after in zip(whole, texts(stop), strict=True):
+    ends = [before.find(s) + len(s) for s in stop if s in before]
+    if not ends:
+      assert after == before
+    else:
+      # The token that completes it is the last one.
+      assert before.startswith(after)
+      assert min(ends) <= len(after) <= min(ends) + 1
+  assert any(len(a) < len(b) for a, b in zip(texts(stop), whole, strict=True))
