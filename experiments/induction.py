@@ -184,7 +184,7 @@ def heads(tokens, sown):
 def get_config(scale='small'):
   """Returns the recipe of the chain; `sweep` makes the triggers' of it."""
   c = common.base()
-  c.num_steps = {'smoke': 20, 'small': 2000, 'large': 8000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 1200, 'large': 8000}[scale]
   c.batch_size = {'smoke': 8, 'small': 64, 'large': 256}[scale]
   c.max_length = 100 if scale != 'smoke' else 16
   c.tokenizer.kind = 'none'
@@ -211,7 +211,7 @@ def get_config(scale='small'):
   c.optimizer.b2 = 0.95
   c.optimizer.warmup_steps = 50
   c.optimizer.schedule = 'constant'
-  every = {'smoke': 10, 'small': 25, 'large': 50}[scale]
+  every = {'smoke': 2, 'small': 25, 'large': 50}[scale]
   c.log_every_steps = every
   c.checkpoint.every_steps = 20 * every
   c.checkpoint.keep = 1
@@ -232,7 +232,8 @@ def sweep(scale):
     'model.hidden_size': 64 if scale != 'smoke' else 16,
     'batch_size': 32 if scale != 'smoke' else 8,
     'optimizer.learning_rate': 2e-3,
-    'evaluators.theory.every_steps': 100 if scale != 'smoke' else 10,
+    'num_steps': {'smoke': 4, 'small': 2000, 'large': 8000}[scale],
+    'evaluators.theory.every_steps': 100 if scale != 'smoke' else 2,
   }
   kinds = [{f'{data}.kind': 'chain'}, triggers]
   if scale == 'large':
