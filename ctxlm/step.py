@@ -63,18 +63,20 @@ def data_key(seed, task, split):
   return key
 
 
-def features(task, batch, key):
+def features(task, batch, key, step=None):
   """Returns the batch; where the task's data is made on the device, made.
 
   Args:
     task: Task.
     batch: features [b, ...]; of such a task 'index' int32 [b] and 'valid'.
     key: with a row's index it decides the row, wherever that is computed.
+    step: of training, which a curriculum goes by; None in evaluations.
   """
   if task.source is None:
     return batch
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
-  return jax.vmap(task.source.example)(keys) | batch
+  example = functools.partial(task.source.example, step=step)
+  return jax.vmap(example)(keys) | batch
 
 
 def init_params(model, tasks, batch, rng):
@@ -293,7 +295,7 @@ def train_step(
       task,
       apply,
       state.params,
-      features(task, batch[task.name], made),
+      features(task, batch[task.name], made, state.step),
       jax.random.fold_in(key, i),
       axis,
       accumulation,

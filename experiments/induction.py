@@ -52,7 +52,7 @@ class Source:
 
   on_device = True
 
-  def example(self, key):
+  def example(self, key, step=None):
     """Returns a causal task's features; 'asked' marks outputs to recall."""
     first, rows, steps = jax.random.split(key, 3)
     v = self.num_symbols

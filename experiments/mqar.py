@@ -56,7 +56,7 @@ class Source:
     if 4 * self.pairs > self.length or self.length % 2:
       raise ValueError('length must be even, and 4 * pairs at least')
 
-  def example(self, key):
+  def example(self, key, step=None):
     """Returns 'tokens' [l], and of every query its place and its target."""
     keys, values, gaps = jax.random.split(key, 3)
     half = self.vocab_size // 2
@@ -119,6 +119,7 @@ def get_config(scale='small'):
     'num_layers': 2,
     'num_heads': 1,
     'mlp_dim': -1,
+    'init_stddev': 0.02,
     'position': 'learned',
   }
   own = {'name': 'experiments.mqar'}

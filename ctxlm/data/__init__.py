@@ -8,7 +8,8 @@ Modules with a `Source` are plug-ins, named in `config.tasks.NAME.data.name`:
 with splits 'train', 'validation' and 'test'. A synthetic task's data needs no
 host: a Source with `on_device = True` has instead
 
-    example(key) -> {name: jax array}, one example, all of its objective's
+    example(key, step) -> {name: jax array}, one example, all that its
+      objective needs; step is that of training, None in evaluations
     num_examples -> how many an evaluation counts
 
 and is called inside the compiled step, so that the loop takes many steps a
