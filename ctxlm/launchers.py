@@ -84,6 +84,7 @@ def run(name, jobs, options):
   board = Board(jobs)
   pool = Ray(options) if name == 'ray' else Local(options.jobs)
   failed, running = [], {}
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of finally
   try:
     while todo or running:
       while todo and pool.has_room(len(running)):

@@ -219,7 +219,7 @@ def main(arguments):
   )
   if F.launcher == 'print':
     return 0
-  with (workdir / 'sweep.json').open() as lock:
+  with (workdir / '.lock').open('w') as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:

@@ -14,8 +14,8 @@ Claims:
   ctxlm sweep experiments/induction.py --workdir runs/induction --seeds=3
   ctxlm report experiments/induction.py --workdir runs/induction
 
-Scales: small is 3 symbols, 16 wide, and triggers among 64 tokens, 64 wide;
-large has more symbols and is meant for one GPU.
+Scales: small is chains of 3 symbols, 16 wide, and triggers among 32 tokens, 32
+wide; large has more symbols, triggers among 64, and is meant for one GPU.
 """
 
 import dataclasses
@@ -222,17 +222,18 @@ def get_config(scale='small'):
 def sweep(scale):
   """Yields one and two layers, of the chain and of the triggers."""
   data = 'tasks.text.data'
-  length = 128 if scale != 'smoke' else 16
+  length = {'smoke': 16, 'small': 64, 'large': 128}[scale]
+  size = {'smoke': 16, 'small': 32, 'large': 64}[scale]
   triggers = {
     f'{data}.kind': 'trigger',
-    f'{data}.num_symbols': 64,
+    f'{data}.num_symbols': size,
     f'{data}.length': length,
     'max_length': length,
-    'model.vocab_size': 64,
-    'model.hidden_size': 64 if scale != 'smoke' else 16,
+    'model.vocab_size': size,
+    'model.hidden_size': size,
     'batch_size': 32 if scale != 'smoke' else 8,
-    'optimizer.learning_rate': 2e-3,
-    'num_steps': {'smoke': 4, 'small': 2000, 'large': 8000}[scale],
+    'optimizer.learning_rate': 3e-3,
+    'num_steps': {'smoke': 4, 'small': 2500, 'large': 8000}[scale],
     'evaluators.theory.every_steps': 100 if scale != 'smoke' else 2,
   }
   kinds = [{f'{data}.kind': 'chain'}, triggers]

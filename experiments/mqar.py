@@ -110,7 +110,7 @@ def get_config(scale='small'):
   c.num_steps = {'smoke': 4, 'small': 1500, 'large': 12000}[scale]
   c.batch_size = {'smoke': 4, 'small': 64, 'large': 512}[scale]
   c.max_length = {'smoke': 16, 'small': 64, 'large': 256}[scale]
-  vocab_size = {'smoke': 16, 'small': 1024, 'large': 8192}[scale]
+  vocab_size = {'smoke': 16, 'small': 256, 'large': 8192}[scale]
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'transformer',
@@ -119,7 +119,7 @@ def get_config(scale='small'):
     'num_layers': 2,
     'num_heads': 1,
     'mlp_dim': -1,
-    'init_stddev': 0.02,
+    'init_stddev': 0.1,
     'position': 'learned',
   }
   own = {'name': 'experiments.mqar'}
