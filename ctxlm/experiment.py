@@ -174,7 +174,8 @@ def interval(values):
   n = len(values)
   if n < 2:
     return float(values.mean()), float('nan')
-  half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
+  with np.errstate(invalid='ignore'):  # of infinite values
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
   return float(values.mean()), float(half)
 
 

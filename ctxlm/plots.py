@@ -45,7 +45,7 @@ def draw(plot, path):
     axis.set_title(plot.title, fontsize=8)
     axis.spines[['top', 'right']].set_visible(False)
     axis.grid(color='0.9', linewidth=0.5)
-    if count:
+    if axis.get_legend_handles_labels()[0]:
       figure.legend(
         loc='outside lower center', ncols=2, fontsize=7, frameon=False
       )

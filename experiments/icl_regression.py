@@ -157,6 +157,8 @@ def sweep(scale):
   ]
   small = get_config(scale).tasks.prompts.data.dim
   base = {f'{DATA}.dim': small} | cells[1]
+  if scale == 'smoke':
+    return [larger | cells[0], larger | cells[2]]
   return chain([base], product([larger], cells))
 
 
