@@ -174,7 +174,7 @@ class Pmap:
     )
     if jax.process_count() == 1:
       return call
-    return lambda state, batch: self._joined(call(state, batch))
+    return lambda *args: self._joined(call(*args))
 
   def _joined(self, tree):
     # pmap gives each process arrays of its own; Orbax saves arrays that all

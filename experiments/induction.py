@@ -184,7 +184,7 @@ def heads(tokens, sown):
 def get_config(scale='small'):
   """Returns the recipe of the chain; `sweep` makes the triggers' of it."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 1200, 'large': 8000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 2000, 'large': 8000}[scale]
   c.batch_size = {'smoke': 8, 'small': 64, 'large': 256}[scale]
   c.max_length = 100 if scale != 'smoke' else 16
   c.tokenizer.kind = 'none'
@@ -207,7 +207,7 @@ def get_config(scale='small'):
     'num_examples': 512 if scale != 'smoke' else 8,
   }
   c.tasks.text = common.task(data, {'name': 'causal'})
-  c.optimizer.learning_rate = 1e-3
+  c.optimizer.learning_rate = 3e-3
   c.optimizer.b2 = 0.95
   c.optimizer.warmup_steps = 50
   c.optimizer.schedule = 'constant'
@@ -232,7 +232,6 @@ def sweep(scale):
     'model.vocab_size': size,
     'model.hidden_size': size,
     'batch_size': 32 if scale != 'smoke' else 8,
-    'optimizer.learning_rate': 3e-3,
     'num_steps': {'smoke': 4, 'small': 2500, 'large': 8000}[scale],
     'evaluators.theory.every_steps': 100 if scale != 'smoke' else 2,
   }
@@ -271,9 +270,10 @@ def criteria():
       'the loss drops when a head comes to attend to the previous token',
       'Olsson et al. 2022, "phase change"',
       'both in the same narrow window of training',
-      'the largest drop of cross-entropy in 100 steps and the largest rise of '
-      'the previous-token score in 100 steps are 100 steps apart at most, '
-      'every seed',
+      'once past the unigram phase (least KL(unigram || model)), the largest '
+      'drop of cross-entropy in 100 steps and the largest rise of the '
+      'previous-token score in 100 steps are 100 steps apart at most, every '
+      'seed',
       _coincide,
     ),
     Claim(
@@ -335,11 +335,14 @@ def _coincide(results):
   runs.final('eval/theory/loss')
   steps, loss = runs.curves('eval/theory/loss')
   _, previous = runs.curves('eval/theory/previous')
+  _, unigram = runs.curves('eval/theory/unigram_kl')
+  # Before, there is the drop from uniform to unigram, which is none of it.
   span = max(int(round(100 / (steps[1] - steps[0]))), 1)
+  before = np.arange(len(steps) - span) < unigram.argmin(1)[:, None]
 
   def when(values):  # the middle of the 100 steps of the largest gain
-    change = values[:, span:] - values[:, :-span]
-    return steps[change.argmax(1)] + 50 if change.size else steps[:1]
+    change = np.where(before, -np.inf, values[:, span:] - values[:, :-span])
+    return steps[change.argmax(1)] + 50
 
   drop, rise = when(-loss), when(previous)
   return Finding(
