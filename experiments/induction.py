@@ -338,6 +338,8 @@ def _coincide(results):
   _, unigram = runs.curves('eval/theory/unigram_kl')
   # Before, there is the drop from uniform to unigram, which is none of it.
   span = max(int(round(100 / (steps[1] - steps[0]))), 1)
+  if len(steps) <= span:
+    raise experiment.Unfinished  # too short to have phases, as smoke is
   before = np.arange(len(steps) - span) < unigram.argmin(1)[:, None]
 
   def when(values):  # the middle of the 100 steps of the largest gain
