@@ -279,7 +279,7 @@ def criteria():
     Claim(
       'two layers recall what followed a trigger in this sequence, one cannot',
       'Bietti et al. 2023, section 3',
-      'near-perfect in-context accuracy with 2 layers',
+      'recall with 2 layers, not with 1; no figure checked',
       'accuracy on outputs of triggers seen before: 0.85 at least with 2 '
       'layers, 0.55 at most with 1, every seed',
       _recall,

@@ -207,7 +207,7 @@ def criteria():
     Claim(
       'the order is the same on the last quarter of each window, whose '
       'contexts are all long',
-      'Press et al. 2022, appendix B (sliding windows)',
+      'a control of the first claim; not in the paper in this form',
       'ALiBi best at every length beyond L',
       f'last quarter of {last} L: ALiBi < T5 bias, rotary, sinusoidal, learned, '
       'every seed',

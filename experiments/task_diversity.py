@@ -136,7 +136,7 @@ def criteria():
     Claim(
       'few tasks: predictions on new tasks are those of dMMSE; many: of ridge',
       'Raventos et al. 2023, figure 2',
-      'a threshold between 2^14 and 2^15 tasks (d = 8, 500,000 steps)',
+      'a threshold in M (d = 8, 500,000 steps); its place not checked',
       'on new tasks: distance to dMMSE < half of that to ridge at the '
       'smallest M; distance to ridge <= that to dMMSE at the largest; every '
       'seed',
