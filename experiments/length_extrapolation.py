@@ -112,7 +112,7 @@ class Evaluator:
       )
       # The last row may be padded.
       count = min(len(view) - 1, self.tokens // length)
-      size = max(4096 // length, 1)
+      size = min(max(4096 // length, 1), count)
       total = np.zeros(length)
       for start in range(0, count - size + 1, size):
         rows = [view.read(start + i, None) for i in range(size)]
