@@ -9,7 +9,10 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # From the top down: a module may import what stands in a lower line, or in
 # its own.
 LAYERS = [
+  {'sweep', 'report', 'launchers'},
   {'cli', 'train', 'evaluate', 'score', 'fill', 'attend', 'convert', 'embed'},
+  {'plots'},
+  {'experiment'},
   {'loading'},
   {'run'},
   {'families'},
@@ -19,7 +22,7 @@ LAYERS = [
   {'step', 'optim'},
   {'objectives'},
   {'models'},
-  {'attention', 'positions'},
+  {'attention', 'positions', 'theory'},
   {'data'},
   {'config'},
   {'plugins'},
