@@ -14,6 +14,8 @@ from ctxlm.errors import UserError
 
 VERBS = {
   'train': 'train the config, or go on with an interrupted run',
+  'sweep': 'train all points of an experiment',
+  'report': "judge an experiment's claims, or compare runs",
   'evaluate': "run a config's evaluators on a checkpoint",
   'score': "print each token's log-probability in its context",
   'fill': 'print the best tokens for each [MASK]',
@@ -60,7 +62,8 @@ def run(module, argv=None):
   """Parses a verb's flags, calls its `main()`; a mistake is one line.
 
   Args:
-    module: with `define_flags()` and `main()`, which returns an exit status.
+    module: with `define_flags()` and `main()`, which returns an exit status;
+      where it has `takes_arguments`, main gets what is no flag of its own.
     argv: command line; None is the process's.
   """
   argv = list(sys.argv if argv is None else argv)
@@ -71,12 +74,13 @@ def run(module, argv=None):
   module.define_flags()
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
   try:
-    rest = _parse(argv)
-    if len(rest) > 1:
+    takes = getattr(module, 'takes_arguments', False)
+    rest = _parse(argv, takes)
+    if len(rest) > 1 and not takes:
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
     logging.use_absl_handler()
     logging.set_verbosity(logging.ERROR)
-    sys.exit(module.main() or 0)
+    sys.exit(module.main(*([rest[1:]] if takes else [])) or 0)
   except (UserError, flags.Error) as e:
     if debug:
       raise
@@ -85,9 +89,9 @@ def run(module, argv=None):
     sys.exit(2)
 
 
-def _parse(argv):
+def _parse(argv, known_only):
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS(argv, known_only=known_only)
   except (flags.Error, UserError):
     raise
   except OSError as e:  # ml_collections keeps a failed load until it is read

@@ -36,7 +36,8 @@ def base():
   c.model = ml_collections.ConfigDict({'name': 'transformer'})
 
   c.tokenizer = ml_collections.ConfigDict()
-  c.tokenizer.kind = 'bpe'  # trained: bpe, wordpiece, unigram; or file
+  # Trained: bpe, wordpiece, unigram; or file; or none, for what is no text.
+  c.tokenizer.kind = 'bpe'
   c.tokenizer.vocab_size = 8192
   c.tokenizer.path = ''  # with kind 'file': a tokenizer's file or folder
   c.tokenizer.task = ''  # the task whose text trains it; '' is the first
@@ -87,7 +88,7 @@ def base():
 
 OPEN = ('tasks', 'model', 'evaluators')  # blocks whose keys plug-ins define
 CHOICES = {
-  'tokenizer.kind': ('bpe', 'wordpiece', 'unigram', 'file'),
+  'tokenizer.kind': ('bpe', 'wordpiece', 'unigram', 'file', 'none'),
   'optimizer.name': ('adamw', 'adafactor', 'lion', 'muon', 'sgd'),
   'optimizer.schedule': ('cosine', 'linear', 'rsqrt', 'constant'),
   'parallel.strategy': ('pmap', 'mesh'),

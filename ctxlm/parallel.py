@@ -5,7 +5,7 @@ Both give the same four things, and nothing above knows which it has:
     rows(batch_size)  the global batch's rows that this process loads
     put(batch)        those rows, on the devices
     init(function)    the state, placed
-    compile(function) `function(state, batch, axis)`, jitted
+    compile(function) `function(state, batch, *whole, axis)`, jitted
 """
 
 import functools
@@ -159,19 +159,22 @@ class Pmap:
     shapes = jax.eval_shape(function, *args)
     return jax.jit(function, out_shardings=self.shardings(shapes))(*args)
 
-  def compile(self, function, donate=False):
-    """Returns the compiled `function(state, batch, axis=...)`."""
+  def compile(self, function, donate=False, whole=0):
+    """Returns the compiled `function(state, batch, *whole, axis=...)`.
+
+    `whole` counts the arguments that every device gets as they are.
+    """
     call = jax.pmap(
       functools.partial(function, axis=self.axis),
       axis_name=self.axis,
       devices=self.devices,
-      in_axes=(None, 0),
+      in_axes=(None, 0) + (None,) * whole,
       out_axes=None,
       donate_argnums=(0,) if donate else (),
     )
     if jax.process_count() == 1:
       return call
-    return lambda state, batch: self._joined(call(state, batch))
+    return lambda *args: self._joined(call(*args))
 
   def _joined(self, tree):
     # pmap gives each process arrays of its own; Orbax saves arrays that all
@@ -258,16 +261,17 @@ class Mesh:
     shapes = jax.eval_shape(function, *args)
     return jax.jit(function, out_shardings=self.shardings(shapes))(*args)
 
-  def compile(self, function, donate=False):
-    """Returns the compiled `function(state, batch, axis=None)`."""
+  def compile(self, function, donate=False, whole=0):
+    """Returns the compiled `function(state, batch, *whole, axis=None)`."""
+    del whole  # jit needs no telling
     whole = NamedSharding(self.mesh, P())
     compiled = {}
 
-    def call(state, batch):
+    def call(state, batch, *whole_):
       if not compiled:
         with jax.set_mesh(self.mesh):
           shapes = jax.eval_shape(
-            functools.partial(function, axis=None), state, batch
+            functools.partial(function, axis=None), state, batch, *whole_
           )
         # A training step gives back (state, metrics): the state stays where
         # it is. Everything else is small and goes to every device.
@@ -282,6 +286,6 @@ class Mesh:
         )
       # Pallas kernels look for the mesh, see ctxlm.attention.
       with jax.set_mesh(self.mesh):
-        return compiled['step'](state, batch)
+        return compiled['step'](state, batch, *whole_)
 
     return call

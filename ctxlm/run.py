@@ -55,8 +55,10 @@ def build(config, tokenizer):
         max_length=config.max_length,
       ),
       float(task.weight),
+      source if getattr(source, 'on_device', False) else None,
     )
     for name, task in config.tasks.items()
+    for source in [plugins.build('data', task.data)]
   ]
   return model, tasks
 

@@ -10,6 +10,8 @@ gradient are those of the whole batch, however it is cut.
 """
 
 import dataclasses
+import functools
+import zlib
 from typing import Any
 
 import jax
@@ -34,19 +36,47 @@ class Task:
   name: str
   objective: Any
   weight: float = 1.0
+  source: Any = None  # of data that is made on the device; see ctxlm.data
 
 
 def make_apply(model):
-  """Returns `apply(params, fn, rng=None)`: `fn(bound_model)`.
+  """Returns `apply(params, fn, rng=None, mutable=False)`: `fn(bound_model)`.
 
-  `rng` is the dropout key; None leaves the model deterministic.
+  `rng` is the dropout key; None leaves the model deterministic. With
+  `mutable=['intermediates']` it gives (output, what the layers have sown).
   """
 
-  def apply(params, fn, rng=None):
+  def apply(params, fn, rng=None, mutable=False):
     rngs = {} if rng is None else {'dropout': rng}
-    return model.apply({'params': params}, rngs=rngs, method=fn)
+    return model.apply(
+      {'params': params}, rngs=rngs, method=fn, mutable=mutable
+    )
 
   return apply
+
+
+def data_key(seed, task, split):
+  """Returns the key of a task's data that is made on the device."""
+  key = jax.random.key(seed)
+  for name in (task, split):
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+  return key
+
+
+def features(task, batch, key, step=None):
+  """Returns the batch; where the task's data is made on the device, made.
+
+  Args:
+    task: Task.
+    batch: features [b, ...]; of such a task 'index' int32 [b] and 'valid'.
+    key: with a row's index it decides the row, wherever that is computed.
+    step: of training, which a curriculum goes by; None in evaluations.
+  """
+  if task.source is None:
+    return batch
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch['index'])
+  example = functools.partial(task.source.example, step=step)
+  return jax.vmap(example)(keys) | batch
 
 
 def init_params(model, tasks, batch, rng):
@@ -260,11 +290,12 @@ def train_step(
   key = jax.random.fold_in(jax.random.key(seed), state.step)
   grads, metrics, loss = None, {}, 0.0
   for i, task in enumerate(tasks):
+    made = jax.random.fold_in(data_key(seed, task.name, 'train'), state.step)
     found, g = loss_and_grads(
       task,
       apply,
       state.params,
-      batch[task.name],
+      features(task, batch[task.name], made, state.step),
       jax.random.fold_in(key, i),
       axis,
       accumulation,
@@ -291,6 +322,43 @@ def train_step(
   ), metrics
 
 
-def eval_step(params, batch, *, axis, objective, apply):
-  """Returns {name: (numerator, denominator)} over the global batch."""
+def many_steps(state, batch, until, seed, *, axis, capacity, **options):
+  """Updates until step `until`, in one call: all data is made on the device.
+
+  A loop of as many turns as it takes, and not a scan of a fixed length: one
+  program does every number of steps, so how a run is cut changes no bit.
+
+  Args:
+    state: TrainState.
+    batch: {task name: 'index' and 'valid' [b]}, the same at every step.
+    until: int32, more than state.step by `capacity` at most.
+    seed: config.seed; traced, so that runs of other seeds share the program.
+    axis, **options: see train_step.
+    capacity: int, steps that the metrics have room for.
+
+  Returns:
+    (state, {metric: float32 [capacity]}, of which the first ones are used).
+  """
+  step = functools.partial(train_step, axis=axis, seed=seed, **options)
+  first = state.step
+  shapes = jax.eval_shape(step, state, batch)[1]
+  rows = jax.tree.map(lambda s: jnp.zeros(capacity, s.dtype), shapes)
+
+  def body(carry):
+    state, rows = carry
+    at = state.step - first
+    state, metrics = step(state, batch)
+    return state, jax.tree.map(lambda r, m: r.at[at].set(m), rows, metrics)
+
+  return jax.lax.while_loop(
+    lambda carry: carry[0].step < until, body, (state, rows)
+  )
+
+
+def eval_step(params, batch, *, axis, objective, apply, made=lambda b: b):
+  """Returns {name: (numerator, denominator)} over the global batch.
+
+  `made(batch)` gives the features of data that is made on the device.
+  """
+  batch = made(batch)
   return psum(sums(objective, apply, params, batch, None, axis), axis)

@@ -5,6 +5,7 @@ for every objective, model and number of devices.
 """
 
 import functools
+import itertools
 import math
 import sys
 import time
@@ -118,35 +119,42 @@ def train(config, workdir):
     count = sum(x.size for x in jax.tree.leaves(shapes))
     say(f'{count:,} parameters, {jax.device_count()} devices')
 
-  step_fn = where.compile(
-    functools.partial(
-      step_lib.train_step,
-      tasks=tasks,
-      apply=apply,
-      tx=tx,
-      schedule=schedule,
-      seed=config.seed,
-      accumulation=config.accumulation,
-      ema_decay=config.optimizer.ema_decay,
-    ),
-    donate=True,
+  options = dict(
+    tasks=tasks,
+    apply=apply,
+    tx=tx,
+    schedule=schedule,
+    accumulation=config.accumulation,
+    ema_decay=config.optimizer.ema_decay,
   )
-  streams = {
-    task.name: iter(
-      loader.train_batches(
-        views[task.name],
-        task.objective.prepare,
-        seed=config.seed,
-        task=task.name,
-        batch_size=config.batch_size,
-        start_step=start,
-        num_steps=config.num_steps,
-        rows=rows,
-        num_workers=config.num_workers,
-      )
+  # Data that needs no host lets one call take all steps to the next stop.
+  on_device = all(task.source is not None for task in tasks)
+  if on_device:
+    options['capacity'] = config.log_every_steps
+    function = functools.partial(step_lib.many_steps, **options)
+    step_fn = where.compile(function, donate=True, whole=2)
+  else:
+    options['seed'] = config.seed
+    function = functools.partial(step_lib.train_step, **options)
+    step_fn = where.compile(function, donate=True)
+
+  def stream(task):
+    if task.source is not None:
+      (batch,) = loader.places(config.batch_size, config.batch_size, rows)
+      return itertools.repeat(batch)
+    return loader.train_batches(
+      views[task.name],
+      task.objective.prepare,
+      seed=config.seed,
+      task=task.name,
+      batch_size=config.batch_size,
+      start_step=start,
+      num_steps=config.num_steps,
+      rows=rows,
+      num_workers=config.num_workers,
     )
-    for task in tasks
-  }
+
+  streams = {task.name: iter(stream(task)) for task in tasks}
   context = Context(config, tokenizer, where, apply, tasks)
   tracker = tracking.Tracker(workdir, config, start)
   progress = tracking.Progress(config.num_steps, start)
@@ -155,14 +163,24 @@ def train(config, workdir):
   first_clock, first_step = clock, start
   results = {}
   try:
-    for step in range(start, config.num_steps):
+    done = start
+    while done < config.num_steps:
       batch = {name: next(stream) for name, stream in streams.items()}
-      tokens += sum(_tokens(b) for b in batch.values())
-      state, metrics = step_fn(state, where.put(batch))
-      pending.append((step + 1, metrics))
+      if on_device:
+        first, done = done, _next_stop(done, config)
+        state, found = step_fn(state, where.put(batch), done, config.seed)
+        found = jax.device_get(found)
+        for i in range(done - first):
+          metrics = {k: v[i] for k, v in found.items()}
+          pending.append((first + i + 1, metrics))
+        tokens += (done - first) * len(tasks) * len(rows) * config.max_length
+      else:
+        tokens += sum(_tokens(b) for b in batch.values())
+        state, metrics = step_fn(state, where.put(batch))
+        done += 1
+        pending.append((done, metrics))
       if parallel.simulated():
         jax.block_until_ready(metrics)
-      done = step + 1
       last = done == config.num_steps
       save = last or _due(done, config.checkpoint.every_steps)
       due = [
@@ -222,6 +240,14 @@ def _due(step, every):
   return bool(every) and step % every == 0
 
 
+def _next_stop(done, config):
+  # The next step at which something is logged, saved or judged.
+  every = [config.log_every_steps, config.checkpoint.every_steps]
+  every += [b.get('every_steps', 0) for b in config.evaluators.values()]
+  stops = [done - done % e + e for e in every if e]
+  return min(*stops, config.num_steps)
+
+
 def _tokens(batch):
   segments = batch.get('segment_ids')
   return 0 if segments is None else int((segments > 0).sum())
@@ -229,6 +255,11 @@ def _tokens(batch):
 
 def _first_batch(config, task, view):
   # Two rows are enough: only shapes matter.
+  if task.source is not None:
+    batch = next(loader.places(2, 2, np.arange(2)))
+    key = step_lib.data_key(config.seed, task.name, 'train')
+    shapes = jax.eval_shape(lambda: step_lib.features(task, batch, key))
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
   batches = loader.eval_batches(
     view,
     task.objective.prepare,

@@ -5,11 +5,19 @@ Modules with a `Source` are plug-ins, named in `config.tasks.NAME.data.name`:
     records(split) -> random access to {'text': str, ...}
     fingerprint(split) -> hash of these records
 
-with splits 'train', 'validation' and 'test'.
+with splits 'train', 'validation' and 'test'. A synthetic task's data needs no
+host: a Source with `on_device = True` has instead
+
+    example(key, step) -> {name: jax array}, one example, all that its
+      objective needs; step is that of training, None in evaluations
+    num_examples -> how many an evaluation counts
+
+and is called inside the compiled step, so that the loop takes many steps a
+call; objectives don't `prepare` it.
 """
 
 from ctxlm import plugins
-from ctxlm.data import views
+from ctxlm.data import cache, views
 from ctxlm.data.tokenizer import get as get_tokenizer
 from ctxlm.data.tokenizer import load as load_tokenizer
 
@@ -31,6 +39,8 @@ def open_view(task_config, objective, tokenizer, split, max_length):
     UserError: a dataset, split or field that isn't there, or no text.
   """
   source = plugins.build('data', task_config.data)
+  if getattr(source, 'on_device', False):
+    return views.OnDevice(source, cache.digest(repr(source)))
   base, fingerprint = source.records(split), source.fingerprint(split)
   if objective.view == 'windows':
     return views.windows(

@@ -238,9 +238,13 @@ def get(config, source):
   """Returns the config's tokenizer, from the cache if it was trained before.
 
   Args:
-    config: block with `kind`, `vocab_size` and `path`.
+    config: block with `kind`, `vocab_size` and `path`. Of kind 'none', for
+      data that is no text, it has the token <|endoftext|> only.
     source: data source; its training text trains the tokenizer.
   """
+  if config.kind == 'none':
+    words = tokenizers.models.WordLevel({NAMES['eos'][0]: 0})
+    return Tokenizer(tokenizers.Tokenizer(words))
   if config.kind == 'file':
     if not config.path:
       raise UserError(

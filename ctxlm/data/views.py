@@ -129,6 +129,17 @@ def texts(base, fingerprint=''):
   return Texts(base, cache.digest('texts', fingerprint))
 
 
+@dataclasses.dataclass(frozen=True)
+class OnDevice:
+  """Examples that the compiled step makes; the host counts them only."""
+
+  source: Any
+  fingerprint: str
+
+  def __len__(self):
+    return self.source.num_examples
+
+
 class Pairs(records.Lazy):
   """Chunks of consecutive sentences, memory mapped. See `pairs`."""
 

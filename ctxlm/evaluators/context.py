@@ -87,21 +87,43 @@ class Context:
     not valid. Masks and the like are drawn from the config's seed, so they
     are the same at every evaluation.
     """
+    key = step_lib.data_key(self.config.seed, task.name, split)
     step = self._compile(
-      ('sums', task.name),
+      ('sums', task.name, split),
       functools.partial(
-        step_lib.eval_step, objective=task.objective, apply=self._apply
+        step_lib.eval_step,
+        objective=task.objective,
+        apply=self._apply,
+        made=lambda batch: step_lib.features(task, batch, key),
       ),
     )
     total = {}
-    for batch in self._batches(
-      self.view(task, split), task.objective.prepare, task.name
-    ):
+    for batch in self._batches(self.view(task, split), task):
       found = step(self.params, self._where.put(batch))
       for name, (numerator, denominator) in found.items():
         n, d = total.get(name, (0.0, 0.0))
         total[name] = n + float(numerator), d + float(denominator)
     return total
+
+  def call(self, function, *args):
+    """Returns `function(model, *args)`, and what the layers have sown.
+
+    Compiled once for each function. The arguments are whole on every device:
+    for judgements of a few hundred rows that the evaluator chose itself.
+    """
+
+    def compiled(params, *args):
+      out, variables = self._apply(
+        params,
+        lambda model: function(model, *args),
+        mutable=['intermediates'],
+      )
+      return out, variables.get('intermediates', {})
+
+    key = 'call', function
+    if key not in self._compiled:
+      self._compiled[key] = jax.jit(compiled)
+    return self._compiled[key](self.params, *args)
 
   def vectors(self, task, rows):
     """Returns sentence vectors float32 [n, m] of token rows.
@@ -133,13 +155,15 @@ class Context:
       out.append(np.asarray(jax.device_get(vectors))[: len(part)])
     return np.concatenate(out)
 
-  def _batches(self, view, prepare, name):
+  def _batches(self, view, task):
     size = self.config.batch_size
+    if task.source is not None:
+      return loader.places(len(view), size, self._where.rows(size))
     return loader.eval_batches(
       view,
-      prepare,
+      task.objective.prepare,
       seed=self.config.seed,
-      task=name,
+      task=task.name,
       batch_size=size,
       rows=self._where.rows(size),
     )

@@ -252,7 +252,7 @@ OWN = ('bias', 'segment_ids', 'positions', 'prefix', 'rows', 'places')
 
 
 class Block(nn.Module):
-  """Attention, cross-attention where there is a memory, and MLP.
+  """Attention or another mixer, cross-attention to a memory, and MLP.
 
   Each has a residual, with the norm before ('pre', GPT-2) or after it
   ('post', BERT).
@@ -261,6 +261,8 @@ class Block(nn.Module):
   options: Any
   causal: bool = False
   cross: bool = False
+  mixer: Any = None  # Module class, called as Attention is, in its place
+  layer: int = 0  # which block of the stack, from 0
 
   @nn.compact
   def __call__(self, x, call):
@@ -275,8 +277,11 @@ class Block(nn.Module):
       return norm(x + Dropout(o.dropout)(function(x), rows))
 
     own = {k: call.get(k) for k in OWN}
-    attention = Attention(o, causal=self.causal, name='attention')
-    x = add(x, lambda y: attention(y, **own), 'attention')
+    if self.mixer is None:
+      mixer = Attention(o, causal=self.causal, name='attention')
+    else:
+      mixer = self.mixer(o, layer=self.layer, name='mixer')
+    x = add(x, lambda y: mixer(y, **own), mixer.name)
     if self.cross:
       cross = Attention(o, cross=True, name='cross_attention')
       seen = dict(
@@ -287,8 +292,9 @@ class Block(nn.Module):
         places=call.get('places'),
       )
       x = add(x, lambda y: cross(y, **seen), 'cross_attention')
-    mlp = MLP(o, name='mlp')
-    x = add(x, lambda y: mlp(y, rows), 'mlp')
+    if o.mlp_dim >= 0:
+      mlp = MLP(o, name='mlp')
+      x = add(x, lambda y: mlp(y, rows), 'mlp')
     self.sow('intermediates', 'hidden', x)
     return x, None
 
@@ -305,13 +311,14 @@ class Stack(nn.Module):
   Attributes:
     options: the Model's.
     num_layers: blocks.
-    causal, cross: see Block.
+    causal, cross, mixer: see Block.
   """
 
   options: Any
   num_layers: int
   causal: bool = False
   cross: bool = False
+  mixer: Any = None
 
   @nn.compact
   def __call__(self, x, *, memory=None, **call):
@@ -356,10 +363,12 @@ class Stack(nn.Module):
         in_axes=nn.broadcast,
         length=self.num_layers,
       )
-      x, _ = block(o, self.causal, self.cross, name='layers')(x, call)
+      scanned = block(o, self.causal, self.cross, self.mixer, name='layers')
+      x, _ = scanned(x, call)
     else:
       for i in range(self.num_layers):
-        x, _ = block(o, self.causal, self.cross, name=f'layers_{i}')(x, call)
+        kind = self.causal, self.cross, self.mixer, i
+        x, _ = block(o, *kind, name=f'layers_{i}')(x, call)
     if o.final_norm:
       x = make_norm(o, 'final_norm')(x)
     return Dropout(o.output_dropout)(x, call.get('rows'))

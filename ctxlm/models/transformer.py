@@ -19,7 +19,7 @@ class Options:
     hidden_size, num_layers, num_heads: as named.
     num_kv_heads: grouped-query heads; 0 is num_heads.
     head_dim: 0 is hidden_size / num_heads.
-    mlp_dim: 0 is 4 * hidden_size.
+    mlp_dim: 0 is 4 * hidden_size; -1 is no MLP (attention-only).
     activation: 'gelu' (erf), 'gelu_tanh', 'relu', 'silu'.
     gated: whether the MLP has a gate.
     norm: 'layernorm' or 'rmsnorm'; norm_position: 'pre' or 'post'.
@@ -132,8 +132,13 @@ class Options:
   @property
   def options(self):
     """The plain options, for submodules (a Module can't hold its parent)."""
-    names = [f.name for f in dataclasses.fields(Options)]
-    return Options(**{name: getattr(self, name) for name in names})
+    names = [f.name for f in dataclasses.fields(self.kind)]
+    return self.kind(**{name: getattr(self, name) for name in names})
+
+  @property
+  def kind(self):
+    """The class of `options`; a Model with more of them has its own."""
+    return Options
 
   @property
   def out_stddev(self):
@@ -209,9 +214,13 @@ class Model(heads.Heads, Options, nn.Module):
     Options.__post_init__(self)
     nn.Module.__post_init__(self)
 
+  mixer = None  # a Module in place of attention; see layers.Block
+
   def setup(self):
     self.inputs = Inputs(self.options)
-    self.stack = layers.Stack(self.options, self.num_layers, self.causal)
+    self.stack = layers.Stack(
+      self.options, self.num_layers, self.causal, mixer=self.mixer
+    )
     self.setup_heads()
 
   def __call__(

@@ -1,0 +1,110 @@
+"""Gated convolution: the Transformer's stack with BaseConv for mixer."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ctxlm.models import layers, transformer
+
+
+def causal_convolution(x, kernel, positions=None):
+  """Returns y_t = sum_(j <= t) kernel_j x_(t-j), channel by channel.
+
+  Args:
+    x: [b, l, m].
+    kernel: [k, m]; lag 0 first.
+    positions: int [b or 1, l] that count from 0 in each segment, so that a
+      token sees no other segment; None is one segment.
+  """
+  length = x.shape[1]
+  kernel = kernel[:length]
+  if positions is None:
+    # A Toeplitz matrix a channel: one batched product of matrices.
+    lag = jnp.arange(length)[:, None] - jnp.arange(length)[None]
+    inside = (lag >= 0) & (lag < len(kernel))
+    taps = kernel[jnp.clip(lag, 0, len(kernel) - 1)]
+    taps = jnp.where(inside[..., None], taps, 0.0)
+    return jnp.einsum('qkm,bkm->bqm', taps, x)
+
+  def add(total, tap):
+    lag, weight = tap
+    late = jnp.roll(x, lag, axis=1)  # what wraps around is not reached
+    return total + jnp.where(
+      positions[..., None] >= lag, late, 0
+    ) * weight, None
+
+  total, _ = jax.lax.scan(
+    add, jnp.zeros_like(x), (jnp.arange(len(kernel)), kernel)
+  )
+  return total
+
+
+class BaseConv(nn.Module):
+  """y = (W x + b) * (h conv x + c), Arora et al. 2023 (2312.04927), eq. 3.
+
+  Attributes:
+    options: the Model that it is part of.
+    layer: which block, from 0: it decides the kernel's size.
+  """
+
+  options: Any
+  layer: int = 0
+
+  @nn.compact
+  def __call__(self, x, *, segment_ids=None, positions=None, **_):
+    """Returns [b, l, m] of x [b, l, m]."""
+    o = self.options
+    dtype = jnp.dtype(o.dtype)
+    size = o.kernel_sizes[self.layer % len(o.kernel_sizes)] or o.max_length
+    if x.shape[1] > size == o.max_length:
+      raise ValueError(f'a row is longer than max_length={size}')
+    m = x.shape[-1]
+    init = nn.initializers.normal(size**-0.5)
+    kernel = self.param('kernel', init, (size, m)).astype(dtype)
+    bias = self.param('bias', nn.initializers.zeros, (m,)).astype(dtype)
+    if segment_ids is None:
+      positions = None
+    gate = nn.Dense(
+      m, dtype=dtype, kernel_init=layers.normal(m**-0.5), name='gate'
+    )(x)
+    return gate * (causal_convolution(x, kernel, positions) + bias)
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class Options(transformer.Options):
+  """Options of a Transformer, and of its convolutions.
+
+  Attributes:
+    kernel_sizes: of the blocks' kernels, over and over; 0 is max_length.
+    mlp_dim: -1, the default, leaves the MLP out.
+  """
+
+  num_heads: int = 1
+  position: str = 'none'
+  mlp_dim: int = -1
+  kernel_sizes: tuple = (3, 0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.causal:
+      raise ValueError('convolutional models are causal')
+    if self.scan_layers and len(set(self.kernel_sizes)) > 1:
+      raise ValueError('scan_layers needs kernel_sizes that are all the same')
+
+  @property
+  def kind(self):
+    """See transformer.Options."""
+    return Options
+
+
+class Model(Options, transformer.Model):
+  """Blocks of gated convolution, pre-norm, residual; see Options."""
+
+  mixer = BaseConv
+
+  def __post_init__(self):
+    Options.__post_init__(self)
+    nn.Module.__post_init__(self)

@@ -1,0 +1,75 @@
+"""Recurrent language models: the Transformer's stack with an LSTM for mixer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ctxlm.models import transformer
+
+
+class LSTM(nn.Module):
+  """One layer of LSTM over the row, with forget gate (Gers et al. 2000).
+
+  c_t = f c_(t-1) + i g, h_t = o tanh(c_t), with the gates i, f, o and the
+  candidate g of W x_t + U h_(t-1) + b, in torch's order i, f, g, o. The state
+  is zero at the first token of every segment.
+
+  Attributes:
+    options: the Model that it is part of.
+    layer: which block, from 0.
+  """
+
+  options: Any
+  layer: int = 0
+
+  @nn.compact
+  def __call__(self, x, *, segment_ids=None, **_):
+    """Returns [b, l, m] of x [b, l, m]; the state is float32."""
+    m = x.shape[-1]
+    dtype = jnp.dtype(self.options.dtype)
+    uniform = nn.initializers.uniform(2 * m**-0.5)  # [-1, 1] / sqrt(m)
+
+    def init(*args):
+      return uniform(*args) - m**-0.5
+
+    inputs = nn.Dense(
+      4 * m, kernel_init=init, bias_init=init, dtype=dtype, name='input'
+    )(x).astype(jnp.float32)
+    recurrent = self.param('recurrent', init, (m, 4 * m))
+    begins = jnp.zeros(x.shape[:2], bool)
+    if segment_ids is not None:
+      begins = begins.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
+
+    def step(carry, now):
+      gates, begin = now
+      c, h = (jnp.where(begin[:, None], 0.0, s) for s in carry)
+      i, f, g, o = jnp.split(gates + h @ recurrent, 4, axis=-1)
+      c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+      h = nn.sigmoid(o) * jnp.tanh(c)
+      return (c, h), h
+
+    zero = jnp.zeros((x.shape[0], m), jnp.float32)
+    times = inputs.swapaxes(0, 1), begins.swapaxes(0, 1)
+    _, out = jax.lax.scan(step, (zero, zero), times)
+    return out.swapaxes(0, 1).astype(x.dtype)
+
+
+class Model(transformer.Model):
+  """Blocks of LSTM and MLP, pre-norm, residual; see transformer.Options.
+
+  Attributes:
+    mlp_dim: -1, the default, leaves the MLP out: an LSTM of num_layers.
+  """
+
+  num_heads: int = 1
+  position: str = 'none'
+  mlp_dim: int = -1
+
+  mixer = LSTM
+
+  def __post_init__(self):
+    if not self.causal:
+      raise ValueError('recurrent models are causal')
+    super().__post_init__()

@@ -1,0 +1,235 @@
+"""`ctxlm sweep EXPERIMENT.py --workdir DIR`: every point, and on from there.
+
+Each point is an ordinary run folder DIR/POINT. The same command again skips
+the points that are done and goes on with the others; `ctxlm report` may be
+asked at any time.
+"""
+
+import fcntl
+import hashlib
+import json
+import re
+import shlex
+import sys
+from ast import literal_eval
+from pathlib import Path
+
+from absl import flags
+
+from ctxlm import cli, experiment, launchers, plugins
+from ctxlm import config as config_lib
+from ctxlm.data.cache import write_text
+from ctxlm.errors import UserError
+
+
+def points(module, scale, seeds, settings):
+  """Returns [(name, overrides, config)] of an experiment, all checked.
+
+  Args:
+    module: see ctxlm.experiment.load.
+    scale: one of experiment.SCALES.
+    seeds: every override without a 'seed' is taken with 0 to seeds - 1.
+    settings: {key: value} of every point's recipe, before its overrides.
+
+  Raises:
+    UserError: a key that the recipe lacks, a wrong value, or a point twice.
+  """
+  found, names = [], set()
+  where = f'{Path(module.__file__).name}: sweep()'
+  listed = list(module.sweep(scale))
+  if not listed:
+    raise UserError(f'{where} yields nothing')
+  keys = telling(listed)
+  expanded = [
+    {**overrides, 'seed': seed}
+    for overrides in listed
+    for seed in ([overrides['seed']] if 'seed' in overrides else range(seeds))
+  ]
+  for overrides in expanded:
+    config = module.get_config(scale)
+    for key, value in (settings | overrides).items():
+      set_key(config, key, value, where)
+    try:
+      config_lib.check(config)
+      plugins.build('models', config.model, max_length=config.max_length)
+    except UserError as e:
+      raise UserError(f'{where}, point {overrides}: {e}') from e
+    name = name_of({k: v for k, v in overrides.items() if k in keys})
+    if name in names:
+      raise UserError(f'{where} yields the point {name} twice')
+    names.add(name)
+    found.append((name, overrides, config))
+  return found
+
+
+def set_key(config, key, value, where):
+  """Sets a dotted key that is there already.
+
+  Raises:
+    UserError: no such key, or a value of another type.
+  """
+  *blocks, last = key.split('.')
+  block = config
+  for word in (*blocks, last):
+    if not hasattr(block, 'keys') or word not in block:
+      known = list(block.keys()) if hasattr(block, 'keys') else []
+      raise UserError(
+        f'{where} sets {key!r}, but the recipe has no {word!r} there.'
+        + plugins.suggest(word, known)
+      )
+    block = block[word]
+  block = config
+  for word in blocks:
+    block = block[word]
+  try:
+    with block.unlocked():
+      block[last] = value
+  except TypeError as e:
+    raise UserError(f'{where} sets {key}={value!r}: {e}') from e
+
+
+def telling(listed):
+  """Returns the keys, in order, that it takes to tell points apart.
+
+  The seed is one of them always, so that more seeds change no name.
+  """
+  keys, told = [], 1
+  for key in dict.fromkeys(k for overrides in listed for k in overrides):
+    more = {tuple(str(o.get(k)) for k in (*keys, key)) for o in listed}
+    if len(more) > told:
+      keys, told = [*keys, key], len(more)
+  return {*keys, 'seed'}
+
+
+def name_of(overrides):
+  """Returns a folder's name, such as 'num_layers=1,seed=0'."""
+  words = [k.split('.')[-1] for k in overrides]
+  keys = [
+    key.split('.')[-1] if words.count(key.split('.')[-1]) == 1 else key
+    for key in overrides
+  ]
+  text = ','.join(f'{k}={v}' for k, v in zip(keys, overrides.values()))
+  text = re.sub(r'[^\w.,=+-]+', '_', text)
+  if len(text) <= 120:
+    return text
+  digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()[:8]
+  return f'{text[:100]},{digest}'
+
+
+def command(path, scale, folder, overrides):
+  """Returns the argv of `ctxlm train` that trains a point."""
+  return [
+    'ctxlm',
+    'train',
+    f'--config={path}:{scale}',
+    f'--workdir={folder}',
+    *(f'--config.{key}={value}' for key, value in overrides.items()),
+  ]
+
+
+def read(workdir):
+  """Returns what DIR/sweep.json says, or None."""
+  path = Path(workdir) / 'sweep.json'
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(workdir, plan):
+  """Writes DIR/sweep.json.
+
+  Raises:
+    UserError: the folder is of another sweep.
+  """
+  old = read(workdir)
+  for key in ('experiment', 'scale', 'settings') if old else ():
+    if old[key] != plan[key]:
+      raise UserError(
+        f'{workdir} holds a sweep with {key} {old[key]!r}, not {plan[key]!r}; '
+        'use another --workdir'
+      )
+  if not old and workdir.is_dir() and any(workdir.iterdir()):
+    raise UserError(f'--workdir {workdir} holds other files; use an empty one')
+  if old:  # points of more seeds stay
+    plan['points'] = {**old['points'], **plan['points']}
+  workdir.mkdir(parents=True, exist_ok=True)
+  write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
+
+
+def parse(arguments):
+  """Returns (paths, {key: value}) of `PATH ... --config.KEY=VALUE ...`."""
+  paths, settings = [], {}
+  for argument in arguments:
+    if argument.startswith('--config.') and '=' in argument:
+      key, text = argument[len('--config.') :].split('=', 1)
+      try:
+        settings[key] = literal_eval(text)
+      except (SyntaxError, ValueError):
+        settings[key] = {'true': True, 'false': False}.get(text, text)
+    elif argument.startswith('-'):
+      raise UserError(f'unknown flag {argument}')
+    else:
+      paths.append(argument)
+  return paths, settings
+
+
+def define_flags():
+  """Defines the flags of `ctxlm sweep`."""
+  flags.DEFINE_string('workdir', None, 'folder of the run folders')
+  flags.DEFINE_enum('scale', 'small', experiment.SCALES, 'how large')
+  flags.DEFINE_integer('seeds', 3, 'seeds of every point', lower_bound=1)
+  flags.DEFINE_integer('jobs', 1, 'points at once', lower_bound=1)
+  flags.DEFINE_enum('launcher', 'local', launchers.NAMES, 'where points run')
+  launchers.define_flags()
+
+
+def main(arguments):
+  """Entry point of `ctxlm sweep`."""
+  F = flags.FLAGS
+  paths, settings = parse(arguments)
+  if len(paths) != 1:
+    raise UserError('usage: ctxlm sweep EXPERIMENT.py --workdir DIR')
+  if F.workdir is None:
+    raise UserError('--workdir DIR is needed: the folder of the run folders')
+  module, workdir = experiment.load(paths[0]), Path(F.workdir)
+  found = points(module, F.scale, F.seeds, settings)
+  jobs = [
+    launchers.Job(
+      name,
+      workdir / name,
+      command(paths[0], F.scale, workdir / name, settings | overrides),
+      config.num_steps,
+    )
+    for name, overrides, config in found
+  ]
+  if F.launcher == 'print':
+    for job in jobs:
+      if not job.done:
+        print(shlex.join(job.argv))
+    # The report knows the points, wherever they are trained.
+  write(
+    workdir,
+    {
+      'experiment': str(paths[0]),
+      'scale': F.scale,
+      'settings': settings,
+      'points': {
+        name: {'overrides': overrides, 'num_steps': config.num_steps}
+        for name, overrides, config in found
+      },
+    },
+  )
+  if F.launcher == 'print':
+    return 0
+  with (workdir / '.lock').open('w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+      raise UserError(f'another sweep runs in {workdir}') from e
+    failed = launchers.run(F.launcher, jobs, F)
+  return 1 if failed else 0
+
+
+# Paths, and --config.KEY=VALUE, are left to `main`.
+takes_arguments = True
+
+if __name__ == '__main__':
+  cli.run(sys.modules[__name__])

@@ -1,0 +1,218 @@
+"""Theory lines: what the best predictor of a synthetic task would say.
+
+Numpy in float64, a batch at a time; each is held against brute force in
+tests/test_theory.py. Predictions for place t use what stands before it only.
+"""
+
+import collections
+
+import numpy as np
+
+
+def unigram_in_context(tokens, num_symbols, prior=1.0):
+  """Returns P(next | counts of the context), float64 [b, l, v].
+
+  Symbols drawn independently from one Dirichlet(prior) draw: the posterior
+  predictive (n_j + prior) / (n + prior v) of all tokens up to and including
+  each place.
+
+  Args:
+    tokens: int [b, l] below num_symbols.
+    num_symbols: v.
+    prior: of the Dirichlet distribution.
+  """
+  counts = np.eye(num_symbols)[tokens].cumsum(axis=1) + prior
+  return counts / counts.sum(-1, keepdims=True)
+
+
+def bigram_in_context(tokens, num_symbols, prior=1.0):
+  """Returns P(next | transitions of the context), float64 [b, l, v].
+
+  Chains whose rows are Dirichlet(prior) draws: (n_ij + prior) / (n_i + prior
+  v), i the token at each place, over the transitions before it. That is Bayes
+  optimal, given the first token (Edelman et al. 2024, 2402.11004, section 2).
+  """
+  b, l = tokens.shape
+  counts = np.full((b, num_symbols, num_symbols), float(prior))
+  out = np.empty((b, l, num_symbols))
+  rows = np.arange(b)
+  for t in range(l):
+    if t:
+      counts[rows, tokens[:, t - 1], tokens[:, t]] += 1
+    now = counts[rows, tokens[:, t]]
+    out[:, t] = now / now.sum(-1, keepdims=True)
+  return out
+
+
+def _solve_each(xs, ys, solve):
+  # w of the first t examples, for every t, then its prediction at x_t.
+  out = np.zeros(ys.shape)
+  for t in range(1, ys.shape[1]):
+    w = solve(xs[:, :t], ys[:, :t])
+    out[:, t] = np.einsum('bd,bd->b', xs[:, t], w)
+  return out
+
+
+def least_squares(xs, ys):
+  """Returns predictions [b, k] of y_t from the examples before it.
+
+  The solution of least norm where fewer than d examples leave a choice; 0
+  without any.
+
+  Args:
+    xs: [b, k, d].
+    ys: [b, k].
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+
+  def solve(x, y):
+    return np.einsum('bdt,bt->bd', np.linalg.pinv(x), y)
+
+  return _solve_each(xs, ys, solve)
+
+
+def ridge(xs, ys, penalty):
+  """Returns predictions [b, k] by ridge regression; see least_squares.
+
+  With w ~ N(0, I) and noise of variance `penalty` it is the posterior mean.
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+
+  def solve(x, y):
+    gram = np.einsum('btd,bte->bde', x, x) + penalty * np.eye(x.shape[-1])
+    return np.linalg.solve(gram, np.einsum('btd,bt->bd', x, y)[..., None])[
+      ..., 0
+    ]
+
+  return _solve_each(xs, ys, solve)
+
+
+def averaging(xs, ys):
+  """Returns predictions [b, k] with w = mean of x_i y_i (Garg et al. 2022)."""
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+  return _solve_each(
+    xs, ys, lambda x, y: np.einsum('btd,bt->bd', x, y) / x.shape[1]
+  )
+
+
+def lasso(xs, ys, penalty, sweeps=100):
+  """Returns predictions [b, k] of least |y - x w|^2 / 2t + penalty |w|_1.
+
+  Coordinate descent (Friedman et al. 2007), `sweeps` times through w.
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+
+  def solve(x, y):
+    t, d = x.shape[1:]
+    gram = np.einsum('btd,bte->bde', x, x) / t
+    moment = np.einsum('btd,bt->bd', x, y) / t
+    w = np.zeros((len(x), d))
+    for _ in range(sweeps):
+      for j in range(d):
+        own = gram[:, j, j]
+        rest = (
+          moment[:, j] - np.einsum('bd,bd->b', gram[:, j], w) + own * w[:, j]
+        )
+        w[:, j] = np.sign(rest) * np.maximum(abs(rest) - penalty, 0) / own
+    return w
+
+  return _solve_each(xs, ys, solve)
+
+
+def discrete_posterior_mean(xs, ys, tasks, stddev):
+  """Returns predictions [b, k] if w is one of `tasks`, each as likely.
+
+  dMMSE of Raventos et al. 2023 (2306.15063), equation 3: the mean of the
+  tasks, weighted by exp(-sum of squared errors so far / 2 stddev^2).
+
+  Args:
+    xs: [b, k, d].
+    ys: [b, k].
+    tasks: [m, d].
+    stddev: of the noise.
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+  tasks = np.asarray(tasks, np.float64)
+  out = np.empty(ys.shape)
+  log = np.zeros((len(ys), len(tasks)))
+  for t in range(ys.shape[1]):
+    guess = xs[:, t] @ tasks.T
+    weight = np.exp(log - log.max(1, keepdims=True))
+    out[:, t] = (weight * guess).sum(1) / weight.sum(1)
+    log -= (ys[:, t, None] - guess) ** 2 / (2 * stddev**2)
+  return out
+
+
+def forward_backward(observed, initial, transition, emission):
+  """Returns (posterior [l, s], log P(observed)) of a hidden Markov model.
+
+  Rabiner 1989, section III, with every step scaled to sum to 1.
+
+  Args:
+    observed: int [l].
+    initial: P(state at 0), [s].
+    transition: P(next | state), [s, s].
+    emission: P(observed | state), [s, v].
+  """
+  length, states = len(observed), len(initial)
+  forward, scale = np.empty((length, states)), np.empty(length)
+  now = np.asarray(initial, np.float64)
+  for t, symbol in enumerate(observed):
+    now = now * emission[:, symbol]
+    scale[t] = now.sum()
+    forward[t] = now / scale[t]
+    now = forward[t] @ transition
+  backward = np.ones((length, states))
+  for t in range(length - 2, -1, -1):
+    later = emission[:, observed[t + 1]] * backward[t + 1]
+    backward[t] = transition @ later / scale[t + 1]
+  return forward * backward, np.log(scale).sum()
+
+
+class KneserNey:
+  """Interpolated Kneser-Ney n-grams with one discount an order.
+
+  Chen & Goodman 1998, section 2.7: P(w | h) = max(c(h w) - D, 0) / c(h .)
+  + D N1+(h .) / c(h .) P(w | h'), where shorter contexts count the different
+  words that precede, and D = n1 / (n1 + 2 n2); below the unigrams, 1 / v.
+  """
+
+  def __init__(self, sequences, order, vocab_size):
+    """Counts `order`-grams of an iterable of int sequences."""
+    self.order, self.vocab_size = order, vocab_size
+    counts = [
+      collections.defaultdict(collections.Counter) for _ in range(order)
+    ]
+    for sequence in sequences:
+      sequence = tuple(int(x) for x in sequence)
+      for t in range(len(sequence)):
+        begin = max(0, t - order + 1)
+        # Contexts cut short by the beginning have no word before them, so
+        # they count as they are.
+        counts[t - begin][sequence[begin:t]][sequence[t]] += 1
+    for n in range(order - 1, 0, -1):
+      for history, words in counts[n].items():
+        for word in words:
+          counts[n - 1][history[1:]][word] += 1
+    self._counts = counts
+    self._discounts = [self._discount(table) for table in counts]
+
+  @staticmethod
+  def _discount(table):
+    found = collections.Counter(
+      c for words in table.values() for c in words.values()
+    )
+    once, twice = found[1], found[2]
+    return once / (once + 2 * twice) if once else 0.0
+
+  def probability(self, history, word):
+    """Returns P(word | history); of the history the last words count."""
+    history = tuple(history)[max(0, len(history) - self.order + 1) :]
+    p = 1.0 / self.vocab_size
+    for n in range(len(history) + 1):
+      words = self._counts[n].get(history[len(history) - n :])
+      if not words:
+        break
+      total, discount = sum(words.values()), self._discounts[n]
+      p = (max(words[word] - discount, 0) + discount * len(words) * p) / total
+    return p

@@ -1,0 +1,334 @@
+"""A Transformer in context does what least squares does.
+
+Claims (Garg et al. 2022, 2208.01066):
+- section 4.1, figure 2: trained on prompts of random linear functions, it is
+  as good as least squares, and far better than averaging;
+- section 5.1: on sparse functions it is better than least squares, as Lasso
+  is;
+- section 6: a curriculum of growing dimensions and prompts trains faster.
+
+  ctxlm sweep experiments/icl_regression.py --workdir runs/icl --seeds=3
+  ctxlm report experiments/icl_regression.py --workdir runs/icl
+
+Errors are squared errors over d, of prompts of 2 d + 1 pairs; small has d of
+5 and 10, three layers of 64, where the paper has d = 20, twelve of 256 and
+500,001 steps. Prompts of evaluation are the same for all runs and seeds. Of
+Lasso's penalty the best of three on other prompts is drawn.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from configs import common
+from ctxlm import theory
+from ctxlm.experiment import (
+  Claim,
+  Finding,
+  Line,
+  Plot,
+  Series,
+  Unfinished,
+  chain,
+  product,
+)
+from experiments import regression
+
+DATA = 'tasks.prompts.data'
+THEORY = ('least_squares', 'averaging', 'lasso')
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Errors of the model and of theory, place by place.
+
+  Attributes:
+    every_steps: the loop's cadence.
+  """
+
+  every_steps: int = 0
+
+  def run(self, context):
+    """Returns error_I after I examples, NAME_I of theory, and the sparse CI.
+
+    'below_low' and 'below_high' bound the mean of least squares' error minus
+    the model's over d / 2 to d examples: 2.5 and 97.5 % of 1,000 bootstrap
+    samples of the prompts, paired.
+    """
+    source = context.task().source
+    xs, ys, lines = fixed(source)
+    out, _ = context.call(regression.forward, xs, ys)
+    found = {}
+    for name, values in {'error': out, **lines}.items():
+      errors = regression.error(values, ys, source.dim)
+      found |= {f'{name}_{i}': e for i, e in enumerate(errors)}
+    d = source.dim
+    places = slice((d + 1) // 2, d + 1)
+    gain = ((lines['least_squares'] - ys) ** 2 - (np.asarray(out) - ys) ** 2)[
+      :, places
+    ].mean(1) / d
+    rng = np.random.default_rng(0)
+    means = [
+      gain[rng.integers(0, len(gain), len(gain))].mean() for _ in range(1000)
+    ]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return found | {'below_low': low, 'below_high': high}
+
+
+@functools.cache
+def fixed(source):
+  """Returns (xs, ys, theory's predictions) of the prompts of evaluation."""
+  xs, ys = regression.prompts(source, 2024)
+  few = regression.prompts(dataclasses.replace(source, num_examples=64), 7)
+
+  def total(penalty):
+    return regression.error(theory.lasso(*few, penalty, 30), few[1], 1).sum()
+
+  penalty = min((0.01, 0.1, 0.3), key=total)
+  return (
+    xs,
+    ys,
+    {
+      'least_squares': theory.least_squares(xs, ys),
+      'averaging': theory.averaging(xs, ys),
+      'lasso': theory.lasso(xs, ys, penalty, 30),
+    },
+  )
+
+
+def get_config(scale='small'):
+  """Returns the recipe of d = 5, all of w, no curriculum."""
+  dim = {'smoke': 2, 'small': 5, 'large': 10}[scale]
+  c = common.base()
+  c.num_steps = {'smoke': 4, 'small': 8000, 'large': 50000}[scale]
+  c.batch_size = {'smoke': 4, 'small': 64, 'large': 256}[scale]
+  c.max_length = 2 * (2 * dim + 1)
+  c.tokenizer.kind = 'none'
+  c.model = {
+    'name': 'experiments.regression',
+    'vocab_size': 1,
+    'hidden_size': {'smoke': 8, 'small': 64, 'large': 256}[scale],
+    'num_layers': {'smoke': 1, 'small': 3, 'large': 6}[scale],
+    'num_heads': {'smoke': 1, 'small': 2, 'large': 8}[scale],
+  }
+  data = {
+    'name': 'experiments.regression',
+    'dim': dim,
+    'points': 2 * dim + 1,
+    'sparsity': 0,
+    'curriculum_steps': 0,
+    'num_examples': {'smoke': 8, 'small': 2000, 'large': 2000}[scale],
+  }
+  c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
+  c.optimizer.learning_rate = 1e-3 if scale != 'large' else 3e-4
+  c.optimizer.final_fraction = 0.05
+  c.optimizer.weight_decay = 0.0
+  c.optimizer.warmup_steps = 500 if scale != 'smoke' else 1
+  every = {'smoke': 2, 'small': 250, 'large': 1000}[scale]
+  c.log_every_steps = every
+  c.checkpoint.every_steps = every
+  c.checkpoint.keep = 1
+  c.evaluators.prompts = {
+    'name': 'experiments.icl_regression',
+    'every_steps': every,
+  }
+  return c
+
+
+def sweep(scale):
+  """Yields the dense panel, the sparse one, and the curriculum's two."""
+  dim, steps = {
+    'smoke': (4, 4),
+    'small': (10, 4000),
+    'large': (20, 50000),
+  }[scale]
+  larger = {
+    f'{DATA}.dim': dim,
+    f'{DATA}.points': 2 * dim + 1,
+    'max_length': 2 * (2 * dim + 1),
+    'num_steps': steps,
+  }
+  # Of a run, a third is curriculum, as of Garg et al.'s shorter ones.
+  cells = [
+    {f'{DATA}.sparsity': 3, f'{DATA}.curriculum_steps': 0},
+    {f'{DATA}.sparsity': 0, f'{DATA}.curriculum_steps': 0},
+    {f'{DATA}.sparsity': 0, f'{DATA}.curriculum_steps': steps // 3},
+  ]
+  small = get_config(scale).tasks.prompts.data.dim
+  base = {f'{DATA}.dim': small} | cells[1]
+  if scale == 'smoke':
+    return [larger | cells[0], larger | cells[2]]
+  return chain([base], product([larger], cells))
+
+
+def _panel(results, dim, sparsity=0, curriculum=False):
+  return results.where(
+    dim=dim,
+    sparsity=sparsity,
+    curriculum_steps=lambda steps: bool(steps) == curriculum,
+  )
+
+
+def _dims(results):
+  found = sorted({p.overrides[f'{DATA}.dim'] for p in results.points})
+  return found[0], found[-1]
+
+
+def _errors(runs, name, places):
+  return np.array([runs.final(f'eval/prompts/{name}_{i}') for i in places]).T
+
+
+def criteria():
+  """Returns the claims."""
+  return [
+    Claim(
+      'in context it is as good as least squares',
+      'Garg et al. 2022, section 4.1',
+      'as good as least squares up to 2 d examples (d = 20); no figure checked',
+      'error / d after 2 d examples 0.03 at most and a tenth of '
+      "averaging's at most; mean distance to least squares' error over fewer "
+      'than d examples 0.05 at most; every seed',
+      _least_squares,
+    ),
+    Claim(
+      'on sparse functions it is better than least squares',
+      'Garg et al. 2022, section 5.1',
+      'as good as Lasso; no figure checked',
+      'error below that of least squares over d / 2 to d examples, the 95 % '
+      'bootstrap interval over 2,000 prompts above 0, every seed',
+      _sparse,
+    ),
+    Claim(
+      'a curriculum on dimensions and prompts trains faster',
+      'Garg et al. 2022, section 6',
+      'a speed-up; no figure checked',
+      'steps to error / d < 0.2 after 2 d examples are fewer with it, in '
+      'every seed',
+      _curriculum,
+    ),
+  ]
+
+
+def _least_squares(results):
+  dim, _ = _dims(results)
+  runs = _panel(results, dim)
+  last = _errors(runs, 'error', [2 * dim])[:, 0]
+  averaging = _errors(runs, 'averaging', [2 * dim])[:, 0]
+  own = _errors(runs, 'error', range(dim))
+  line = _errors(runs, 'least_squares', range(dim))
+  gap = abs(own - line).mean(1)
+  good = (last <= 0.03) & (last <= averaging / 10) & (gap <= 0.05)
+  return Finding(
+    {
+      'error / d at 2 d': last,
+      'averaging at 2 d': averaging,
+      'distance to least squares below d': gap,
+    },
+    good.all(),
+    (last < averaging / 2).all() and (gap <= 0.1).all(),
+  )
+
+
+def _sparse(results):
+  _, dim = _dims(results)
+  runs = _panel(results, dim, sparsity=3)
+  low = runs.final('eval/prompts/below_low')
+  high = runs.final('eval/prompts/below_high')
+  own = _errors(runs, 'error', range((dim + 1) // 2, dim + 1)).mean(1)
+  lasso = _errors(runs, 'lasso', range((dim + 1) // 2, dim + 1)).mean(1)
+  return Finding(
+    {
+      'least squares minus model, 2.5 %': low,
+      '97.5 %': high,
+      'error / d, d / 2 to d': own,
+      'Lasso': lasso,
+    },
+    (low > 0).all(),
+    (low + high > 0).all(),
+  )
+
+
+def _steps_to(runs, dim, level=0.2):
+  runs.final(f'eval/prompts/error_{2 * dim}')
+  steps, error = runs.curves(f'eval/prompts/error_{2 * dim}')
+  met = error < level
+  # Of a run that never gets there, more than it trained.
+  return np.where(met.any(1), steps[met.argmax(1)], np.inf)
+
+
+def _curriculum(results):
+  _, dim = _dims(results)
+  without = _steps_to(_panel(results, dim), dim)
+  with_it = _steps_to(_panel(results, dim, curriculum=True), dim)
+  if len(without) != len(with_it):
+    raise Unfinished
+  return Finding(
+    {'steps with it': with_it, 'steps without': without},
+    (with_it < without).all(),
+    np.median(with_it) < np.median(without),
+  )
+
+
+def report(results):
+  """Returns errors over examples, dense and sparse, and the curriculum."""
+  small, large = _dims(results)
+
+  def over_examples(runs, dim, name, title):
+    places = np.arange(2 * dim + 1)
+
+    def last(kind):
+      found = []
+      for p in runs.points:
+        curves = [p.curve(f'eval/prompts/{kind}_{i}')[1] for i in places]
+        if all(map(len, curves)):
+          found.append([c[-1] for c in curves])
+      return np.array(found)
+
+    own, lines = last('error'), []
+    for kind in THEORY if len(own) else ():
+      lines.append(Line(kind.replace('_', ' '), (places, last(kind)[0])))
+    return Plot(
+      name,
+      title,
+      'examples in context',
+      'squared error / d',
+      [Series('Transformer', places, own)],
+      lines,
+      log='y',
+    )
+
+  def training(label, dim, **panel):
+    runs = _panel(results, dim, **panel)
+    return runs.series(label, f'eval/prompts/error_{2 * dim}')
+
+  return [
+    over_examples(
+      _panel(results, small), small, 'dense', f'linear, d = {small}'
+    ),
+    over_examples(
+      _panel(results, large, sparsity=3),
+      large,
+      'sparse',
+      f'sparse, d = {large}',
+    ),
+    Plot(
+      'curriculum',
+      f'linear, d = {large}, after {2 * large} examples',
+      'step',
+      'squared error / d',
+      [
+        training('without curriculum', large),
+        training('with curriculum', large, curriculum=True),
+      ],
+      [Line('criterion', 0.2)],
+    ),
+    Plot(
+      'training',
+      f'linear, d = {small}, after {2 * small} examples',
+      'step',
+      'squared error / d',
+      [training('Transformer', small)],
+      log='y',
+    ),
+  ]

@@ -1,0 +1,423 @@
+"""Induction heads: two layers learn to copy in context, one layer can't.
+
+Claims:
+- Edelman et al. 2024 (2402.11004), section 3 and figure 2: attention-only
+  Transformers trained on Markov chains, whose transitions are drawn anew for
+  every sequence, go through phases: uniform, in-context unigram, then
+  abruptly in-context bigram, which is Bayes optimal. One layer stays at the
+  unigram.
+- Olsson et al. 2022 (2209.11895), "induction heads form in a phase change":
+  the loss drops when heads begin to attend to previous tokens.
+- Bietti et al. 2023 (2306.00802), section 3: the same on bigram text with
+  triggers whose next token is drawn anew for every sequence.
+
+  ctxlm sweep experiments/induction.py --workdir runs/induction --seeds=3
+  ctxlm report experiments/induction.py --workdir runs/induction
+
+Scales: small is chains of 3 symbols, 16 wide, and triggers among 32 tokens, 32
+wide; large has more symbols, triggers among 64, and is meant for one GPU.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from ctxlm import experiment, theory
+from ctxlm.experiment import Claim, Finding, Line, Plot, product
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Sequences of one Markov chain each.
+
+  Attributes:
+    kind: 'chain', every row of the transitions is Dirichlet(1); or 'trigger',
+      one fixed chain over all sequences, except that each of the `triggers`
+      most frequent tokens has one next token, drawn anew for every sequence.
+    num_symbols: v.
+    length: tokens that the model sees.
+    triggers: how many.
+    num_examples: of an evaluation.
+  """
+
+  kind: str = 'chain'
+  num_symbols: int = 3
+  length: int = 100
+  triggers: int = 5
+  num_examples: int = 512
+
+  on_device = True
+
+  def example(self, key, step=None):
+    """Returns a causal task's features; 'asked' marks outputs to recall."""
+    first, rows, steps = jax.random.split(key, 3)
+    v = self.num_symbols
+    if self.kind == 'chain':
+      # Normalised exponentials are Dirichlet(1).
+      transition = jax.random.exponential(rows, (v, v))
+      transition /= transition.sum(-1, keepdims=True)
+      start = jax.lax.fori_loop(
+        0, 50, lambda _, p: p @ transition, jnp.full(v, 1 / v)
+      )
+      known = jnp.zeros(v, bool)
+    else:
+      base, start, order = fixed_chain(v)
+      triggers, others = order[: self.triggers], order[self.triggers :]
+      # A trigger that follows a trigger would go round in circles.
+      out = jax.random.choice(rows, others, (self.triggers,))
+      transition = jnp.asarray(base).at[triggers].set(jax.nn.one_hot(out, v))
+      known = jnp.zeros(v, bool).at[triggers].set(True)
+    upto = transition.cumsum(-1)
+
+    def draw(cumulated, u):
+      return (u * cumulated[-1] > cumulated).sum().astype(jnp.int32)
+
+    def step(carry, u):
+      token, seen = carry
+      after = draw(upto[token], u)
+      asked = known[token] & seen[token]
+      return (after, seen.at[token].set(True)), (token, after, asked)
+
+    uniform = jax.random.uniform(steps, (self.length,))
+    begin = draw(start.cumsum(), jax.random.uniform(first)), jnp.zeros(v, bool)
+    _, (tokens, targets, asked) = jax.lax.scan(step, begin, uniform)
+    return {
+      'tokens': tokens,
+      'targets': targets,
+      'weights': jnp.ones(self.length),
+      'segment_ids': jnp.ones(self.length, jnp.int32),
+      'positions': jnp.arange(self.length),
+      'asked': asked,
+    }
+
+
+@functools.cache
+def fixed_chain(num_symbols):
+  """Returns (transitions, stationary distribution, most frequent first)."""
+  rng = np.random.default_rng(0)
+  base = rng.dirichlet(np.full(num_symbols, 0.2), num_symbols)
+  stationary = np.linalg.matrix_power(base, 512)[0]
+  order = np.argsort(-stationary)
+  return base.astype(np.float32), stationary.astype(np.float32), order
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """The model beside theory, and what its heads attend to.
+
+  Attributes:
+    task: '' is the first.
+    every_steps: the loop's cadence.
+  """
+
+  task: str = ''
+  every_steps: int = 0
+
+  def run(self, context):
+    """Returns loss, KL to theory, accuracy of recall, and heads' scores.
+
+    'previous' is the attention to the token before, 'prefix' that to tokens
+    after an earlier copy of the current one; each the best layer's, mean over
+    places.
+    """
+    source = context.task(self.task).source
+    batch, lines = fixed_batch(source)
+    logits, sown = context.call(forward, batch['tokens'])
+    log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    targets = batch['targets']
+    nats = -np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+    found = {'loss': nats.mean()}
+    for name, line in lines.items():
+      at = np.take_along_axis(line, targets[..., None], -1)
+      found[f'{name}_loss'] = -np.log(at).mean()
+      found[f'{name}_kl'] = (line * (np.log(line) - log_p)).sum(-1).mean()
+    asked = batch['asked']
+    if asked.any():
+      found['recall'] = (log_p.argmax(-1) == targets)[asked].mean()
+    return found | heads(batch['tokens'], sown)
+
+
+def forward(model, tokens):
+  """Returns logits [b, l, v]."""
+  return model.logits(model(tokens))
+
+
+@functools.cache
+def fixed_batch(source):
+  """Returns the sequences that all runs are judged on, and theory's lines."""
+  keys = jax.random.split(jax.random.key(2024), source.num_examples)
+  batch = jax.device_get(jax.jit(jax.vmap(source.example))(keys))
+  if source.kind != 'chain':
+    return batch, {}
+  lines = {
+    'unigram': theory.unigram_in_context(batch['tokens'], source.num_symbols),
+    'bigram': theory.bigram_in_context(batch['tokens'], source.num_symbols),
+  }
+  return batch, lines
+
+
+def heads(tokens, sown):
+  """Returns the best layer's 'previous' and 'prefix' scores."""
+  place = np.arange(tokens.shape[1])
+  copies = tokens[:, :, None] == tokens[:, None, :]  # [b, q, k]
+  after = np.zeros_like(copies)
+  after[:, :, 1:] = copies[:, :, :-1]  # the token before k is q's
+  after &= place[None, :, None] >= place[None, None, :]
+  asked = after.any(-1)
+  previous, prefix = [], []
+  for name, block in sown['stack'].items():
+    if not name.startswith('layers_'):
+      continue
+    weights = np.asarray(block['attention']['attention'][0])  # [b, h, q, k]
+    before = weights[..., place[1:], place[:-1]].mean((0, 2))
+    matched = (weights * after[:, None]).sum(-1)
+    matched = (matched * asked[:, None]).sum((0, 2)) / asked.sum()
+    previous.append(before.max())
+    prefix.append(matched.max())
+  return {'previous': max(previous), 'prefix': max(prefix)}
+
+
+def get_config(scale='small'):
+  """Returns the recipe of the chain; `sweep` makes the triggers' of it."""
+  c = common.base()
+  c.num_steps = {'smoke': 4, 'small': 2000, 'large': 8000}[scale]
+  c.batch_size = {'smoke': 8, 'small': 64, 'large': 256}[scale]
+  c.max_length = 100 if scale != 'smoke' else 16
+  c.tokenizer.kind = 'none'
+  c.model = {
+    'name': 'transformer',
+    'vocab_size': 3,
+    'hidden_size': 16,
+    'num_layers': 2,
+    'num_heads': 1,
+    'mlp_dim': -1,
+    'position': 'rotary',
+    'tie_embeddings': False,
+    'init_stddev': 0.1,
+  }
+  data = {
+    'name': 'experiments.induction',
+    'kind': 'chain',
+    'num_symbols': 3,
+    'length': c.max_length,
+    'num_examples': 512 if scale != 'smoke' else 8,
+  }
+  c.tasks.text = common.task(data, {'name': 'causal'})
+  c.optimizer.learning_rate = 3e-3
+  c.optimizer.b2 = 0.95
+  c.optimizer.warmup_steps = 50
+  c.optimizer.schedule = 'constant'
+  every = {'smoke': 2, 'small': 25, 'large': 50}[scale]
+  c.log_every_steps = every
+  c.checkpoint.every_steps = 20 * every
+  c.checkpoint.keep = 1
+  c.evaluators.theory = {'name': 'experiments.induction', 'every_steps': every}
+  return c
+
+
+def sweep(scale):
+  """Yields one and two layers, of the chain and of the triggers."""
+  data = 'tasks.text.data'
+  length = {'smoke': 16, 'small': 64, 'large': 128}[scale]
+  size = {'smoke': 16, 'small': 32, 'large': 64}[scale]
+  triggers = {
+    f'{data}.kind': 'trigger',
+    f'{data}.num_symbols': size,
+    f'{data}.length': length,
+    'max_length': length,
+    'model.vocab_size': size,
+    'model.hidden_size': size,
+    'batch_size': 32 if scale != 'smoke' else 8,
+    'num_steps': {'smoke': 4, 'small': 2500, 'large': 8000}[scale],
+    'evaluators.theory.every_steps': 100 if scale != 'smoke' else 2,
+  }
+  kinds = [{f'{data}.kind': 'chain'}, triggers]
+  if scale == 'large':
+    kinds += [
+      {f'{data}.kind': 'chain', f'{data}.num_symbols': v, 'model.vocab_size': v}
+      for v in (2, 5, 8)
+    ]
+  found = product(kinds, {'model.num_layers': (1, 2)})
+  # Smoke takes each kind and each depth once.
+  return found if scale != 'smoke' else found[1:3]
+
+
+def criteria():
+  """Returns the claims."""
+  return [
+    Claim(
+      'two layers reach the in-context bigram, which is Bayes optimal; one '
+      'stays at the unigram',
+      'Edelman et al. 2024, section 3',
+      '2 layers at the bigram, 1 layer at the unigram (figure 2)',
+      'final cross-entropy above Bayes: 0.03 nats at most with 2 layers, 0.08 '
+      'at least with 1, every seed',
+      _optimal,
+    ),
+    Claim(
+      'the model predicts unigrams before it predicts bigrams',
+      'Edelman et al. 2024, section 3',
+      'phases: uniform, unigram, bigram (figure 2)',
+      'with 2 layers KL(unigram||model) < 0.5 KL(bigram||model) at some step, '
+      'and the reverse at the end, every seed',
+      _phases,
+    ),
+    Claim(
+      'the loss drops when a head comes to attend to the previous token',
+      'Olsson et al. 2022, "phase change"',
+      'both in the same narrow window of training',
+      'once past the unigram phase (least KL(unigram || model)), the largest '
+      'drop of cross-entropy in 100 steps and the largest rise of the '
+      'previous-token score in 100 steps are 100 steps apart at most, every '
+      'seed',
+      _coincide,
+    ),
+    Claim(
+      'two layers recall what followed a trigger in this sequence, one cannot',
+      'Bietti et al. 2023, section 3',
+      'recall with 2 layers, not with 1; no figure checked',
+      'accuracy on outputs of triggers seen before: 0.85 at least with 2 '
+      'layers, 0.55 at most with 1, every seed',
+      _recall,
+    ),
+  ]
+
+
+def _chains(results, layers):
+  found = results.where(kind='chain', num_layers=layers)
+  if any('num_symbols' in str(p.overrides) for p in found.points):  # large
+    found = experiment.Results(
+      [p for p in found.points if 'num_symbols' not in str(p.overrides)]
+    )
+  return found
+
+
+def _optimal(results):
+  gap = {}
+  for layers in (1, 2):
+    runs = _chains(results, layers)
+    gap[layers] = runs.final('eval/theory/loss') - runs.final(
+      'eval/theory/bigram_loss'
+    )
+  return Finding(
+    {
+      '2 layers, nats above Bayes': gap[2],
+      '1 layer, nats above Bayes': gap[1],
+    },
+    (gap[2] <= 0.03).all() and (gap[1] >= 0.08).all(),
+    (gap[2] < gap[1]).all(),
+  )
+
+
+def _phases(results):
+  runs = _chains(results, 2)
+  runs.final('eval/theory/loss')
+  _, unigram = runs.curves('eval/theory/unigram_kl')
+  _, bigram = runs.curves('eval/theory/bigram_kl')
+  early = (unigram / bigram).min(1)
+  late = (bigram / unigram)[:, -1]
+  return Finding(
+    {
+      'least KL(unigram) / KL(bigram)': early,
+      'KL(bigram) / KL(unigram) at the end': late,
+    },
+    (early < 0.5).all() and (late < 0.5).all(),
+    (early < 1).all() and (late < 1).all(),
+  )
+
+
+def _coincide(results):
+  runs = _chains(results, 2)
+  runs.final('eval/theory/loss')
+  steps, loss = runs.curves('eval/theory/loss')
+  _, previous = runs.curves('eval/theory/previous')
+  _, unigram = runs.curves('eval/theory/unigram_kl')
+  # Before, there is the drop from uniform to unigram, which is none of it.
+  span = max(int(round(100 / (steps[1] - steps[0]))), 1)
+  if len(steps) <= span:
+    raise experiment.Unfinished  # too short to have phases, as smoke is
+  before = np.arange(len(steps) - span) < unigram.argmin(1)[:, None]
+
+  def when(values):  # the middle of the 100 steps of the largest gain
+    change = np.where(before, -np.inf, values[:, span:] - values[:, :-span])
+    return steps[change.argmax(1)] + 50
+
+  drop, rise = when(-loss), when(previous)
+  return Finding(
+    {'step of the drop': drop, 'step of the rise': rise},
+    (abs(drop - rise) <= 100).all(),
+    (abs(drop - rise) <= 300).all(),
+  )
+
+
+def _recall(results):
+  recall = {
+    layers: results.where(kind='trigger', num_layers=layers).final(
+      'eval/theory/recall'
+    )
+    for layers in (1, 2)
+  }
+  return Finding(
+    {'2 layers, accuracy': recall[2], '1 layer, accuracy': recall[1]},
+    (recall[2] >= 0.85).all() and (recall[1] <= 0.55).all(),
+    (recall[2] > recall[1]).all(),
+  )
+
+
+def report(results):
+  """Returns the phases, what heads do meanwhile, and the recall."""
+  chains = {n: _chains(results, n) for n in (1, 2)}
+  theory_lines = []
+  for name in ('unigram', 'bigram'):
+    _, level = chains[2].curves(f'eval/theory/{name}_loss')
+    if level.size:
+      theory_lines.append(Line(f'{name} in context', level[0, -1]))
+  return [
+    Plot(
+      'loss',
+      'Markov chains in context',
+      'step',
+      'cross-entropy (nats a token)',
+      [
+        chains[n].series(f'{n} layer{"s" * (n > 1)}', 'eval/theory/loss')
+        for n in (1, 2)
+      ],
+      theory_lines,
+    ),
+    Plot(
+      'phases',
+      'two layers: nearer to which predictor?',
+      'step',
+      'KL(predictor || model) (nats)',
+      [
+        chains[2].series(f'{name} in context', f'eval/theory/{name}_kl')
+        for name in ('unigram', 'bigram')
+      ],
+    ),
+    Plot(
+      'heads',
+      'two layers: what the heads attend to',
+      'step',
+      'share of attention',
+      [
+        chains[2].series('previous token', 'eval/theory/previous'),
+        chains[2].series('after an earlier copy', 'eval/theory/prefix'),
+      ],
+    ),
+    Plot(
+      'recall',
+      "triggers' outputs, seen before",
+      'step',
+      'accuracy',
+      [
+        results.where(kind='trigger', num_layers=n).series(
+          f'{n} layer{"s" * (n > 1)}', 'eval/theory/recall'
+        )
+        for n in (1, 2)
+      ],
+    ),
+  ]

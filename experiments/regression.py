@@ -1,0 +1,143 @@
+"""Regression in context: prompts, model, objective and evaluator.
+
+A prompt is x_1, y_1, ..., x_k, y_k with y = w . x + noise and a w of its own
+(Garg et al. 2022, 2208.01066). The model predicts each y from what is before
+it. Inputs have d + 1 slots, y in the first and x in the others, as in
+Raventos et al. 2023 (2306.15063); Garg et al. put y into x's first slot.
+Plug-ins of experiments/icl_regression.py and experiments/task_diversity.py.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.models import layers, transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Linear prompts.
+
+  Attributes:
+    dim: d of x ~ N(0, I).
+    points: k pairs a prompt.
+    sparsity: how many of w's entries are not 0, drawn for every prompt; 0 is
+      all. They're scaled so that |w|^2 has mean d, as otherwise.
+    noise: standard deviation of y's noise.
+    tasks: size of the pool that w is drawn from; 0 draws w afresh, N(0, I).
+      Pools are nested, and the same for every seed.
+    curriculum_steps: over so many first steps, d and k grow from a half of
+      theirs to the whole: the rest of x is 0, and of the prompt not asked.
+    num_examples: of an evaluation.
+  """
+
+  dim: int = 5
+  points: int = 11
+  sparsity: int = 0
+  noise: float = 0.0
+  tasks: int = 0
+  curriculum_steps: int = 0
+  num_examples: int = 1024
+
+  on_device = True
+
+  def pool(self):
+    """Returns the tasks, float32 [m, d]."""
+    # Rows of one stream, so that a larger pool begins with a smaller one.
+    rng = np.random.default_rng(101)
+    return rng.standard_normal((self.tasks, self.dim)).astype(np.float32)
+
+  def example(self, key, step=None):
+    """Returns 'xs' [k, d], 'ys' [k] and 'weights' [k].
+
+    `step` is that of training, which the curriculum goes by; None is the end.
+    """
+    ones, rows, noise, support = jax.random.split(key, 4)
+    d, k = self.dim, self.points
+    xs = jax.random.normal(ones, (k, d))
+    weights = jnp.ones(k)
+    if self.tasks:
+      pool = jnp.asarray(self.pool())
+      w = pool[jax.random.randint(rows, (), 0, self.tasks)]
+    else:
+      w = jax.random.normal(rows, (d,))
+    if self.sparsity:
+      order = jax.random.permutation(support, d)
+      w = jnp.where(order < self.sparsity, w, 0) * (d / self.sparsity) ** 0.5
+    if self.curriculum_steps and step is not None:
+      share = 0.5 + 0.5 * jnp.minimum(step / self.curriculum_steps, 1.0)
+      xs = jnp.where(jnp.arange(d) < jnp.ceil(share * d), xs, 0.0)
+      weights = (jnp.arange(k) < jnp.ceil(share * k)).astype(jnp.float32)
+    ys = jnp.matmul(xs, w, precision='highest')
+    ys += self.noise * jax.random.normal(noise, (k,))
+    return {'xs': xs, 'ys': ys, 'weights': weights}
+
+
+class Model(transformer.Options, nn.Module):
+  """A decoder with linear maps in and out; see transformer.Options."""
+
+  def __post_init__(self):
+    transformer.Options.__post_init__(self)
+    nn.Module.__post_init__(self)
+
+  @nn.compact
+  def __call__(self, xs, ys, rows=None):
+    """Returns predictions of ys [b, k] of xs [b, k, d] and ys [b, k]."""
+    b, k, d = xs.shape
+    o = self.options
+    x_rows = jnp.concatenate([jnp.zeros((b, k, 1)), xs], -1)
+    y_rows = jnp.concatenate([ys[..., None], jnp.zeros((b, k, d))], -1)
+    tokens = jnp.stack([x_rows, y_rows], 2).reshape(b, 2 * k, d + 1)
+    hidden = nn.Dense(o.hidden_size, name='read_in')(tokens)
+    positions = jnp.arange(2 * k)[None]
+    if o.position == 'learned':
+      table = nn.Embed(
+        o.max_length,
+        o.hidden_size,
+        embedding_init=layers.normal(o.init_stddev),
+        name='position_embed',
+      )
+      hidden += table(positions)
+    hidden = layers.Stack(o, o.num_layers, causal=True, name='stack')(
+      hidden, positions=positions, rows=rows
+    )
+    return nn.Dense(1, name='read_out')(hidden[:, 0::2])[..., 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Mean squared error of every y in the prompt, over d."""
+
+  max_length: int = 22
+
+  terms = {'loss': 1.0}
+
+  def loss(self, apply, params, batch, rng):
+    """Returns sums of squared errors over d ('loss')."""
+    rows = None if rng is None else batch['index']
+    out = apply(
+      params, lambda model: model(batch['xs'], batch['ys'], rows), rng
+    )
+    weights = batch['weights'] * batch['valid'][:, None]
+    errors = (out - batch['ys']) ** 2 / batch['xs'].shape[-1]
+    return {'loss': ((errors * weights).sum(), weights.sum())}
+
+
+def forward(model, xs, ys):
+  """Returns predictions [b, k]."""
+  return model(xs, ys)
+
+
+def prompts(source, seed):
+  """Returns (xs, ys) of `num_examples` fixed prompts, float32 numpy."""
+  keys = jax.random.split(jax.random.key(seed), source.num_examples)
+  batch = jax.device_get(jax.jit(jax.vmap(source.example))(keys))
+  return batch['xs'], batch['ys']
+
+
+def error(predictions, ys, dim):
+  """Returns squared error / d of each place, float64 [k]: a mean of prompts."""
+  return ((np.asarray(predictions, np.float64) - ys) ** 2).mean(0) / dim

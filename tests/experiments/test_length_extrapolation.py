@@ -1,0 +1,78 @@
+import common
+import numpy as np
+
+from experiments import length_extrapolation as length
+
+
+def test_smoke(tmp_path):
+  found = common.smoke('length_extrapolation', tmp_path / 'dir')
+  for point in found['points'].values():
+    for multiple in length.MULTIPLES:
+      # Bytes, hardly trained: near the 262 of a uniform guess.
+      assert 100 < point['last'][f'eval/lengths/perplexity_{multiple}'] < 400
+
+
+def test_stream_has_no_document_bounds(tokenizer):
+  objective = length.Objective(tokenizer=tokenizer, max_length=6)
+  row = {
+    'tokens': np.array([4, 7, 4, 4, 8, 9], np.int32),
+    'segment_ids': np.array([1, 1, 1, 2, 2, 2], np.int32),
+    'positions': np.array([0, 1, 2, 0, 1, 2], np.int32),
+  }
+  found = objective.prepare(row, None)
+  assert list(found['segment_ids']) == [1] * 6
+  assert list(found['positions']) == list(range(6))
+  assert list(found['weights']) == [1] * 5 + [0]
+
+
+def test_nats_are_of_their_places():
+  class Uniform:
+    def __call__(self, tokens, **_):
+      return tokens
+
+    def logits(self, hidden):
+      return np.zeros((*hidden.shape, 8))
+
+  batch = {
+    'tokens': np.zeros((3, 4), int),
+    'targets': np.zeros((3, 4), int),
+    'segment_ids': np.ones((3, 4), int),
+    'positions': np.zeros((3, 4), int),
+    'weights': np.array([[1, 1, 1, 0.0]] * 3),
+  }
+  nats = length.nats_by_place(Uniform(), batch)
+  np.testing.assert_allclose(nats, 3 * np.log(8) * np.array([1, 1, 1, 0]))
+
+
+def rows(own, alibi=1.0, rotary=2.0):
+  ratio = {'alibi': alibi, 'rotary': rotary, 'sinusoidal': 4.0}
+  at = {'alibi': 7.0, 'rotary': 6.8, 'sinusoidal': 7.5}
+  scheme = own['position']
+  row = {'step': 600}
+  for multiple in length.MULTIPLES:
+    value = at.get(scheme, 8.0)
+    if multiple > 1:
+      value *= ratio.get(scheme, 3.0)
+    for name in ('perplexity', 'last_quarter'):
+      row[f'eval/lengths/{name}_{multiple}'] = value
+  return [row]
+
+
+def test_criteria(tmp_path):
+  assert common.verdicts(length, rows) == ['reproduced'] * 3
+
+  def weak(own):
+    return rows(own, alibi=1.2)
+
+  assert common.verdicts(length, weak)[0] == 'direction only'
+
+  def none(own):
+    return rows(own, alibi=5.0, rotary=1.0)
+
+  assert common.verdicts(length, none) == [
+    'not reproduced',
+    'reproduced',
+    'not reproduced',
+  ]
+  assert common.verdicts(length, rows, done=False) == ['unfinished'] * 3
+  common.draw(length, rows, tmp_path)
