@@ -238,7 +238,9 @@ def recipe(name):
     ('bert_base', 'BertForMaskedLM', 'mlm_logits'),
   ],
 )
-def test_what_was_trained_here_goes_out(name, kind, head, tmp_path, tokenizer):
+def test_what_was_trained_here_goes_out(
+  name, kind, head, tmp_path, tokenizer, quick_compiles
+):
   block = recipe(name)
   model = plugins.build('models', block)
   tokens = np.random.default_rng(0).integers(5, 90, (2, 9))
