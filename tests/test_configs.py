@@ -11,11 +11,8 @@ import tiny
 from ctxlm import config, train
 
 ROOT = pathlib.Path(__file__).parent.parent
-# finetune starts from a checkpoint; see tests/families/test_finetune.py.
 NAMES = sorted(
-  p.stem
-  for p in (ROOT / 'configs').glob('*.py')
-  if p.stem not in ('common', 'finetune')
+  p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != 'common'
 )
 # What makes a recipe large. Its shape - norms, positions, gates, scan, mesh,
 # precision, objectives, optimizer - stays.
