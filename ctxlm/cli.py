@@ -7,6 +7,7 @@ shows the traceback.
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from absl import flags, logging
 
@@ -29,6 +30,8 @@ VERBS = {
 
 def main(argv=None):
   """Runs `ctxlm VERB ...`."""
+  if argv is None:
+    use_huge_pages()
   argv = list(sys.argv if argv is None else argv)
   verb = argv[1] if len(argv) > 1 else ''
   if verb in ('', 'help', '-h', '--help'):
@@ -43,6 +46,21 @@ def main(argv=None):
     return 2
   module = importlib.import_module(f'ctxlm.{verb}')
   return run(module, [f'ctxlm {verb}', *argv[2:]])
+
+
+def use_huge_pages():
+  """Begins the process anew with huge pages, where Linux gives them if asked.
+
+  XLA's CPU client takes a step's buffers from malloc and gives them back;
+  with small pages, their faults are a tenth of a step. glibc reads this
+  setting at its start only.
+  """
+  path = Path('/sys/kernel/mm/transparent_hugepage/enabled')
+  if 'GLIBC_TUNABLES' in os.environ or not path.exists():
+    return
+  if '[madvise]' in path.read_text():
+    os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.hugetlb=1'
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def define_run_flags(workdir=None):

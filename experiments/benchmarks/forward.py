@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ctxlm import loading, parallel
+from ctxlm import cli, loading, parallel
 from ctxlm.data import sentences
 from ctxlm.data import tokenizer as tokenizer_lib
 from ctxlm.embed import Embedder
@@ -172,4 +172,5 @@ def show(found):
 
 
 if __name__ == '__main__':
+  cli.use_huge_pages()
   main()

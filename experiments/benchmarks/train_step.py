@@ -31,7 +31,7 @@ import numpy as np
 
 from configs import common
 from ctxlm import config as config_lib
-from ctxlm import optim, parallel, plugins
+from ctxlm import cli, optim, parallel, plugins
 from ctxlm import step as step_lib
 from experiments.benchmarks import turns
 
@@ -379,4 +379,5 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
+  cli.use_huge_pages()
   main()
