@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ctxlm.decoding import draw, steps
+from ctxlm.decoding import draw, ranking, steps
 
 NEVER = -1e9  # the score of what isn't there
 
@@ -198,7 +198,7 @@ class Strategy:
       keys = draw.keys(text, salt=group)[::w]
       total, index = draw.without_replacement(total, keys, count)
     else:
-      total, index = jax.lax.top_k(total, count)
+      total, index = ranking.top(total, count)
     beam, taken = index // v, index % v
     rows = beams.start + beam  # [b, count], of the row's beams
     flat = (jnp.arange(b)[:, None] * w + rows).reshape(-1)

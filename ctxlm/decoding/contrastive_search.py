@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ctxlm.decoding import sample, steps
+from ctxlm.decoding import ranking, sample, steps
 
 
 class State(struct.PyTreeNode):
@@ -74,7 +74,7 @@ class Strategy:
     """Returns the State with one more token in each row that isn't done."""
     text, k, b = state.text, self.top_k, len(state.logits)
     p = jax.nn.softmax(rules.process(state.logits, text))
-    p, candidates = jax.lax.top_k(p, k)
+    p, candidates = ranking.top(p, k)
     logits, cache = step(candidates.reshape(-1, 1), state.cache)
     new = _unit(cache.hidden[:, -1]).reshape(b, k, -1)
     likeness = jnp.einsum('bkm,blm->bkl', new, state.hidden)

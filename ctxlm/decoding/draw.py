@@ -6,6 +6,8 @@ So a sample is the same whatever batch and number of devices it is drawn in.
 import jax
 import jax.numpy as jnp
 
+from ctxlm.decoding import ranking
+
 BLOCK = 128
 
 
@@ -73,5 +75,5 @@ def without_replacement(logits, keys, count):
   that of draws, each without those before it.
   """
   noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[1:]))(keys)
-  _, index = jax.lax.top_k(logits + noise, count)
+  _, index = ranking.top(logits + noise, count)
   return jnp.take_along_axis(logits, index, axis=1), index

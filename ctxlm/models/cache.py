@@ -63,7 +63,17 @@ AXES = {'key': 3, 'value': 2}
 
 def _put(kept, new, slot, axis):
   if slot.ndim == 0:
-    return jax.lax.dynamic_update_slice_in_dim(kept, new, slot, axis)
+
+    def put(kept, new, slot):
+      return jax.lax.dynamic_update_slice_in_dim(kept, new, slot, axis)
+
+    def alone(kept, new, slot):
+      # XLA's CPU compiler fuses the update twice, with the product that reads
+      # it and with the loop's carry, and copies the cache three times a step
+      # for that. It can't fuse what stands in a branch.
+      return jax.lax.cond(slot >= 0, put, lambda *a: a[0], kept, new, slot)
+
+    return jax.lax.platform_dependent(kept, new, slot, cpu=alone, default=put)
   kept, new = jnp.moveaxis(kept, axis, 1), jnp.moveaxis(new, axis, 1)
   kept = jax.vmap(lambda a, b, i: a.at[i].set(b))(kept, new, slot)
   return jnp.moveaxis(kept, 1, axis)
