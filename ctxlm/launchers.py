@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from ctxlm import cli, experiment
+from ctxlm import asha, cli, experiment
 from ctxlm.errors import UserError
 
 NAMES = ('local', 'ray', 'print')
@@ -43,6 +43,11 @@ class Job:
     return experiment.is_done(self.folder, self.num_steps)
 
   @property
+  def stopped(self):
+    """Whether ASHA stopped it."""
+    return asha.is_stopped(self.folder)
+
+  @property
   def log(self):
     """Where the run's standard error goes."""
     return self.folder.parent / 'logs' / f'{self.name}.log'
@@ -68,6 +73,14 @@ def define_flags():
   flags.DEFINE_string(
     'ray_resources', '', "others that a point asks: 'TPU=4,TPU-v5e-8-head=1'"
   )
+  flags.DEFINE_string(
+    'asha', '', 'METRIC by which lagging points are stopped early; see ctxlm.asha'
+  )
+  flags.DEFINE_enum('asha_mode', 'min', ('min', 'max'), 'which METRIC is best')
+  flags.DEFINE_integer(
+    'asha_reduction', 3, 'one of how many goes on', lower_bound=2
+  )
+  flags.DEFINE_integer('asha_least', 1, 'steps of every point', lower_bound=1)
 
 
 def run(name, jobs, options):
@@ -78,7 +91,20 @@ def run(name, jobs, options):
     jobs: [Job].
     options: the flags.
   """
-  todo = [job for job in jobs if not job.done]
+  halving = None
+  if options.asha:
+    halving = asha.Asha(
+      options.asha,
+      options.asha_mode == 'max',
+      options.asha_reduction,
+      options.asha_least,
+    )
+    for job in jobs:  # what a sweep that was killed had come to
+      halving.lags(job.name, experiment.read_rows(job.folder), job.num_steps)
+  else:
+    for job in jobs:
+      asha.go_on(job.folder)
+  todo = [job for job in jobs if not job.done and not job.stopped]
   if jobs:
     (jobs[0].folder.parent / 'logs').mkdir(exist_ok=True)
   board = Board(jobs)
@@ -93,11 +119,19 @@ def run(name, jobs, options):
       time.sleep(POLL)
       for job, handle, begun in list(running.values()):
         if pool.is_running(handle):
+          if halving and not job.stopped:
+            rows = experiment.read_rows(job.folder)
+            at = halving.lags(job.name, rows, job.num_steps)
+            if at:
+              asha.stop(job.folder, at[0], halving.metric, at[1])
+              pool.stop(handle)
           continue
         del running[job.name]
         seconds = time.monotonic() - begun
         if job.done:
           board.say(f'done    {job.name}  {seconds:.0f} s')
+        elif job.stopped:
+          board.say(f'stopped {job.name}  {seconds:.0f} s, step {job.step}')
         else:
           failed.append(job.name)
           board.say(f'FAILED  {job.name}: {job.reason}')
@@ -105,8 +139,10 @@ def run(name, jobs, options):
   finally:
     pool.close([handle for _, handle, _ in running.values()])
     board.close()
+  early = sum(job.stopped for job in jobs)
   board.say(
     f'{sum(job.done for job in jobs)} of {len(jobs)} points are done'
+    + (f', {early} stopped early' if early else '')
     + (
       f'; {len(failed)} failed, the same command tries again' if failed else ''
     )
@@ -139,6 +175,10 @@ class Local:
   def is_running(self, process):
     """Whether it has not ended."""
     return process.is_alive()
+
+  def stop(self, process):
+    """Asks a job to save and end."""
+    process.terminate()
 
   def close(self, running):
     """Asks what still runs to save and stop."""
@@ -229,10 +269,14 @@ class Ray:
     ready, _ = self._ray.wait([task], timeout=0)
     return not ready
 
+  def stop(self, task):
+    """Asks a job to save and end."""
+    self._ray.cancel(task)
+
   def close(self, running):
     """Cancels what is left, and leaves the cluster."""
     for task in running:
-      self._ray.cancel(task)
+      self.stop(task)
     self._ray.shutdown()
 
 
@@ -248,7 +292,11 @@ def _ray_train(argv, log, folder):
       stderr=file,
       preexec_fn=_kill_with_parent,
     )
-    return process.wait()
+    try:
+      return process.wait()
+    except KeyboardInterrupt:  # the task is cancelled: the run saves and ends
+      process.terminate()
+      return process.wait()
 
 
 def _kill_with_parent():

@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # its own.
 LAYERS = [
   {'sweep', 'report', 'launchers'},
+  {'asha'},
   {'chat'},
   {'generate'},
   {'cli', 'train', 'evaluate', 'score', 'fill', 'attend', 'convert', 'embed'},

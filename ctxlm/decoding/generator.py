@@ -64,7 +64,7 @@ class Generator:
     models = [(writer.model, writer.params)]
     if writer.draft is not None:
       models.append(writer.draft)
-    models = [cache_lib.unrolled(*m) for m in models]
+    models = [cache_lib.untied(*cache_lib.unrolled(*m)) for m in models]
     self._models = [m for m, _ in models]
     self._params = [p for _, p in models]
     self.seq2seq = hasattr(writer.model, 'encode')

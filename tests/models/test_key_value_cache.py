@@ -91,7 +91,7 @@ def check(model, params, rows, **source):
   """Compares steps of one token and of several with `whole`."""
   want = whole(model, params, rows, **source)
   tokens, start = padded(rows)
-  model, params = lib.unrolled(model, params)
+  model, params = lib.untied(*lib.unrolled(model, params))
   step = jax.jit(lambda t, c: lib.step(model, params, t, c))
 
   def same(logits, at):
