@@ -8,7 +8,12 @@ The file's docstring states the claim and its source, and it defines
     report(results)    -> [Plot]
 
 where scale is 'smoke', 'small' or 'large'. Plug-ins of its own (Source,
-Model, Objective, Evaluator) may stand beside them.
+Model, Objective, Evaluator) may stand beside them. It may also say
+
+    TOGETHER = ('seed', 'optimizer.learning_rate')
+
+and points that differ in these keys only train as one vmapped program, see
+ctxlm.together.
 """
 
 import dataclasses

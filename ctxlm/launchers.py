@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import functools
 import multiprocessing
 import os
 import signal
@@ -10,8 +11,9 @@ import threading
 import time
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
-from absl import flags
+from absl import flags, logging
 from tqdm import tqdm
 
 from ctxlm import asha, cli, experiment
@@ -30,12 +32,16 @@ class Job:
     folder: its run folder.
     argv: the command line.
     num_steps: that it trains.
+    config: of the run.
+    group: jobs with an equal one, which isn't None, may train together.
   """
 
   name: str
   folder: Path
   argv: list
   num_steps: int
+  config: Any = None
+  group: Any = None
 
   @property
   def done(self):
@@ -104,40 +110,45 @@ def run(name, jobs, options):
   else:
     for job in jobs:
       asha.go_on(job.folder)
-  todo = [job for job in jobs if not job.done and not job.stopped]
+  todo = [[job] for job in jobs if not job.done and not job.stopped]
   if jobs:
     (jobs[0].folder.parent / 'logs').mkdir(exist_ok=True)
   board = Board(jobs)
   pool = Ray(options) if name == 'ray' else Local(options.jobs)
-  failed, running = [], {}
+  if pool.joins and not halving:
+    todo = joined(todo)
+  failed, running = [], []
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of finally
   try:
     while todo or running:
       while todo and pool.has_room(len(running)):
-        job = todo.pop(0)
-        running[job.name] = job, pool.start(job), time.monotonic()
+        some = todo.pop(0)
+        running.append((some, pool.start(some), time.monotonic()))
       time.sleep(POLL)
-      for job, handle, begun in list(running.values()):
+      for some, handle, begun in list(running):
         if pool.is_running(handle):
-          if halving and not job.stopped:
+          for job in some if halving else ():
             rows = experiment.read_rows(job.folder)
-            at = halving.lags(job.name, rows, job.num_steps)
+            at = None
+            if not job.stopped:
+              at = halving.lags(job.name, rows, job.num_steps)
             if at:
               asha.stop(job.folder, at[0], halving.metric, at[1])
               pool.stop(handle)
           continue
-        del running[job.name]
+        running.remove((some, handle, begun))
         seconds = time.monotonic() - begun
-        if job.done:
-          board.say(f'done    {job.name}  {seconds:.0f} s')
-        elif job.stopped:
-          board.say(f'stopped {job.name}  {seconds:.0f} s, step {job.step}')
-        else:
-          failed.append(job.name)
-          board.say(f'FAILED  {job.name}: {job.reason}')
-      board.show([job for job, _, _ in running.values()])
+        for job in some:
+          if job.done:
+            board.say(f'done    {job.name}  {seconds:.0f} s')
+          elif job.stopped:
+            board.say(f'stopped {job.name}  {seconds:.0f} s, step {job.step}')
+          else:
+            failed.append(job.name)
+            board.say(f'FAILED  {job.name}: {job.reason}')
+      board.show([job for some, _, _ in running for job in some])
   finally:
-    pool.close([handle for _, handle, _ in running.values()])
+    pool.close([handle for _, handle, _ in running])
     board.close()
   early = sum(job.stopped for job in jobs)
   board.say(
@@ -150,8 +161,19 @@ def run(name, jobs, options):
   return failed
 
 
+def joined(todo):
+  """Returns [[job, ...], ...]: jobs of one group are one entry."""
+  groups = {}
+  for (job,) in todo:
+    key = job.name if job.group is None else job.group
+    groups.setdefault(key, []).append(job)
+  return list(groups.values())
+
+
 class Local:
   """Processes of this machine; each has its share of the cores."""
+
+  joins = True
 
   def __init__(self, jobs):
     """Makes a server that forks processes which have imported everything."""
@@ -163,11 +185,16 @@ class Local:
     """Whether one more may start."""
     return running < self._jobs
 
-  def start(self, job):
-    """Starts a job."""
+  def start(self, jobs):
+    """Starts a job, or several that train together."""
     threads = max((os.cpu_count() or 1) // self._jobs, 1)
+    if len(jobs) == 1:
+      run = functools.partial(_train, jobs[0].argv[1:])
+    else:
+      runs = [(j.config, j.folder, str(j.log)) for j in jobs]
+      run = functools.partial(_train_together, runs)
     process = self._context.Process(
-      target=_train, args=(job.argv[1:], str(job.log), threads)
+      target=_begin, args=(run, str(jobs[0].log), threads)
     )
     process.start()
     return process
@@ -188,7 +215,7 @@ class Local:
       process.join()
 
 
-def _train(argv, log, threads):
+def _begin(run, log, threads):
   _die_with_parent()
   with open(log, 'a') as file:
     os.dup2(file.fileno(), 2)
@@ -196,10 +223,23 @@ def _train(argv, log, threads):
   # A process that a killed sweep left behind may not be gone yet.
   fcntl.flock(2, fcntl.LOCK_EX)
   os.environ['NPROC'] = str(threads)  # of XLA's CPU client
+  run()
+
+
+def _train(argv):
   sys.argv = argv  # ml_collections reads it
   import ctxlm.train
 
   cli.run(ctxlm.train, argv)
+
+
+def _train_together(runs):
+  from ctxlm import together
+
+  sys.path.insert(0, os.getcwd())  # where a researcher's own modules lie
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.ERROR)
+  sys.exit(together.train(runs))
 
 
 def _die_with_parent():
@@ -218,6 +258,8 @@ class Ray:
   A task whose node is lost is tried again elsewhere, and goes on from the
   run's newest checkpoint.
   """
+
+  joins = False
 
   def __init__(self, options):
     """Joins the cluster.
@@ -258,8 +300,9 @@ class Ray:
     """All are given to the cluster at once: it queues them."""
     return True
 
-  def start(self, job):
+  def start(self, jobs):
     """Queues a job."""
+    (job,) = jobs
     argv = [a for a in job.argv[1:]]
     argv[2] = f'--workdir={job.folder.resolve()}'
     return self._task.remote(argv, str(job.log.resolve()), os.getcwd())

@@ -11,14 +11,20 @@ from ctxlm.errors import UserError
 NOT_DECAYED = ('bias', 'scale')
 
 
-def schedule(config, num_steps):
+def schedule(config, num_steps, learning_rate=None):
   """Returns the learning rate as a function of the step.
 
   Linear warm-up from 0, then cosine or linear decay to
   `final_fraction * learning_rate` at `num_steps`, inverse square root
   (Vaswani et al. 2017, section 5.3, scaled to the peak rate), or constant.
+
+  Args:
+    config: the block `config.optimizer`.
+    num_steps: where it ends.
+    learning_rate: the peak, in place of the config's; it may be traced.
   """
   peak, warmup = config.learning_rate, config.warmup_steps
+  peak = peak if learning_rate is None else learning_rate
   final = peak * config.final_fraction
   rest = max(num_steps - warmup, 1)
   if config.schedule == 'cosine':
@@ -108,41 +114,43 @@ def _muon_dimensions(params):
   return jax.tree_util.tree_map_with_path(one, params)
 
 
-def make(config, num_steps, params):
+def make(config, num_steps, params, learning_rate=None, weight_decay=None):
   """Returns the optax transformation of `config.optimizer`.
 
   Args:
     config: the block `config.optimizer`.
     num_steps: where the schedule ends.
     params: parameters or their shapes, to resolve the patterns.
+    learning_rate, weight_decay: in place of the config's; they may be traced.
   """
-  rate = schedule(config, num_steps)
+  rate = schedule(config, num_steps, learning_rate)
   c = config
+  decay = c.weight_decay if weight_decay is None else weight_decay
   if c.name == 'adamw':
     tx = optax.adamw(
-      rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=decayed
+      rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed
     )
   elif c.name == 'adafactor':
     tx = optax.adafactor(
-      rate, weight_decay_rate=c.weight_decay or None, weight_decay_mask=decayed
+      rate, weight_decay_rate=decay, weight_decay_mask=decayed
     )
   elif c.name == 'lion':
-    tx = optax.lion(rate, c.b1, c.b2, weight_decay=c.weight_decay, mask=decayed)
+    tx = optax.lion(rate, c.b1, c.b2, weight_decay=decay, mask=decayed)
   elif c.name == 'muon':
     tx = optax.contrib.muon(
       rate,
-      weight_decay=c.weight_decay,
+      weight_decay=decay,
       weight_decay_mask=decayed,
       adam_b1=c.b1,
       adam_b2=c.b2,
-      adam_weight_decay=c.weight_decay,
+      adam_weight_decay=decay,
       muon_weight_dimension_numbers=_muon_dimensions,
       # Update's size as AdamW's, so that one learning rate serves both.
       consistent_rms=0.2,
     )
   else:
     tx = optax.chain(
-      optax.add_decayed_weights(c.weight_decay, decayed),
+      optax.add_decayed_weights(decay, decayed),
       optax.sgd(rate, c.momentum or None),
     )
   chain = [optax.clip_by_global_norm(c.clip_norm)] if c.clip_norm else []

@@ -29,6 +29,23 @@ class TrainState(struct.PyTreeNode):
   ema: Any  # running average of params; None when config has none
 
 
+# The keys of a config that Scalars are of.
+SCALARS = ('seed', 'optimizer.learning_rate', 'optimizer.weight_decay')
+
+
+class Scalars(struct.PyTreeNode):
+  """What may differ between runs that one program trains.
+
+  Attributes:
+    seed: config.seed.
+    learning_rate, weight_decay: of config.optimizer.
+  """
+
+  seed: Any
+  learning_rate: Any
+  weight_decay: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
   """One entry of `config.tasks`, built."""
@@ -322,7 +339,9 @@ def train_step(
   ), metrics
 
 
-def many_steps(state, batch, until, seed, *, axis, capacity, **options):
+def many_steps(
+  state, batch, until, scalars, *, axis, capacity, rule, **options
+):
   """Updates until step `until`, in one call: all data is made on the device.
 
   A loop of as many turns as it takes, and not a scan of a fixed length: one
@@ -332,14 +351,23 @@ def many_steps(state, batch, until, seed, *, axis, capacity, **options):
     state: TrainState.
     batch: {task name: 'index' and 'valid' [b]}, the same at every step.
     until: int32, more than state.step by `capacity` at most.
-    seed: config.seed; traced, so that runs of other seeds share the program.
+    scalars: Scalars; traced, so that runs of others share the program.
     axis, **options: see train_step.
     capacity: int, steps that the metrics have room for.
+    rule: function of the scalars to (tx, schedule).
 
   Returns:
     (state, {metric: float32 [capacity]}, of which the first ones are used).
   """
-  step = functools.partial(train_step, axis=axis, seed=seed, **options)
+  tx, schedule = rule(scalars)
+  step = functools.partial(
+    train_step,
+    axis=axis,
+    seed=scalars.seed,
+    tx=tx,
+    schedule=schedule,
+    **options,
+  )
   first = state.step
   shapes = jax.eval_shape(step, state, batch)[1]
   rows = jax.tree.map(lambda s: jnp.zeros(capacity, s.dtype), shapes)

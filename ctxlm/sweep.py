@@ -20,6 +20,7 @@ from ctxlm import cli, experiment, launchers, plugins
 from ctxlm import config as config_lib
 from ctxlm.data.cache import write_text
 from ctxlm.errors import UserError
+from ctxlm.step import SCALARS
 
 
 def points(module, scale, seeds, settings):
@@ -60,6 +61,31 @@ def points(module, scale, seeds, settings):
     names.add(name)
     found.append((name, overrides, config))
   return found
+
+
+def group_of(module, config):
+  """Returns what points that may train together have in common, or None.
+
+  Raises:
+    UserError: the experiment's TOGETHER names a key that can't differ.
+  """
+  keys = getattr(module, 'TOGETHER', ())
+  if not keys:
+    return None
+  wrong = [key for key in keys if key not in SCALARS]
+  if wrong:
+    raise UserError(
+      f'{Path(module.__file__).name}: TOGETHER has {wrong[0]!r}; it may have '
+      f'{", ".join(SCALARS)}'
+    )
+  rest = json.loads(config_lib.to_json(config))
+  for key in keys:
+    *blocks, last = key.split('.')
+    block = rest
+    for word in blocks:
+      block = block[word]
+    del block[last]
+  return json.dumps(rest, sort_keys=True)
 
 
 def set_key(config, key, value, where):
@@ -197,6 +223,8 @@ def main(arguments):
       workdir / name,
       command(paths[0], F.scale, workdir / name, settings | overrides),
       config.num_steps,
+      config,
+      group_of(module, config),
     )
     for name, overrides, config in found
   ]

@@ -28,12 +28,13 @@ from ctxlm.evaluators.context import Context
 from ctxlm.preemption import Stop
 
 
-def train(config, workdir):
+def train(config, workdir, where=None):
   """Trains, or goes on; returns the last metrics.
 
   Args:
     config: checked config.
     workdir: run folder.
+    where: parallel.Pmap or Mesh; None is what the config says.
 
   Returns:
     (exit status, {metric: float} of the last evaluation).
@@ -42,7 +43,7 @@ def train(config, workdir):
     UserError: for all that the user can mend.
   """
   config_lib.check(config)
-  where = parallel.make(config)
+  where = parallel.make(config) if where is None else where
   workdir = Path(workdir)
   run_lib.agree(config, workdir)
   tokenizer = run_lib.get_tokenizer(config, workdir)
@@ -71,6 +72,19 @@ def train(config, workdir):
   shapes = jax.eval_shape(init_params)
   tx = optim.make(config.optimizer, config.num_steps, shapes)
   schedule = optim.schedule(config.optimizer, config.num_steps)
+  scalars = step_lib.Scalars(
+    config.seed,
+    config.optimizer.learning_rate,
+    config.optimizer.weight_decay,
+  )
+
+  def rule(scalars):
+    block, steps = config.optimizer, config.num_steps
+    rate = scalars.learning_rate
+    return (
+      optim.make(block, steps, shapes, rate, scalars.weight_decay),
+      optim.schedule(block, steps, rate),
+    )
 
   def init_state(params=None):
     params = init_params() if params is None else params
@@ -122,19 +136,17 @@ def train(config, workdir):
   options = dict(
     tasks=tasks,
     apply=apply,
-    tx=tx,
-    schedule=schedule,
     accumulation=config.accumulation,
     ema_decay=config.optimizer.ema_decay,
   )
   # Data that needs no host lets one call take all steps to the next stop.
   on_device = all(task.source is not None for task in tasks)
   if on_device:
-    options['capacity'] = config.log_every_steps
+    options |= dict(capacity=config.log_every_steps, rule=rule)
     function = functools.partial(step_lib.many_steps, **options)
     step_fn = where.compile(function, donate=True, whole=2)
   else:
-    options['seed'] = config.seed
+    options |= dict(tx=tx, schedule=schedule, seed=config.seed)
     function = functools.partial(step_lib.train_step, **options)
     step_fn = where.compile(function, donate=True)
 
@@ -168,7 +180,7 @@ def train(config, workdir):
       batch = {name: next(stream) for name, stream in streams.items()}
       if on_device:
         first, done = done, _next_stop(done, config)
-        state, found = step_fn(state, where.put(batch), done, config.seed)
+        state, found = step_fn(state, where.put(batch), done, scalars)
         found = jax.device_get(found)
         for i in range(done - first):
           metrics = {k: v[i] for k, v in found.items()}

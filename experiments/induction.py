@@ -1,14 +1,14 @@
 """Induction heads: two layers learn to copy in context, one layer can't.
 
 Claims:
-- Edelman et al. 2024 (2402.11004), section 3 and figure 2: attention-only
+- Edelman et al. 2024 (2402.11004), abstract and figure 1: attention-only
   Transformers trained on Markov chains, whose transitions are drawn anew for
   every sequence, go through phases: uniform, in-context unigram, then
   abruptly in-context bigram, which is Bayes optimal. One layer stays at the
   unigram.
 - Olsson et al. 2022 (2209.11895), "induction heads form in a phase change":
   the loss drops when heads begin to attend to previous tokens.
-- Bietti et al. 2023 (2306.00802), section 3: the same on bigram text with
+- Bietti et al. 2023 (2306.00802): the same on bigram text with
   triggers whose next token is drawn anew for every sequence.
 
   ctxlm sweep experiments/induction.py --workdir runs/induction --seeds=3
@@ -22,87 +22,11 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from configs import common
 from ctxlm import experiment, theory
 from ctxlm.experiment import Claim, Finding, Line, Plot, product
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """Sequences of one Markov chain each.
-
-  Attributes:
-    kind: 'chain', every row of the transitions is Dirichlet(1); or 'trigger',
-      one fixed chain over all sequences, except that each of the `triggers`
-      most frequent tokens has one next token, drawn anew for every sequence.
-    num_symbols: v.
-    length: tokens that the model sees.
-    triggers: how many.
-    num_examples: of an evaluation.
-  """
-
-  kind: str = 'chain'
-  num_symbols: int = 3
-  length: int = 100
-  triggers: int = 5
-  num_examples: int = 512
-
-  on_device = True
-
-  def example(self, key, step=None):
-    """Returns a causal task's features; 'asked' marks outputs to recall."""
-    first, rows, steps = jax.random.split(key, 3)
-    v = self.num_symbols
-    if self.kind == 'chain':
-      # Normalised exponentials are Dirichlet(1).
-      transition = jax.random.exponential(rows, (v, v))
-      transition /= transition.sum(-1, keepdims=True)
-      start = jax.lax.fori_loop(
-        0, 50, lambda _, p: p @ transition, jnp.full(v, 1 / v)
-      )
-      known = jnp.zeros(v, bool)
-    else:
-      base, start, order = fixed_chain(v)
-      triggers, others = order[: self.triggers], order[self.triggers :]
-      # A trigger that follows a trigger would go round in circles.
-      out = jax.random.choice(rows, others, (self.triggers,))
-      transition = jnp.asarray(base).at[triggers].set(jax.nn.one_hot(out, v))
-      known = jnp.zeros(v, bool).at[triggers].set(True)
-    upto = transition.cumsum(-1)
-
-    def draw(cumulated, u):
-      return (u * cumulated[-1] > cumulated).sum().astype(jnp.int32)
-
-    def step(carry, u):
-      token, seen = carry
-      after = draw(upto[token], u)
-      asked = known[token] & seen[token]
-      return (after, seen.at[token].set(True)), (token, after, asked)
-
-    uniform = jax.random.uniform(steps, (self.length,))
-    begin = draw(start.cumsum(), jax.random.uniform(first)), jnp.zeros(v, bool)
-    _, (tokens, targets, asked) = jax.lax.scan(step, begin, uniform)
-    return {
-      'tokens': tokens,
-      'targets': targets,
-      'weights': jnp.ones(self.length),
-      'segment_ids': jnp.ones(self.length, jnp.int32),
-      'positions': jnp.arange(self.length),
-      'asked': asked,
-    }
-
-
-@functools.cache
-def fixed_chain(num_symbols):
-  """Returns (transitions, stationary distribution, most frequent first)."""
-  rng = np.random.default_rng(0)
-  base = rng.dirichlet(np.full(num_symbols, 0.2), num_symbols)
-  stationary = np.linalg.matrix_power(base, 512)[0]
-  order = np.argsort(-stationary)
-  return base.astype(np.float32), stationary.astype(np.float32), order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +124,7 @@ def get_config(scale='small'):
     'init_stddev': 0.1,
   }
   data = {
-    'name': 'experiments.induction',
+    'name': 'experiments.markov',
     'kind': 'chain',
     'num_symbols': 3,
     'length': c.max_length,
@@ -252,16 +176,16 @@ def criteria():
     Claim(
       'two layers reach the in-context bigram, which is Bayes optimal; one '
       'stays at the unigram',
-      'Edelman et al. 2024, section 3',
-      '2 layers at the bigram, 1 layer at the unigram (figure 2)',
+      'Edelman et al. 2024, abstract',
+      '2 layers at the bigram, 1 layer at the unigram',
       'final cross-entropy above Bayes: 0.03 nats at most with 2 layers, 0.08 '
       'at least with 1, every seed',
       _optimal,
     ),
     Claim(
       'the model predicts unigrams before it predicts bigrams',
-      'Edelman et al. 2024, section 3',
-      'phases: uniform, unigram, bigram (figure 2)',
+      'Edelman et al. 2024, figure 1',
+      'phases: uniform, unigram, bigram',
       'with 2 layers KL(unigram||model) < 0.5 KL(bigram||model) at some step, '
       'and the reverse at the end, every seed',
       _phases,
@@ -278,7 +202,7 @@ def criteria():
     ),
     Claim(
       'two layers recall what followed a trigger in this sequence, one cannot',
-      'Bietti et al. 2023, section 3',
+      'Bietti et al. 2023',
       'recall with 2 layers, not with 1; no figure checked',
       'accuracy on outputs of triggers seen before: 0.85 at least with 2 '
       'layers, 0.55 at most with 1, every seed',
@@ -288,12 +212,11 @@ def criteria():
 
 
 def _chains(results, layers):
-  found = results.where(kind='chain', num_layers=layers)
-  if any('num_symbols' in str(p.overrides) for p in found.points):  # large
-    found = experiment.Results(
-      [p for p in found.points if 'num_symbols' not in str(p.overrides)]
-    )
-  return found
+  found = results.where(kind='chain', num_layers=layers).points
+  # Large has chains of other sizes too.
+  return experiment.Results(
+    [p for p in found if 'num_symbols' not in str(p.overrides)]
+  )
 
 
 def _optimal(results):
@@ -320,11 +243,9 @@ def _phases(results):
   _, bigram = runs.curves('eval/theory/bigram_kl')
   early = (unigram / bigram).min(1)
   late = (bigram / unigram)[:, -1]
+  names = 'least KL(unigram) / KL(bigram)', 'KL(bigram) / KL(unigram), end'
   return Finding(
-    {
-      'least KL(unigram) / KL(bigram)': early,
-      'KL(bigram) / KL(unigram) at the end': late,
-    },
+    dict(zip(names, (early, late), strict=True)),
     (early < 0.5).all() and (late < 0.5).all(),
     (early < 1).all() and (late < 1).all(),
   )
@@ -372,6 +293,11 @@ def report(results):
   """Returns the phases, what heads do meanwhile, and the recall."""
   chains = {n: _chains(results, n) for n in (1, 2)}
   theory_lines = []
+
+  def by_depth(runs, metric):
+    names = {1: '1 layer', 2: '2 layers'}
+    return [runs[n].series(name, metric) for n, name in names.items()]
+
   for name in ('unigram', 'bigram'):
     _, level = chains[2].curves(f'eval/theory/{name}_loss')
     if level.size:
@@ -382,10 +308,7 @@ def report(results):
       'Markov chains in context',
       'step',
       'cross-entropy (nats a token)',
-      [
-        chains[n].series(f'{n} layer{"s" * (n > 1)}', 'eval/theory/loss')
-        for n in (1, 2)
-      ],
+      by_depth(chains, 'eval/theory/loss'),
       theory_lines,
     ),
     Plot(
@@ -413,11 +336,9 @@ def report(results):
       "triggers' outputs, seen before",
       'step',
       'accuracy',
-      [
-        results.where(kind='trigger', num_layers=n).series(
-          f'{n} layer{"s" * (n > 1)}', 'eval/theory/recall'
-        )
-        for n in (1, 2)
-      ],
+      by_depth(
+        {n: results.where(kind='trigger', num_layers=n) for n in (1, 2)},
+        'eval/theory/recall',
+      ),
     ),
   ]

@@ -199,7 +199,7 @@ def criteria():
     Claim(
       'at the training length ALiBi is as good as rotary, sinusoidal is no '
       'better',
-      'Press et al. 2022, section 4',
+      'Press et al. 2022, figure 1',
       'ALiBi on par with the others at L',
       'at L: rotary <= sinusoidal, ALiBi within 10 % of rotary, every seed',
       _in_range,

@@ -1,6 +1,6 @@
 """Associative recall: attention, gated convolution and recurrence.
 
-Claim (Arora et al. 2023, 2312.04927, section 4 and figure 2): attention
+Claim (Arora et al. 2023, 2312.04927, figure 2): attention
 recalls the values of many keys at a fixed width, whatever the length; gated
 convolutions (and recurrences) need a width that grows with it. One layer of
 attention, which can't look at what follows a token, doesn't.
@@ -193,14 +193,14 @@ def criteria():
     ),
     Claim(
       'one layer of attention does not recall',
-      'Arora et al. 2023, section 4',
+      'Arora et al. 2023',
       'two layers are needed: one looks at the token before',
       'accuracy 0.5 at most at width 64, every seed',
       lambda results: _fails(results, 'attention, 1 layer'),
     ),
     Claim(
       'a recurrent state of this width does not recall either',
-      'Arora et al. 2023, section 4',
+      'Arora et al. 2023',
       'state must grow with the pairs',
       'LSTM: accuracy 0.5 at most at width 64 with 8 pairs, every seed',
       lambda results: _fails(results, 'lstm'),

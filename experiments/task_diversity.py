@@ -1,6 +1,6 @@
 """Few tasks in pretraining: Bayesian over those seen. Many: ridge regression.
 
-Claim (Raventos et al. 2023, 2306.15063, section 3, figures 2 and 3): a
+Claim (Raventos et al. 2023, 2306.15063, abstract): a
 Transformer pretrained on noisy linear regression with M tasks acts like the
 posterior mean over these M (dMMSE), and fails on new tasks, as long as M is
 small; above a threshold it acts like ridge regression, the optimum for new
@@ -135,7 +135,7 @@ def criteria():
   return [
     Claim(
       'few tasks: predictions on new tasks are those of dMMSE; many: of ridge',
-      'Raventos et al. 2023, figure 2',
+      'Raventos et al. 2023, abstract',
       'a threshold in M (d = 8, 500,000 steps); its place not checked',
       'on new tasks: distance to dMMSE < half of that to ridge at the '
       'smallest M; distance to ridge <= that to dMMSE at the largest; every '
@@ -144,7 +144,7 @@ def criteria():
     ),
     Claim(
       'the error on new tasks falls with the number of tasks, to that of ridge',
-      'Raventos et al. 2023, figure 2',
+      'Raventos et al. 2023, abstract',
       "ridge's error above the threshold",
       'error / d on new tasks falls from each M to the next, and ends within '
       "0.06 of ridge's, every seed",
@@ -152,7 +152,7 @@ def criteria():
     ),
     Claim(
       'with few tasks it is Bayesian over them: better than ridge on seen ones',
-      'Raventos et al. 2023, figure 2',
+      'Raventos et al. 2023, abstract',
       "dMMSE's error below the threshold",
       "on seen tasks at the smallest M the error is nearer to dMMSE's than to "
       "ridge's, every seed",

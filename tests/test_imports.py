@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # its own.
 LAYERS = [
   {'sweep', 'report', 'launchers'},
+  {'together'},
   {'asha'},
   {'chat'},
   {'generate'},

@@ -59,12 +59,18 @@ class _Tokens:
 def run(place, stops):
   """Returns (state, losses) after steps up to each stop, a call each."""
   config, where, tasks, options, state = make(place)
-  function = functools.partial(step.many_steps, capacity=20, **options)
+  rest = {k: v for k, v in options.items() if k not in ('tx', 'schedule')}
+  function = functools.partial(
+    step.many_steps,
+    capacity=20,
+    rule=lambda _: (options['tx'], options['schedule']),
+    **rest,
+  )
   call = where.compile(function, donate=True, whole=2)
   (rows,) = loader.places(8, 8, where.rows(8))
   losses, done = [], 0
   for stop in stops:
-    state, metrics = call(state, where.put({'line': rows}), stop, config.seed)
+    state, metrics = call(state, where.put({'line': rows}), stop, step.Scalars(config.seed, 0.1, 0.0))
     losses += list(np.asarray(metrics['loss'])[: stop - done])
     done = stop
   return jax.device_get(state), np.array(losses)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 
-def measure(contenders, repeats):
+def measure(contenders, repeats, untimed=0):
   """Returns {name: milliseconds [repeats]}.
 
   The contenders take turns, call by call, so that a busy moment of the
@@ -15,11 +15,16 @@ def measure(contenders, repeats):
 
   Args:
     contenders: {name: function(i)} that returns when call i's work is done.
-    repeats: calls of each.
+    repeats: timed calls of each.
+    untimed: calls in each turn before the timed one, for contenders that take
+      memory which the one before gave back: it has to be cleared again, which
+      is no part of a step where steps follow each other.
   """
   times = {name: [] for name in contenders}
   for i in range(repeats):
     for name, call in contenders.items():
+      for _ in range(untimed):
+        call(i)
       start = time.perf_counter()
       call(i)
       times[name].append(1e3 * (time.perf_counter() - start))

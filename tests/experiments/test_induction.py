@@ -2,7 +2,7 @@ import common
 import jax
 import numpy as np
 
-from experiments import induction
+from experiments import induction, markov
 
 
 def test_smoke(tmp_path):
@@ -16,7 +16,7 @@ def test_smoke(tmp_path):
 
 
 def batch(**options):
-  source = induction.Source(**options)
+  source = markov.Source(**options)
   keys = jax.random.split(jax.random.key(0), source.num_examples)
   return jax.device_get(jax.jit(jax.vmap(source.example))(keys))
 
@@ -39,7 +39,7 @@ def test_chains_follow_theory():
 
 def test_triggers_have_one_output_a_sequence():
   found = batch(kind='trigger', num_symbols=16, length=80, num_examples=50)
-  _, _, order = induction.fixed_chain(16)
+  _, _, order = markov.fixed_chain(16)
   seen_at = 0
   for tokens, targets, asked in zip(
     found['tokens'], found['targets'], found['asked']
