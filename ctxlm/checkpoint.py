@@ -8,12 +8,14 @@ has a checksum.
 """
 
 import contextlib
+import functools
 import gc
 import io
 import json
 import logging
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -26,9 +28,29 @@ from ctxlm import optim
 from ctxlm.errors import UserError
 
 
+_LOCK = threading.RLock()
+
+
+def _in_turn(method):
+  # Orbax counts a process's saves to tell them apart, and mixes up those of
+  # several threads: runs that train together (ctxlm.together) take turns, and
+  # wait for their own saves.
+  @functools.wraps(method)
+  def call(self, *args, **options):
+    if threading.current_thread() is threading.main_thread():
+      return method(self, *args, **options)
+    with _LOCK:
+      found = method(self, *args, **options)
+      self._manager.wait_until_finished()
+      return found
+
+  return call
+
+
 class Checkpoints:
   """The folder `WORKDIR/checkpoints`."""
 
+  @_in_turn
   def __init__(self, workdir, config, say=print):
     """Opens the folder, and makes it if need be.
 
@@ -65,6 +87,7 @@ class Checkpoints:
     """Returns the newest step, or None."""
     return self._manager.latest_step()
 
+  @_in_turn
   def save(self, step, state, meta, metrics=None):
     """Starts to save in the background; waits for the save before it.
 
@@ -86,6 +109,7 @@ class Checkpoints:
       force=True,
     )
 
+  @_in_turn
   def restore(self, abstract, meta):
     """Returns the newest readable (step, state), or None where none is.
 
@@ -169,6 +193,7 @@ class Checkpoints:
       os.replace(self._workdir / 'checkpoints' / str(step), target)
     self._manager.reload()
 
+  @_in_turn
   def wait(self):
     """Returns when all saves are on disk."""
     self._manager.wait_until_finished()
@@ -176,7 +201,8 @@ class Checkpoints:
   def close(self):
     """Waits and closes."""
     self.wait()
-    self._manager.close()
+    with _LOCK:
+      self._manager.close()
 
 
 def find(workdir, step=''):

@@ -60,6 +60,7 @@ def test_a_sweep_with_it_and_without_it_again(tmp_path):
   argv = ['tests/toy.py', f'--workdir={folder}', '--seeds=1']
   argv += ['--config.num_steps=9000', '--config.log_every_steps=30']
   argv += ['--config.evaluators.line.every_steps=30']
+  argv += ['--config.checkpoint.every_steps=3000']
   argv += ['--config.optimizer.schedule=constant']
   halving = ['--asha=eval/line/loss', '--asha_mode=max', '--asha_least=100']
   status, err = sweep(*argv, *halving)
