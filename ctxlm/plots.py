@@ -40,6 +40,7 @@ def draw(plot, path):
       axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     if 'y' in plot.log:
       axis.set_yscale('log')
+    _fit(axis)
     axis.set_xlabel(plot.x)
     axis.set_ylabel(plot.y)
     axis.set_title(plot.title, fontsize=8)
@@ -51,6 +52,22 @@ def draw(plot, path):
       )
     figure.savefig(path, dpi=200)
     plt.close(figure)
+
+
+def _fit(axis):
+  # The curves fill the picture: the band of two seeds may be very wide.
+  curves = [np.asarray(line.get_ydata(), float) for line in axis.lines]
+  ys = np.concatenate([np.zeros(0), *curves])
+  log = axis.get_yscale() == 'log'
+  ys = ys[np.isfinite(ys) & ((ys > 0) | (not log))]
+  if not ys.size or ys.min() == ys.max():
+    return
+  low, high = (
+    (np.log(ys.min()), np.log(ys.max())) if log else (ys.min(), ys.max())
+  )
+  margin = 0.08 * (high - low)
+  limits = np.array([low - margin, high + margin])
+  axis.set_ylim(*(np.exp(limits) if log else limits))
 
 
 def _curve(axis, series, i):

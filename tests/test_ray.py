@@ -37,11 +37,14 @@ def test_a_node_is_lost_half_way(cluster, tmp_path):
     text=True,
   )
   try:
-    assert tiny.wait_until(
+    begun = tiny.wait_until(
       lambda: sum(tiny.logged(p) > 25 for p in folder.glob('*=*')) >= 2,
       process,
       150,
     )
+    if not begun:
+      process.kill()
+    assert begun, process.communicate()[1]
     cluster.remove_node(cluster.workers[0], allow_graceful=False)
     cluster.add_node(num_cpus=1)
     _, err = process.communicate(timeout=400)
