@@ -8,10 +8,10 @@ of a paragraph by its first half among all others.
 ctxlm train --config configs/quickstart_contrastive.py \
   --workdir runs/quickstart_contrastive
 
-An AMD EPYC spends 2:48 minutes of processor time on it, which two cores
-share. On the validation split, mean of 3 seeds (range): the right half is
-first among 474 for 0.039 (0.036 to 0.044) of the paragraphs (chance 0.002),
-alignment 1.25 (1.21 to 1.27), uniformity -2.86 (-2.96 to -2.72).
+It takes 1:10 minutes on two cores of an AMD EPYC. On the validation split,
+mean of 3 seeds (range): the right half is first among 474 for 0.039 (0.036 to
+0.044) of the paragraphs (chance 0.002), alignment 1.25 (1.21 to 1.27),
+uniformity -2.86 (-2.96 to -2.72).
 """
 
 from configs import common, quickstart_mlm
