@@ -27,7 +27,6 @@ from orbax.checkpoint import checkpoint_managers as policies
 from ctxlm import optim
 from ctxlm.errors import UserError
 
-
 _LOCK = threading.RLock()
 
 

@@ -80,7 +80,9 @@ def define_flags():
     'ray_resources', '', "others that a point asks: 'TPU=4,TPU-v5e-8-head=1'"
   )
   flags.DEFINE_string(
-    'asha', '', 'METRIC by which lagging points are stopped early; see ctxlm.asha'
+    'asha',
+    '',
+    'METRIC by which lagging points are stopped early; see ctxlm.asha',
   )
   flags.DEFINE_enum('asha_mode', 'min', ('min', 'max'), 'which METRIC is best')
   flags.DEFINE_integer(

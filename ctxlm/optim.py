@@ -127,9 +127,7 @@ def make(config, num_steps, params, learning_rate=None, weight_decay=None):
   c = config
   decay = c.weight_decay if weight_decay is None else weight_decay
   if c.name == 'adamw':
-    tx = optax.adamw(
-      rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed
-    )
+    tx = optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed)
   elif c.name == 'adafactor':
     tx = optax.adafactor(
       rate, weight_decay_rate=decay, weight_decay_mask=decayed

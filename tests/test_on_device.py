@@ -70,7 +70,12 @@ def run(place, stops):
   (rows,) = loader.places(8, 8, where.rows(8))
   losses, done = [], 0
   for stop in stops:
-    state, metrics = call(state, where.put({'line': rows}), stop, step.Scalars(config.seed, 0.1, 0.0))
+    state, metrics = call(
+      state,
+      where.put({'line': rows}),
+      stop,
+      step.Scalars(config.seed, 0.1, 0.0),
+    )
     losses += list(np.asarray(metrics['loss'])[: stop - done])
     done = stop
   return jax.device_get(state), np.array(losses)

@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import common
-from ctxlm import config as config_lib
 from ctxlm import cli, optim, parallel, plugins
+from ctxlm import config as config_lib
 from ctxlm import step as step_lib
 from experiments.benchmarks import turns
 

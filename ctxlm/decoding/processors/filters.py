@@ -44,9 +44,7 @@ def within_mass(score, p, mass):
     bar = jnp.where(before < mass, scores, jnp.inf).min(1, keepdims=True)
     return score >= bar
 
-  return jax.lax.cond(
-    few, among_few, lambda *a: _among_all(*a, mass), score, p
-  )
+  return jax.lax.cond(few, among_few, lambda *a: _among_all(*a, mass), score, p)
 
 
 def _among_all(score, p, mass):
