@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # From the top down: a module may import what stands in a lower line, or in
 # its own.
 LAYERS = [
-  {'sweep', 'report', 'launchers'},
+  {'sweep', 'report', 'launchers', 'board'},
   {'together'},
   {'asha'},
   {'chat'},

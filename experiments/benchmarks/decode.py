@@ -247,37 +247,6 @@ def show(rows):
   return '\n'.join(lines)
 
 
-def draw(rows, title, path):
-  """Writes a bar plot: tokens a second of every contender."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
-
-  names = ['ctxlm', *(f'transformers {kind}' for kind in KINDS)]
-  figure, axes = plt.subplots(figsize=(9, 4), layout='constrained')
-  for i, name in enumerate(names):
-    places = [
-      k for k, row in enumerate(rows) if name in row['tokens_per_second']
-    ]
-    bars = axes.bar(
-      [k + (i - (len(names) - 1) / 2) * 0.8 / len(names) for k in places],
-      [rows[k]['tokens_per_second'][name] for k in places],
-      0.8 / len(names),
-      label=name,
-    )
-    axes.bar_label(bars, fmt='%.0f', fontsize=6)
-  axes.set_xticks(
-    range(len(rows)),
-    [f'{row["strategy"]}\nbatch {row["batch_size"]}' for row in rows],
-  )
-  axes.set_ylabel('new tokens / s')
-  axes.set_title(title, fontsize=9)
-  axes.legend(fontsize=8)
-  figure.savefig(path, dpi=150)
-  plt.close(figure)
-
-
 def main(arguments=None):
   """Runs the benchmark; returns what results.json holds."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -313,7 +282,13 @@ def main(arguments=None):
   out.mkdir(parents=True, exist_ok=True)
   (out / 'results.json').write_text(json.dumps(found, indent=2) + '\n')
   (out / 'results.txt').write_text(f'{title}\n{show(rows)}\n')
-  draw(rows, title, out / 'decode.png')
+  turns.draw(
+    [f'{row["strategy"]}\nbatch {row["batch_size"]}' for row in rows],
+    [row['tokens_per_second'] for row in rows],
+    'new tokens / s',
+    title,
+    out / 'decode.png',
+  )
   return found
 
 
