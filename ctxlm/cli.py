@@ -28,6 +28,9 @@ VERBS = {
 }
 
 
+HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
+
+
 def main(argv=None):
   """Runs `ctxlm VERB ...`."""
   if argv is None:
@@ -55,10 +58,9 @@ def use_huge_pages():
   with small pages, their faults are a tenth of a step. glibc reads this
   setting at its start only.
   """
-  path = Path('/sys/kernel/mm/transparent_hugepage/enabled')
-  if 'GLIBC_TUNABLES' in os.environ or not path.exists():
+  if 'GLIBC_TUNABLES' in os.environ or not HUGE_PAGES.exists():
     return
-  if '[madvise]' in path.read_text():
+  if '[madvise]' in HUGE_PAGES.read_text():
     os.environ['GLIBC_TUNABLES'] = 'glibc.malloc.hugetlb=1'
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

@@ -219,3 +219,23 @@ def test_frozen_parameters_do_not_count_in_the_clipped_norm():
   tx = optim.make(c, 10, p)
   updates = flat(tx.update(g, tx.init(p), p)[0])
   assert np.linalg.norm(updates['norm/scale']) == pytest.approx(1e-3, rel=1e-4)
+
+
+@pytest.mark.parametrize('name', ('adamw', 'adafactor', 'lion', 'muon', 'sgd'))
+def test_traced_rate_and_decay_are_the_configs(name):
+  # Runs that differ in these share one program; see ctxlm.step.Scalars.
+  c = block(name=name, learning_rate=0.02, weight_decay=0.3)
+  tree = {'up': {'kernel': jnp.linspace(-1, 1, 12).reshape(3, 4)}}
+  grads = jax.tree.map(lambda x: x * x + 0.1, tree)
+  fixed = optim.make(c, 10, tree)
+  state = fixed.init(tree)
+
+  @jax.jit
+  def traced(rate, decay):
+    tx = optim.make(c, 10, tree, rate, decay)
+    return tx.update(grads, state, tree)[0]['up']['kernel']
+
+  want = fixed.update(grads, state, tree)[0]['up']['kernel']
+  np.testing.assert_allclose(traced(0.02, 0.3), want, rtol=1e-4, atol=1e-6)
+  for other in ((0.01, 0.3), (0.02, 0.0)):
+    assert abs(traced(*other) - want).max() > 1e-4
