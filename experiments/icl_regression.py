@@ -10,10 +10,14 @@ Claims (Garg et al. 2022, 2208.01066):
   ctxlm sweep experiments/icl_regression.py --workdir runs/icl --seeds=3
   ctxlm report experiments/icl_regression.py --workdir runs/icl
 
-Errors are squared errors over d, of prompts of 2 d + 1 pairs; small has d of
-5 and 10, three layers of 64, where the paper has d = 20, twelve of 256 and
-500,001 steps. Prompts of evaluation are the same for all runs and seeds. Of
-Lasso's penalty the best of three on other prompts is drawn.
+Errors are squared errors over d; small has d of 5 and 10, three layers of 64,
+where the paper has d = 20, twelve of 256 and 500,001 steps. Muon in place of
+the paper's Adam: at d = 5 it has 0.02 after 4,000 steps, where AdamW has 0.08
+and, after 10,000, 0.05. Kernels begin at 1 / sqrt(width), which shortens the
+plateau that a curriculum is for; so the curriculum is judged with GPT-2's
+0.02, as the paper's models have. Prompts have 2 d + 1 pairs, sparse ones
+d + 1, as no claim is made beyond. Those of evaluation are the same for all
+runs and seeds. Of Lasso's penalty the best of three on other prompts is drawn.
 """
 
 import dataclasses
@@ -30,8 +34,6 @@ from ctxlm.experiment import (
   Plot,
   Series,
   Unfinished,
-  chain,
-  product,
 )
 from experiments import regression
 
@@ -101,16 +103,18 @@ def get_config(scale='small'):
   """Returns the recipe of d = 5, all of w, no curriculum."""
   dim = {'smoke': 2, 'small': 5, 'large': 10}[scale]
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 8000, 'large': 50000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 4000, 'large': 50000}[scale]
   c.batch_size = {'smoke': 4, 'small': 64, 'large': 256}[scale]
+  width = {'smoke': 8, 'small': 64, 'large': 256}[scale]
   c.max_length = 2 * (2 * dim + 1)
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'experiments.regression',
     'vocab_size': 1,
-    'hidden_size': {'smoke': 8, 'small': 64, 'large': 256}[scale],
+    'hidden_size': width,
     'num_layers': {'smoke': 1, 'small': 3, 'large': 6}[scale],
     'num_heads': {'smoke': 1, 'small': 2, 'large': 8}[scale],
+    'init_stddev': width**-0.5,
   }
   data = {
     'name': 'experiments.regression',
@@ -121,10 +125,11 @@ def get_config(scale='small'):
     'num_examples': {'smoke': 8, 'small': 2000, 'large': 2000}[scale],
   }
   c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
-  c.optimizer.learning_rate = 1e-3 if scale != 'large' else 3e-4
+  c.optimizer.name = 'muon'
+  c.optimizer.learning_rate = 3e-3 if scale != 'large' else 1e-3
   c.optimizer.final_fraction = 0.05
   c.optimizer.weight_decay = 0.0
-  c.optimizer.warmup_steps = 500 if scale != 'smoke' else 1
+  c.optimizer.warmup_steps = 300 if scale != 'smoke' else 1
   every = {'smoke': 2, 'small': 250, 'large': 1000}[scale]
   c.log_every_steps = every
   c.checkpoint.every_steps = every
@@ -138,28 +143,36 @@ def get_config(scale='small'):
 
 def sweep(scale):
   """Yields the dense panel, the sparse one, and the curriculum's two."""
-  dim, steps = {
-    'smoke': (4, 4),
-    'small': (10, 4000),
-    'large': (20, 50000),
+  dim, sparse_steps, steps = {
+    'smoke': (4, 4, 4),
+    'small': (10, 9000, 2000),
+    'large': (20, 50000, 20000),
   }[scale]
-  larger = {
-    f'{DATA}.dim': dim,
-    f'{DATA}.points': 2 * dim + 1,
-    'max_length': 2 * (2 * dim + 1),
-    'num_steps': steps,
-  }
-  # Of a run, a third is curriculum, as of Garg et al.'s shorter ones.
-  cells = [
-    {f'{DATA}.sparsity': 3, f'{DATA}.curriculum_steps': 0},
-    {f'{DATA}.sparsity': 0, f'{DATA}.curriculum_steps': 0},
-    {f'{DATA}.sparsity': 0, f'{DATA}.curriculum_steps': steps // 3},
-  ]
+
+  def prompts(dim, points, sparsity=0, curriculum_steps=0):
+    return {
+      f'{DATA}.dim': dim,
+      f'{DATA}.points': points,
+      f'{DATA}.sparsity': sparsity,
+      f'{DATA}.curriculum_steps': curriculum_steps,
+      'max_length': 2 * points,
+    }
+
   small = get_config(scale).tasks.prompts.data.dim
-  base = {f'{DATA}.dim': small} | cells[1]
+  sparse = prompts(dim, dim + 1, sparsity=3) | {'num_steps': sparse_steps}
+  ablation = {
+    'num_steps': steps,
+    'model.init_stddev': 0.02,
+    'optimizer.warmup_steps': steps // 20,
+    'evaluators.prompts.every_steps': max(steps // 20, 2),
+  }
+  without, with_it = (
+    prompts(dim, 2 * dim + 1, curriculum_steps=n) | ablation
+    for n in (0, 2 * steps // 5)
+  )
   if scale == 'smoke':
-    return [larger | cells[0], larger | cells[2]]
-  return chain([base], product([larger], cells))
+    return [sparse, with_it]
+  return [sparse, prompts(small, 2 * small + 1), without, with_it]
 
 
 def _panel(results, dim, sparsity=0, curriculum=False):
@@ -274,8 +287,8 @@ def report(results):
   """Returns errors over examples, dense and sparse, and the curriculum."""
   small, large = _dims(results)
 
-  def over_examples(runs, dim, name, title):
-    places = np.arange(2 * dim + 1)
+  def over_examples(runs, points, name, title):
+    places = np.arange(points)
 
     def last(kind):
       found = []
@@ -304,11 +317,14 @@ def report(results):
 
   return [
     over_examples(
-      _panel(results, small), small, 'dense', f'linear, d = {small}'
+      _panel(results, small),
+      2 * small + 1,
+      'dense',
+      f'linear, d = {small}',
     ),
     over_examples(
       _panel(results, large, sparsity=3),
-      large,
+      large + 1,
       'sparse',
       f'sparse, d = {large}',
     ),

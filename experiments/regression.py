@@ -29,8 +29,8 @@ class Source:
     noise: standard deviation of y's noise.
     tasks: size of the pool that w is drawn from; 0 draws w afresh, N(0, I).
       Pools are nested, and the same for every seed.
-    curriculum_steps: over so many first steps, d and k grow from a half of
-      theirs to the whole: the rest of x is 0, and of the prompt not asked.
+    curriculum_steps: over so many first steps, d and k grow from a quarter
+      of theirs to the whole: the rest of x is 0, and of the prompt not asked.
     num_examples: of an evaluation.
   """
 
@@ -68,7 +68,7 @@ class Source:
       order = jax.random.permutation(support, d)
       w = jnp.where(order < self.sparsity, w, 0) * (d / self.sparsity) ** 0.5
     if self.curriculum_steps and step is not None:
-      share = 0.5 + 0.5 * jnp.minimum(step / self.curriculum_steps, 1.0)
+      share = 0.25 + 0.75 * jnp.minimum(step / self.curriculum_steps, 1.0)
       xs = jnp.where(jnp.arange(d) < jnp.ceil(share * d), xs, 0.0)
       weights = (jnp.arange(k) < jnp.ceil(share * k)).astype(jnp.float32)
     ys = jnp.matmul(xs, w, precision='highest')
