@@ -150,13 +150,13 @@ def nats_by_place(model, batch):
 def get_config(scale='small'):
   """Returns the recipe."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 600, 'large': 6000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 1200, 'large': 6000}[scale]
   c.batch_size = {'smoke': 4, 'small': 32, 'large': 64}[scale]
   c.max_length = {'smoke': 8, 'small': 64, 'large': 128}[scale]
   c.tokenizer.vocab_size = 262  # bytes, and the special tokens
   c.model = common.gpt2_shape(
-    {'smoke': 16, 'small': 64, 'large': 512}[scale],
-    {'smoke': 1, 'small': 3, 'large': 6}[scale],
+    {'smoke': 16, 'small': 96, 'large': 512}[scale],
+    {'smoke': 1, 'small': 4, 'large': 6}[scale],
     {'smoke': 2, 'small': 4, 'large': 8}[scale],
     position='alibi',
     embedding_scale=True,

@@ -107,7 +107,7 @@ class Objective:
 def get_config(scale='small'):
   """Returns the recipe of two layers of attention, 64 wide, 8 pairs."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 1500, 'large': 12000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 2500, 'large': 12000}[scale]
   c.batch_size = {'smoke': 4, 'small': 64, 'large': 512}[scale]
   c.max_length = {'smoke': 16, 'small': 64, 'large': 256}[scale]
   vocab_size = {'smoke': 16, 'small': 256, 'large': 8192}[scale]

@@ -6,13 +6,14 @@ posterior mean over these M (dMMSE), and fails on new tasks, as long as M is
 small; above a threshold it acts like ridge regression, the optimum for new
 tasks, and beats dMMSE on them.
 
-  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity --seeds=2
+  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity --seeds=3
   ctxlm report experiments/task_diversity.py --workdir runs/diversity
 
-Small: d = 4, 8 pairs, noise 0.5, where the paper has d = 8 and 16 pairs. The
-threshold moves with the number of steps, so it is stated with them; 4096
-tasks of d = 4 leave dMMSE near ridge, so the crossing is what counts. Pools
-are nested; prompts of evaluation are the same for every M and seed.
+Small: d = 4, 8 pairs, noise 0.5, where the paper has d = 8 and 16 pairs. Muon
+and kernels of 1 / sqrt(width) in place of Adam and 0.02. The threshold moves
+with the number of steps, so it is stated with them; 4096 tasks of d = 4 leave
+dMMSE near ridge, so the crossing is what counts. Pools are nested; prompts of
+evaluation are the same for every M and seed.
 """
 
 import dataclasses
@@ -84,17 +85,19 @@ def fixed(source):
 def get_config(scale='small'):
   """Returns the recipe of the smallest pool."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 4000, 'large': 50000}[scale]
-  c.batch_size = {'smoke': 4, 'small': 64, 'large': 256}[scale]
+  c.num_steps = {'smoke': 4, 'small': 3000, 'large': 50000}[scale]
+  c.batch_size = {'smoke': 4, 'small': 128, 'large': 256}[scale]
+  width = {'smoke': 8, 'small': 64, 'large': 128}[scale]
   dim, points = {'smoke': (2, 4), 'small': (4, 8), 'large': (8, 16)}[scale]
   c.max_length = 2 * points
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'experiments.regression',
     'vocab_size': 1,
-    'hidden_size': {'smoke': 8, 'small': 64, 'large': 128}[scale],
+    'hidden_size': width,
     'num_layers': {'smoke': 1, 'small': 4, 'large': 8}[scale],
-    'num_heads': {'smoke': 1, 'small': 2, 'large': 2}[scale],
+    'num_heads': 1 if scale == 'smoke' else 2,
+    'init_stddev': width**-0.5,
   }
   data = {
     'name': 'experiments.regression',
@@ -105,7 +108,8 @@ def get_config(scale='small'):
     'num_examples': 1024 if scale != 'smoke' else 8,
   }
   c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
-  c.optimizer.learning_rate = 1e-3
+  c.optimizer.name = 'muon'
+  c.optimizer.learning_rate = 3e-3 if scale != 'large' else 1e-3
   c.optimizer.schedule = 'linear'
   c.optimizer.weight_decay = 0.0
   c.optimizer.warmup_steps = c.num_steps // 4

@@ -61,11 +61,22 @@ def test_heads_scores_by_hand():
   tokens = np.array([[5, 7, 5, 9]])
   weights = np.zeros((1, 1, 4, 4))
   weights[0, 0, [1, 2, 3], [0, 1, 2]] = [0.5, 0.25, 1.0]
-  sown = {'stack': {'layers_0': {'attention': {'attention': (weights,)}}}}
-  found = induction.heads(tokens, sown)
+
+  def sown(*layers):
+    return {
+      'stack': {
+        f'layers_{i}': {'attention': {'attention': (w,)}}
+        for i, w in enumerate(layers)
+      }
+    }
+
+  found = induction.heads(tokens, sown(weights))
   assert found['previous'] == np.mean([0.5, 0.25, 1.0])
   # Only place 2 (a 5) follows an earlier copy, whose next token is place 1.
   assert found['prefix'] == 0.25
+  # The first layer looks back, the last one at what followed.
+  found = induction.heads(tokens, sown(weights, 0 * weights, 2 * weights))
+  assert found == {'previous': np.mean([0.5, 0.25, 1.0]), 'prefix': 0.5}
 
 
 def rows(own, one=0.12, late=300, recall=0.95):
@@ -106,7 +117,7 @@ def test_criteria(tmp_path):
     return rows({'num_layers': 1})
 
   assert common.verdicts(induction, none) == ['not reproduced'] * 2 + [
-    'reproduced',  # nothing moves, at the same step
+    'not reproduced',  # nothing moves, at the same step
     'not reproduced',
   ]
   assert common.verdicts(induction, rows, done=False) == ['unfinished'] * 4
