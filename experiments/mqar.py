@@ -12,7 +12,8 @@ As in the paper: no MLP, keys from one half of the vocabulary and values from
 the other, every key asked once after all pairs, at gaps by a power law;
 nothing but padding between; answers are not in the input. Every step has
 fresh examples. One learning rate a mixer, where the paper takes the best of
-four: its failures at small scale are upper bounds, not proofs.
+four: its failures at small scale are upper bounds, not proofs. Small has a
+vocabulary of 256 and batches of 64, where the paper has 8,192 and 512.
 """
 
 import dataclasses
@@ -187,8 +188,8 @@ def criteria():
       'gated convolution fails at this width, and gains with width',
       'Arora et al. 2023, figure 2',
       'accuracy grows with width, and falls with length',
-      'accuracy 0.5 at most at width 64 with 8 pairs, and higher at the '
-      'largest width, every seed (by 0.2 from 64 to 256 wide at scale large)',
+      'accuracy 0.5 at most at width 64 with 8 pairs, and higher by 0.2 at '
+      'width 256 (large) or by 0.05 at 128 (small), every seed',
       _convolution,
     ),
     Claim(
@@ -230,13 +231,13 @@ def _convolution(results):
   widths = sorted({p.overrides[WIDTH] for p in runs.points})
   runs.final(METRIC)
   at = {w: _cell(results, 'convolution', w) for w in widths}
-  gain = at[widths[-1]] - at[widths[0]]
-  needed = 0.2 if 256 in at else 0.0
+  least = widths[0]
+  most, needed = (256, 0.2) if 256 in at else (widths[-1], 0.05)
+  gain = at[most] - at[least]
   return Finding(
     {f'width {w}': v for w, v in at.items()},
-    widths[0] == 64 and (at[64] <= 0.5).all() and (gain > needed).all(),
-    gain.mean() > 0
-    and at[widths[0]].mean() < _cell(results, 'attention', widths[0]).mean(),
+    (at[least] <= 0.5).all() and (gain >= needed).all(),
+    (gain > 0).all() and (at[least] < _cell(results, 'attention', least)).all(),
   )
 
 
