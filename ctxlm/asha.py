@@ -11,6 +11,8 @@ import json
 import math
 
 from ctxlm.data.cache import write_text
+from ctxlm.errors import UserError
+from ctxlm.plugins import suggest
 
 NAME = 'stopped.json'  # in the folder of a run that was stopped
 
@@ -41,6 +43,19 @@ class Asha:
       found.append(step)
       step //= self.reduction
     return found[::-1]
+
+  def check(self, rows):
+    """Looks for the metric in the rows of a run that is done.
+
+    Raises:
+      UserError: it isn't there, so that nothing would ever be stopped.
+    """
+    known = list(dict.fromkeys(m for row in rows for m in row if '/' in m))
+    if self.metric not in known:
+      raise UserError(
+        f'--asha {self.metric}: the runs have no such metric.'
+        + suggest(self.metric, known)
+      )
 
   def lags(self, name, rows, num_steps):
     """Returns the (step, value) at which a run is to stop, or None.

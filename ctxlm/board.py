@@ -11,13 +11,17 @@ class Board:
 
   def __init__(self, jobs):
     """Counts the steps of all jobs."""
-    self._jobs = jobs
-    self._total = sum(job.num_steps for job in jobs)
+    self._jobs = list(jobs)
     self._begun = time.monotonic()
     self._first = None
     self._bars = {}
     self._said = 0.0
     self._tty = sys.stderr.isatty()
+
+  def drop(self, job):
+    """Counts a job no more: what it lacks will not be trained."""
+    self._jobs.remove(job)
+    self._first = None  # and the rate is taken anew
 
   def show(self, running):
     """Moves the bars of running jobs; a plain log has lines, now and then."""
@@ -26,34 +30,33 @@ class Board:
     steps = {
       job.name: job.num_steps if job.done else job.step for job in self._jobs
     }
-    done = sum(steps.values())
+    done, total = sum(steps.values()), sum(j.num_steps for j in self._jobs)
     if self._first is None:
       self._first, self._begun = done, time.monotonic()
     seconds = time.monotonic() - self._begun
     rate = (done - self._first) / seconds if seconds else 0
-    left = f'{(self._total - done) / rate / 60:.1f} min left' if rate else ''
+    left = f'{(total - done) / rate / 60:.1f} min left' if rate else ''
     if not self._tty:
       for job in running:
         print(
           f'running {job.name}  step {steps[job.name]} of {job.num_steps}',
           file=sys.stderr,
         )
-      print(
-        f'all     {done:,} of {self._total:,} steps  {left}', file=sys.stderr
-      )
+      print(f'all     {done:,} of {total:,} steps  {left}', file=sys.stderr)
       sys.stderr.flush()
       self._said = time.monotonic()
       return
     for name in set(self._bars) - {job.name for job in running} - {'all'}:
       self._bars.pop(name).close()
-    for name, total in [(j.name, j.num_steps) for j in running] + [
-      ('all', self._total)
+    for name, whole in [(j.name, j.num_steps) for j in running] + [
+      ('all', total)
     ]:
       if name not in self._bars:
         self._bars[name] = tqdm(
-          total=total, desc=name, unit='step', leave=False, dynamic_ncols=True
+          desc=name, unit='step', leave=False, dynamic_ncols=True
         )
       bar = self._bars[name]
+      bar.total = whole
       bar.update(steps.get(name, done) - bar.n)
     self._bars['all'].set_postfix_str(left, refresh=False)
 

@@ -107,6 +107,10 @@ def run(module, argv=None):
     name = module.__spec__.name.replace('.', ' ')
     print(f'{name}: {_short(e)}', file=sys.stderr)
     sys.exit(2)
+  except KeyboardInterrupt:
+    if debug:
+      raise
+    sys.exit(130)  # as shells say it
 
 
 def _parse(argv, known_only):

@@ -39,19 +39,22 @@ def load(path):
   """Returns the module of an experiment's file.
 
   Raises:
-    UserError: no such file, or it lacks one of PARTS.
+    UserError: no such file, one that can't be read, or it lacks one of PARTS.
   """
   path = Path(path)
-  if not path.is_file():
-    raise UserError(f'{path}: no such experiment')
+  if not path.is_file() or path.suffix != '.py':
+    raise UserError(f'{path}: no such experiment, a file of Python')
   relative = path.resolve()
-  if relative.is_relative_to(Path.cwd()):  # the name that its plug-ins have
-    parts = relative.relative_to(Path.cwd()).with_suffix('').parts
-    module = importlib.import_module('.'.join(parts))
-  else:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+  try:
+    if relative.is_relative_to(Path.cwd()):  # the name that its plug-ins have
+      parts = relative.relative_to(Path.cwd()).with_suffix('').parts
+      module = importlib.import_module('.'.join(parts))
+    else:
+      spec = importlib.util.spec_from_file_location(path.stem, path)
+      module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+      spec.loader.exec_module(module)
+  except (ImportError, SyntaxError) as e:
+    raise UserError(f'{path}: {e}') from e
   for name in PARTS:
     if not hasattr(module, name):
       raise UserError(f'{path} is no experiment: it has no {name}()')
@@ -266,9 +269,11 @@ class Results:
   def curves(self, metric):
     """Returns (steps [n], values [points, n]) of the steps that all have.
 
-    Runs that haven't begun are left out.
+    Of the runs that are done, or, as long as none is, of those that have begun:
+    a run that has just begun would leave little of the others.
     """
-    found = [p.curve(metric) for p in self.points]
+    done = [p for p in self.points if p.done]
+    found = [p.curve(metric) for p in done or self.points]
     found = [f for f in found if len(f[0])]
     if not found:
       return np.zeros(0), np.zeros((0, 0))

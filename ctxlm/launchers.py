@@ -115,7 +115,7 @@ def run(name, jobs, options):
   todo = [[job] for job in jobs if not job.done and not job.stopped]
   if jobs:
     (jobs[0].folder.parent / 'logs').mkdir(exist_ok=True)
-  board = Board(jobs)
+  board = Board([job for job in jobs if not job.stopped])
   pool = Ray(options) if name == 'ray' else Local(options.jobs)
   if pool.joins and not halving:
     todo = joined(todo)
@@ -144,10 +144,14 @@ def run(name, jobs, options):
           if job.done:
             board.say(f'done    {job.name}  {seconds:.0f} s')
           elif job.stopped:
+            board.drop(job)
             board.say(f'stopped {job.name}  {seconds:.0f} s, step {job.step}')
           else:
+            board.drop(job)
             failed.append(job.name)
             board.say(f'FAILED  {job.name}: {job.reason}')
+          if job.done and halving:
+            halving.check(experiment.read_rows(job.folder))
       board.show([job for some, _, _ in running for job in some])
   finally:
     pool.close([handle for _, handle, _ in running])
@@ -219,6 +223,8 @@ class Local:
 
 def _begin(run, log, threads):
   _die_with_parent()
+  # Ctrl-C goes to all processes: the sweep asks each to save and end.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   with open(log, 'a') as file:
     os.dup2(file.fileno(), 2)
     os.dup2(file.fileno(), 1)
@@ -322,6 +328,8 @@ class Ray:
     """Cancels what is left, and leaves the cluster."""
     for task in running:
       self.stop(task)
+    if running:  # they save
+      self._ray.wait(running, num_returns=len(running), timeout=60)
     self._ray.shutdown()
 
 

@@ -18,7 +18,14 @@ WIDTH = 3.4  # inches, a column of a paper
 
 
 def draw(plot, path):
-  """Writes a Plot as PNG: means, bands of 95 % over seeds, theory lines."""
+  """Writes a Plot as PNG."""
+  figure = make(plot)
+  figure.savefig(path, dpi=200)
+  plt.close(figure)
+
+
+def make(plot):
+  """Returns a Plot's figure: means, seeds, bands of 95 % over them, theory."""
   with plt.rc_context({'font.size': 8, 'axes.linewidth': 0.6}):
     count = len(plot.series) + len(plot.lines)
     rows = -(-count // 2)
@@ -40,7 +47,7 @@ def draw(plot, path):
       axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     if 'y' in plot.log:
       axis.set_yscale('log')
-    _fit(axis)
+    _fit(axis, plot)
     axis.set_xlabel(plot.x)
     axis.set_ylabel(plot.y)
     axis.set_title(plot.title, fontsize=8)
@@ -50,16 +57,22 @@ def draw(plot, path):
       figure.legend(
         loc='outside lower center', ncols=2, fontsize=7, frameon=False
       )
-    figure.savefig(path, dpi=200)
-    plt.close(figure)
+    return figure
 
 
-def _fit(axis):
+def _fit(axis, plot):
   # The curves fill the picture: the band of two seeds may be very wide.
-  curves = [np.asarray(line.get_ydata(), float) for line in axis.lines]
-  ys = np.concatenate([np.zeros(0), *curves])
   log = axis.get_yscale() == 'log'
-  ys = ys[np.isfinite(ys) & ((ys > 0) | (not log))]
+
+  def flat(values):
+    ys = np.concatenate([np.zeros(0), *(np.ravel(v) for v in values)])
+    return ys[np.isfinite(ys) & ((ys > 0) | (not log))]
+
+  ys = flat([series.ys for series in plot.series])
+  lines = flat([np.atleast_1d(l.y)[-1] for l in plot.lines])
+  if log and ys.size:  # a theory's 0 would leave the curves no room
+    lines = lines[lines > ys.min() / 10]
+  ys = np.concatenate([ys, lines])
   if not ys.size or ys.min() == ys.max():
     return
   low, high = (
@@ -88,6 +101,7 @@ def _curve(axis, series, i):
     label=series.label,
   )
   if len(ys) > 1:
+    axis.plot(x, ys.T, color=colour, linewidth=0.4, alpha=0.6)
     axis.fill_between(
       x, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0
     )

@@ -9,6 +9,8 @@ import csv
 import io
 import json
 import math
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -67,7 +69,7 @@ def judge(claims, results):
 
 def show(mean, half):
   """Returns '0.899 ± 0.004', with as many digits as the interval allows."""
-  if half is None or not math.isfinite(half) or half == 0:
+  if half is None or not math.isfinite(half) or half <= 1e-9 * abs(mean):
     return f'{mean:.4g}'
   digits = min(max(1 - math.floor(math.log10(half)), 0), 6)
   return f'{mean:.{digits}f} ± {half:.{digits}f}'
@@ -121,30 +123,63 @@ def points_csv(results):
 
 
 def seeds_table(results):
-  """Returns the table of points, with the evaluations' means over seeds."""
+  """Returns the table of points, with the evaluations' means over seeds.
+
+  A column a point, a row a metric: some experiments have a metric a place.
+  """
   groups = {}
   for p in results.points:
-    group = {k: v for k, v in p.overrides.items() if k != 'seed'}
-    groups.setdefault(sweep.name_of(group) or 'base', []).append(p)
-  metrics = sorted(
+    name = re.sub(r',?seed=\d+', '', p.name) or 'all'
+    groups.setdefault(name, []).append(p)
+  metrics = natural(
     {m for p in results.points for r in p.rows for m in r if m[:5] == 'eval/'}
   )
-  rows = []
-  for name, points in groups.items():
-    row = [name, len(points), f'{sum(p.done for p in points)} done']
-    for metric in metrics:
+  rows = [
+    ['steps', *(points[0].num_steps for points in groups.values())],
+    [
+      'seeds done',
+      *(f'{sum(p.done for p in g)} of {len(g)}' for g in groups.values()),
+    ],
+  ]
+  for metric in metrics:
+    row = [metric.split('/', 2)[-1]]
+    for points in groups.values():
       last = [p.curve(metric)[1] for p in points]
       last = [values[-1] for values in last if len(values)]
       row.append(show(*experiment.interval(last)) if last else '')
     rows.append(row)
-  short = [m.split('/', 2)[-1] for m in metrics]
-  return table(['point', 'seeds', '', *short], rows)
+  return table(['', *(name.replace(',', ' ') for name in groups)], rows)
+
+
+def natural(names):
+  """Returns the names in order, their numbers by value."""
+
+  def key(name):
+    return [(int(w), '') if w.isdigit() else (0, w) for w in parts(name)]
+
+  def parts(name):
+    return re.split(r'(\d+)', name)
+
+  return sorted(names, key=key)
+
+
+def finite(value):
+  """Returns what JSON can hold: None for what is no number."""
+  if isinstance(value, dict):
+    return {k: finite(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return [finite(v) for v in value]
+  return (
+    None if isinstance(value, float) and not math.isfinite(value) else value
+  )
 
 
 def write_report(path, module, plan, workdir):
   """Writes the report of a sweep; returns the claims' rows."""
   results = read_results(workdir, plan)
   rows = judge(module.criteria(), results)
+  if plan['scale'] == 'smoke':  # a few steps, to see that all parts run
+    rows = [row | {'verdict': 'not judged'} for row in rows]
   plots_ = module.report(results)
   for plot in plots_:
     plots.draw(plot, workdir / f'{plot.name}.png')
@@ -182,7 +217,9 @@ def write_report(path, module, plan, workdir):
       for p in results.points
     },
   }
-  write_text(workdir / 'results.json', json.dumps(found, indent=1) + '\n')
+  write_text(
+    workdir / 'results.json', json.dumps(finite(found), indent=1) + '\n'
+  )
   return rows
 
 
@@ -200,7 +237,10 @@ def compare(folders, out):
     rows = experiment.read_rows(folder)
     if not rows:
       raise UserError(f'{folder} is no run folder: it has no metrics.jsonl')
-    runs[str(folder)] = experiment.Point(str(folder), {}, 0, rows, True)
+    runs[folder] = experiment.Point(str(folder), {}, 0, rows, True)
+  # In a legend there is room for what tells the runs apart.
+  shared = os.path.commonpath([f.resolve().parent for f in runs])
+  runs = {os.path.relpath(f.resolve(), shared): p for f, p in runs.items()}
   metrics = sorted({m for p in runs.values() for r in p.rows for m in r})
   drawn = {}
   for metric in metrics:

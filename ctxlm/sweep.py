@@ -33,7 +33,8 @@ def points(module, scale, seeds, settings):
     settings: {key: value} of every point's recipe, before its overrides.
 
   Raises:
-    UserError: a key that the recipe lacks, a wrong value, or a point twice.
+    UserError: a key that the recipe lacks, a wrong value, a point twice, or a
+      setting that the experiment overrides.
   """
   found, names = [], set()
   where = f'{Path(module.__file__).name}: sweep()'
@@ -46,6 +47,12 @@ def points(module, scale, seeds, settings):
     for overrides in listed
     for seed in ([overrides['seed']] if 'seed' in overrides else range(seeds))
   ]
+  both = [key for key in settings if any(key in o for o in expanded)]
+  if both:
+    raise UserError(
+      f'{where} sets {both[0]} itself, so --config.{both[0]} would not count'
+      + (': use --seeds' if both[0] == 'seed' else '')
+    )
   for overrides in expanded:
     config = module.get_config(scale)
     for key, value in (settings | overrides).items():
@@ -165,17 +172,29 @@ def write(workdir, plan):
   Raises:
     UserError: the folder is of another sweep.
   """
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f'--workdir {workdir} is a file')
   old = read(workdir)
+  plan = json.loads(json.dumps(plan))  # tuples are lists there
   for key in ('experiment', 'scale', 'settings') if old else ():
-    if old[key] != plan[key]:
+    same = old[key] == plan[key]
+    if key == 'experiment':
+      same = Path(old[key]).resolve() == Path(plan[key]).resolve()
+    if not same:
       raise UserError(
         f'{workdir} holds a sweep with {key} {old[key]!r}, not {plan[key]!r}; '
         'use another --workdir'
       )
   if not old and workdir.is_dir() and any(workdir.iterdir()):
     raise UserError(f'--workdir {workdir} holds other files; use an empty one')
-  if old:  # points of more seeds stay
-    plan['points'] = {**old['points'], **plan['points']}
+  if old:  # other seeds of the same points stay
+
+    def bare(point):
+      return {k: v for k, v in point['overrides'].items() if k != 'seed'}
+
+    listed = [bare(point) for point in plan['points'].values()]
+    stay = {n: p for n, p in old['points'].items() if bare(p) in listed}
+    plan['points'] = stay | plan['points']
   workdir.mkdir(parents=True, exist_ok=True)
   write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
 
@@ -228,11 +247,7 @@ def main(arguments):
     )
     for name, overrides, config in found
   ]
-  if F.launcher == 'print':
-    for job in jobs:
-      if not job.done:
-        print(shlex.join(job.argv))
-    # The report knows the points, wherever they are trained.
+  # The report knows the points, wherever they are trained.
   write(
     workdir,
     {
@@ -246,6 +261,9 @@ def main(arguments):
     },
   )
   if F.launcher == 'print':
+    for job in jobs:
+      if not job.done:
+        print(shlex.join(job.argv))
     return 0
   with (workdir / '.lock').open('w') as lock:
     try:

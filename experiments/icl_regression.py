@@ -291,12 +291,12 @@ def report(results):
     places = np.arange(points)
 
     def last(kind):
-      found = []
-      for p in runs.points:
-        curves = [p.curve(f'eval/prompts/{kind}_{i}')[1] for i in places]
-        if all(map(len, curves)):
-          found.append([c[-1] for c in curves])
-      return np.array(found)
+      curves = [
+        [p.curve(f'eval/prompts/{kind}_{i}')[1] for i in places]
+        for p in runs.points
+        if p.done
+      ]
+      return np.array([[c[-1] for c in point] for point in curves])
 
     own, lines = last('error'), []
     for kind in THEORY if len(own) else ():

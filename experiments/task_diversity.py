@@ -180,7 +180,8 @@ def _nearer(results):
   )
   few, *_, many = ridge
   return Finding(
-    {
+    {'M where it crosses over': _crossing(ridge, dmmse)}
+    | {
       f'{name}, M = {m}': values[m]
       for m in ridge
       for name, values in (('to ridge', ridge), ('to dMMSE', dmmse))
@@ -190,6 +191,23 @@ def _nearer(results):
     (dmmse[few] < ridge[few]).all()
     and (dmmse[few] / ridge[few] < dmmse[many] / ridge[many]).all(),
   )
+
+
+def _crossing(ridge, dmmse):
+  # The first M, on a logarithmic scale, at which ridge is the nearer one.
+  sizes = np.log2(list(ridge))
+  nearer = np.array([np.log(dmmse[m] / ridge[m]) for m in ridge])  # [M, seeds]
+  found = []
+  for own in nearer.T:
+    at = np.argmax(own >= 0)
+    if own[at] < 0:
+      found.append(np.inf)
+    elif at == 0:
+      found.append(2 ** sizes[0])
+    else:
+      place = sizes[at - 1 : at + 1]
+      found.append(2 ** np.interp(0.0, own[at - 1 : at + 1], place))
+  return np.array(found)
 
 
 def _falls(results):

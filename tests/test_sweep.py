@@ -1,8 +1,10 @@
 """Sweeps: points, launchers, what is done and what goes on; reports."""
 
 import csv
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +69,13 @@ def test_interval_is_that_of_student():
   assert experiment.interval([1, 2, 3]) == pytest.approx((2, 2.48414), abs=1e-4)
   mean, half = experiment.interval([5.0])
   assert mean == 5 and np.isnan(half)
+
+
+def test_every_experiment_has_a_large_scale():
+  for path in sorted((tiny.ROOT / 'experiments').glob('*.py')):
+    module = importlib.import_module(f'experiments.{path.stem}')
+    if hasattr(module, 'sweep'):
+      assert len(sweep.points(module, 'large', 3, {})) >= 3
 
 
 class Toy:
@@ -139,7 +148,14 @@ def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
   'argv, wanted',
   [
     (['none.py', '--workdir=d'], 'none.py: no such experiment'),
+    (['README.md', '--workdir=d'], 'no such experiment, a file of Python'),
     (['tests/tiny.py', '--workdir=d'], 'it has no sweep()'),
+    (['tests/toy.py', '--workdir=README.md'], 'README.md is a file'),
+    (
+      ['tests/toy.py', '--workdir=d', '--config.optimizer.learning_rate=1.0'],
+      'so --config.optimizer.learning_rate would not count',
+    ),
+    (['tests/toy.py', '--workdir=d', '--config.seed=7'], 'use --seeds'),
     (['tests/toy.py'], '--workdir DIR is needed'),
     (['--workdir=d'], 'usage: ctxlm sweep'),
     (['tests/toy.py', '--workdir=d', '--jops=2'], 'unknown flag --jops=2'),
@@ -196,12 +212,21 @@ def test_report(whole):
 def test_what_is_done_is_skipped_and_more_seeds_are_added(whole, tmp_path):
   folder, _ = whole
   before = {p: p.stat().st_mtime for p in folder.glob('*/metrics.jsonl')}
-  status, _, err = ctxlm(
-    'sweep', 'tests/toy.py', '--workdir', folder, '--seeds=2'
-  )
+  argv = ['tests/toy.py', '--workdir', folder]
+  status, _, err = ctxlm('sweep', *argv, '--seeds=2')
   assert status == 0 and 'done    ' not in err
   assert '4 of 4 points are done' in err
+  folder = tmp_path / 'more'
+  shutil.copytree(whole[0], folder)
+  argv[-1] = folder
+  status, _, err = ctxlm('sweep', *argv, '--seeds=3', '--jobs=2')
+  assert status == 0 and err.count('done    ') == 2
+  assert '6 of 6 points are done' in err
+  # Those of fewer seeds stay in the report.
+  assert ctxlm('sweep', *argv, '--seeds=1')[0] == 0
+  assert len(json.loads((folder / 'sweep.json').read_text())['points']) == 6
   assert before == {p: p.stat().st_mtime for p in before}
+  folder = whole[0]
   status, _, err = ctxlm(
     'sweep', 'tests/toy.py', '--workdir', folder, '--scale=smoke'
   )
@@ -234,6 +259,8 @@ def test_sigkill_at_three_moments(whole, tmp_path):
   assert status == 0 and out.startswith('unfinished'), err
   status, _, err = ctxlm('sweep', *argv)
   assert status == 0, err
+  logs = [log.read_text() for log in (folder / 'logs').iterdir()]
+  assert any('going on from step' in log for log in logs)
   assert ctxlm('report', 'tests/toy.py', '--workdir', folder)[0] == 0
   assert (folder / 'results.csv').read_text() == (
     whole[0] / 'results.csv'

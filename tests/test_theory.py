@@ -74,6 +74,18 @@ def test_ridge_is_the_posterior_mean():
     assert found[b, t] == pytest.approx(wanted, abs=1e-6)
 
 
+def test_ridge_of_several_dimensions_is_bayes_rule_step_by_step():
+  xs, ys = prompts()
+  found = theory.ridge(xs, ys, 0.3**2)
+  for b in range(3):
+    mean, cov = np.zeros(3), np.eye(3)
+    for t in range(7):
+      assert found[b, t] == pytest.approx(xs[b, t] @ mean)
+      gain = cov @ xs[b, t] / (xs[b, t] @ cov @ xs[b, t] + 0.3**2)
+      mean = mean + gain * (ys[b, t] - xs[b, t] @ mean)
+      cov = cov - np.outer(gain, xs[b, t] @ cov)
+
+
 def test_averaging():
   xs, ys = prompts()
   found = theory.averaging(xs, ys)
@@ -96,6 +108,23 @@ def test_lasso_is_a_minimum_and_least_squares_without_penalty():
   np.testing.assert_allclose(
     theory.lasso(xs, ys, 0.2)[:, 4], w * xs[:, 4, 0], atol=1e-9
   )
+
+
+def test_lasso_meets_the_conditions_of_its_minimum():
+  # Asked at the unit vectors, it tells its w.
+  xs, ys = prompts(b=20, k=9, noise=0.5)
+  w = []
+  for j in range(3):
+    asked = xs.copy()
+    asked[:, 8] = np.eye(3)[j]
+    w.append(theory.lasso(asked, ys, 0.3, 30)[:, 8])
+  w = np.stack(w, 1)
+  rest = ys[:, :8] - np.einsum('btd,bd->bt', xs[:, :8], w)
+  slope = np.einsum('btd,bt->bd', xs[:, :8], rest) / 8
+  zero = w == 0
+  assert 5 < zero.sum() < 55
+  np.testing.assert_allclose(slope[~zero], 0.3 * np.sign(w[~zero]), atol=1e-6)
+  assert (abs(slope[zero]) <= 0.3 + 1e-6).all()
 
 
 def test_discrete_posterior_mean_sums_over_tasks():

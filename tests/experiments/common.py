@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import tiny
 
 from ctxlm import experiment, plots, report, sweep
@@ -38,14 +39,15 @@ def results(module, rows_of, done=True):
     module: the experiment.
     rows_of: function of a point's overrides, by the keys' last words, that
       gives its rows of metrics.
-    done: whether the points are.
+    done: whether the points are, or a function of the overrides that says so.
   """
   points = []
   for name, overrides, config in sweep.points(module, 'small', 2, {}):
     own = {k.split('.')[-1]: v for k, v in overrides.items()}
     rows = rows_of(own)
+    is_done = done(own) if callable(done) else done
     points.append(
-      experiment.Point(name, overrides, config.num_steps, rows, done)
+      experiment.Point(name, overrides, config.num_steps, rows, is_done)
     )
   return experiment.Results(points)
 
@@ -58,11 +60,22 @@ def verdicts(module, rows_of, done=True):
 
 def draw(module, rows_of, folder):
   """Draws the report's plots of made-up metrics."""
-  found = module.report(results(module, rows_of))
-  for plot in found:
-    path = folder / f'{plot.name}.png'
-    plots.draw(plot, path)
-    assert path.stat().st_size > 10_000
+  whole = module.report(results(module, rows_of))
+  # One seed is done, and the other has just begun: it takes nothing away.
+  half = module.report(
+    results(
+      module,
+      lambda own: rows_of(own)[: None if own['seed'] == 0 else 1],
+      lambda own: own['seed'] == 0,
+    )
+  )
+  for plot, begun in zip(whole, half, strict=True):
+    for both, one in zip(plot.series, begun.series, strict=True):
+      assert both.label == one.label and len(both.x) == len(one.x) > 0
+      assert np.isfinite(both.ys).all()
+      np.testing.assert_array_equal(np.asarray(both.ys)[:1], one.ys)
+    plots.draw(plot, folder / f'{plot.name}.png')
+    plots.draw(begun, folder / f'{plot.name}.png')
   # Nothing has begun, and there is a report all the same.
   for plot in module.report(results(module, lambda own: [], done=False)):
     plots.draw(plot, folder / 'empty.png')

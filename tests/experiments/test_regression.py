@@ -16,7 +16,7 @@ def test_smoke_icl(tmp_path):
   found = common.smoke('icl_regression', tmp_path / 'dir')
   for point in found['points'].values():
     last = point['last']
-    assert last['eval/prompts/least_squares_8'] < 1e-9
+    assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
     assert last['eval/prompts/error_8'] > 0
     assert last['eval/prompts/below_low'] <= last['eval/prompts/below_high']
 
