@@ -211,28 +211,34 @@ def criteria():
   ]
 
 
-def _chains(results, layers):
+def _chains(results, layers, symbols=3):
   found = results.where(kind='chain', num_layers=layers).points
-  # Large has chains of other sizes too.
-  return experiment.Results(
-    [p for p in found if 'num_symbols' not in str(p.overrides)]
-  )
+  return experiment.Results([p for p in found if _symbols(p) == symbols])
+
+
+def _symbols(point):
+  return point.overrides.get('tasks.text.data.num_symbols', 3)
 
 
 def _optimal(results):
   gap = {}
-  for layers in (1, 2):
-    runs = _chains(results, layers)
-    gap[layers] = runs.final('eval/theory/loss') - runs.final(
-      'eval/theory/bigram_loss'
-    )
+  for symbols in sorted(set(map(_symbols, results.where(kind='chain').points))):
+    for layers in (2, 1):
+      runs = _chains(results, layers, symbols)
+      gap[symbols, layers] = runs.final('eval/theory/loss') - runs.final(
+        'eval/theory/bigram_loss'
+      )
+  one, two = (
+    np.stack([v for (_, layers), v in gap.items() if layers == n])
+    for n in (1, 2)
+  )
   return Finding(
     {
-      '2 layers, nats above Bayes': gap[2],
-      '1 layer, nats above Bayes': gap[1],
+      f'{symbols} symbols, {layers} layers, nats above Bayes': v
+      for (symbols, layers), v in gap.items()
     },
-    (gap[2] <= 0.03).all() and (gap[1] >= 0.08).all(),
-    (gap[2] < gap[1]).all(),
+    (two <= 0.03).all() and (one >= 0.08).all(),
+    (two < one).all(),
   )
 
 
@@ -263,14 +269,21 @@ def _coincide(results):
     raise experiment.Unfinished  # too short to have phases, as smoke is
   before = np.arange(len(steps) - span) < unigram.argmin(1)[:, None]
 
-  def largest(values):  # gain in 100 steps, and the middle of these
-    change = np.where(before, -np.inf, values[:, span:] - values[:, :-span])
+  def largest(values, without):  # gain in 100 steps, and the middle of these
+    change = values[:, span:] - values[:, :-span]
+    change = np.where(without, -np.inf, change)
     return change.max(1), steps[change.argmax(1)] + 50
 
-  (_, drop), (gain, rise) = largest(-loss), largest(previous)
+  (_, drop), (gain, rise) = largest(-loss, before), largest(previous, before)
   apart = np.where(gain >= 0.1, abs(drop - rise), np.inf)
   return Finding(
-    {'step of the drop': drop, 'step of the rise': rise, 'rise': gain},
+    {
+      'step of the drop': drop,
+      'step of the rise': rise,
+      'rise': gain,
+      'of the whole run: drop': largest(-loss, False)[1],
+      'of the whole run: rise': largest(previous, False)[1],
+    },
     (apart <= 100).all(),
     (apart <= 300).all(),
   )

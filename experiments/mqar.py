@@ -150,10 +150,12 @@ def sweep(scale):
     mixers = [MIXERS[k] for k in MIXERS if k != 'attention, 1 layer']
     return product(mixers, {pairs: (2,), 'model.hidden_size': (8,)})
   if scale == 'large':
-    cells = product(
-      {pairs: (8, 16, 32), 'model.hidden_size': (64, 128, 256, 512)}
-    )
-    return product(MIXERS.values(), cells)
+    lengths = [
+      {pairs: n, 'tasks.recall.data.length': 16 * n, 'max_length': 16 * n}
+      for n in (4, 8, 16)
+    ]
+    widths = {WIDTH: (64, 128, 256, 512)}
+    return product(MIXERS.values(), lengths, widths)
   wide = {pairs: (8,), 'model.hidden_size': (64, 128)}
   return chain(
     product([MIXERS['attention']], {pairs: (4, 8, 16)}, {WIDTH: (64,)}),

@@ -17,7 +17,7 @@ def test_smoke_icl(tmp_path):
   for point in found['points'].values():
     last = point['last']
     assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
-    assert last['eval/prompts/error_8'] > 0
+    assert last['eval/prompts/error_4'] > 0
     assert last['eval/prompts/below_low'] <= last['eval/prompts/below_high']
 
 
