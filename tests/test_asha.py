@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from ctxlm import asha
+from ctxlm.errors import UserError
 
 
 def sweep(*argv):
@@ -51,6 +52,14 @@ def test_rows_without_the_metric_say_nothing():
   halving = asha.Asha('loss', least=10)
   assert halving.lags('a', [{'step': 50, 'other': 1.0}], 90) is None
   assert halving.lags('a', rows(1.0), 90) is None
+
+
+def test_a_misspelt_metric_is_said():
+  halving = asha.Asha('eval/line/los')
+  run = [{'step': 50, 'train/loss': 1.0}, {'step': 50, 'eval/line/loss': 2.0}]
+  with pytest.raises(UserError, match="Did you mean 'eval/line/loss'?"):
+    halving.check(run)
+  asha.Asha('eval/line/loss').check(run)
 
 
 @pytest.mark.slow

@@ -13,16 +13,22 @@ TENSOR = 'config.parallel.tensor=2'
 
 
 @pytest.mark.parametrize(
-  'name, devices, flags, elsewhere',
+  'name, devices, flags, elsewhere, how',
   [
-    ('both', 1, ('config.optimizer.ema_decay=0.9',), (4, (*MESH, TENSOR))),
-    ('causal', 2, (*MESH, 'config.parallel.fsdp=2'), (1, ())),
+    (
+      'both',
+      1,
+      ('config.optimizer.ema_decay=0.9',),
+      (4, (*MESH, TENSOR)),
+      signal.SIGTERM,
+    ),
+    ('causal', 2, (*MESH, 'config.parallel.fsdp=2'), (1, ()), signal.SIGINT),
   ],
 )
-def test_sigterm_saves_and_resume_is_bitwise(
-  text, tmp_path, name, devices, flags, elsewhere
+def test_a_signal_saves_and_resume_is_bitwise(
+  text, tmp_path, name, devices, flags, elsewhere, how
 ):
-  """And equal to rounding on another number of devices."""
+  """SIGTERM or Ctrl-C; and equal to rounding on other devices."""
   flags += ('config.num_steps=40', 'config.checkpoint.every_steps=7')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   tiny.train(whole, *flags, name=name, devices=devices)
@@ -30,7 +36,7 @@ def test_sigterm_saves_and_resume_is_bitwise(
 
   process = tiny.start(argv, devices)
   assert tiny.wait_until(lambda: tiny.logged(cut) >= 3, process)
-  status, err = tiny.stop(process)
+  status, err = tiny.stop(process, how)
   assert status == 0, err
   last = err.splitlines()[-1]
   step = int(re.match(r'stopped at step (\d+) of 40, saved in', last)[1])
