@@ -6,7 +6,7 @@ posterior mean over these M (dMMSE), and fails on new tasks, as long as M is
 small; above a threshold it acts like ridge regression, the optimum for new
 tasks, and beats dMMSE on them.
 
-  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity --seeds=3
+  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity --seeds=2
   ctxlm report experiments/task_diversity.py --workdir runs/diversity
 
 Small: d = 4, 8 pairs, noise 0.5, where the paper has d = 8 and 16 pairs. Muon
