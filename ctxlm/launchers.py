@@ -77,7 +77,7 @@ def define_flags():
   flags.DEFINE_float('ray_cpus', 1, 'CPUs that a point asks of the cluster')
   flags.DEFINE_float('ray_gpus', 0, 'GPUs that a point asks of the cluster')
   flags.DEFINE_string(
-    'ray_resources', '', "others that a point asks: 'TPU=4,TPU-v5e-8-head=1'"
+    'ray_resources', '', "others that a point asks of one host: 'TPU=4'"
   )
   flags.DEFINE_string(
     'asha',

@@ -303,10 +303,17 @@ def test_print_gives_a_command_a_point(tmp_path):
     f'--workdir={folder}/learning_rate=0.3,seed=0 '
     '--config.optimizer.learning_rate=0.3 --config.seed=0'
   )
-  # As a shell runs it, the sweep then finds it done.
-  command = lines[1].replace('ctxlm train', f'{sys.executable} -m ctxlm.train')
+  # As the README has Slurm run it; the sweep then finds it done.
+  commands = tmp_path / 'commands'
+  commands.write_text(
+    out.replace('ctxlm train', f'{sys.executable} -m ctxlm.train')
+  )
   subprocess.run(
-    command, shell=True, check=True, cwd=tiny.ROOT, env=environment()
+    f'sh -c "$(sed -n ${{SLURM_ARRAY_TASK_ID}}p {commands})"',
+    shell=True,
+    check=True,
+    cwd=tiny.ROOT,
+    env=environment() | {'SLURM_ARRAY_TASK_ID': '2'},
   )
   process = start(
     'sweep',
