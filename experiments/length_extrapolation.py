@@ -168,7 +168,7 @@ def nats_by_place(model, batch):
 def get_config(scale='small'):
   """Returns the recipe."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 1200, 'large': 3000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 1000, 'large': 3000}[scale]
   c.batch_size = {'smoke': 4, 'small': 32, 'large': 64}[scale]
   c.max_length = {'smoke': 8, 'small': 64, 'large': 128}[scale]
   c.tokenizer.vocab_size = 262  # bytes, and the special tokens
