@@ -60,6 +60,10 @@ def points(module, scale, seeds, settings):
     try:
       config_lib.check(config)
       plugins.build('models', config.model, max_length=config.max_length)
+      for task in config.tasks.values():
+        plugins.build('data', task.data)
+      for block in config.evaluators.values():
+        plugins.build('evaluators', block)
     except UserError as e:
       raise UserError(f'{where}, point {overrides}: {e}') from e
     name = name_of({k: v for k, v in overrides.items() if k in keys})

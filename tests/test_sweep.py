@@ -125,6 +125,13 @@ def test_wrong_points(overrides, wanted):
   assert wanted in str(e.value)
 
 
+def test_a_value_that_the_data_refuses():
+  from experiments import mqar
+
+  with pytest.raises(UserError, match='point .*length must be even'):
+    sweep.points(mqar, 'small', 1, {'tasks.recall.data.length': 30})
+
+
 def test_the_same_point_twice_and_none():
   with pytest.raises(UserError, match='seed=0 twice'):
     sweep.points(Toy({'num_steps': 1}, {'num_steps': 1}), 'small', 1, {})
