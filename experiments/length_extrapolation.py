@@ -12,8 +12,8 @@ perplexity stays or improves far beyond.
 Bytes of the embedded corpus, or of the file that is named; training length 64
 (small) and 128 (large), judged up to 8 times as long. Documents are one
 stream: a document's end bounds no context, else few contexts would be long.
-Token embeddings are scaled by sqrt(m), without which sinusoids of amplitude 1
-drown them. Windows don't overlap, so each length has other shares of early
+Token embeddings begin at 1 / sqrt(m) and are scaled by sqrt(m), as in Vaswani
+et al. 2017: smaller ones drown in sinusoids of amplitude 1. Windows don't overlap, so each length has other shares of early
 tokens: the loss of every window's last quarter is judged beside.
 """
 
@@ -168,16 +168,18 @@ def nats_by_place(model, batch):
 def get_config(scale='small'):
   """Returns the recipe."""
   c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 1000, 'large': 3000}[scale]
+  c.num_steps = {'smoke': 4, 'small': 800, 'large': 3000}[scale]
   c.batch_size = {'smoke': 4, 'small': 32, 'large': 64}[scale]
   c.max_length = {'smoke': 8, 'small': 64, 'large': 128}[scale]
   c.tokenizer.vocab_size = 262  # bytes, and the special tokens
+  width = {'smoke': 16, 'small': 96, 'large': 512}[scale]
   c.model = common.gpt2_shape(
-    {'smoke': 16, 'small': 96, 'large': 512}[scale],
+    width,
     {'smoke': 1, 'small': 4, 'large': 6}[scale],
     {'smoke': 2, 'small': 4, 'large': 8}[scale],
     position='alibi',
     embedding_scale=True,
+    init_stddev=width**-0.5,
     max_length=MULTIPLES[-1] * c.max_length,
   )
   own = {'name': 'experiments.length_extrapolation'}
