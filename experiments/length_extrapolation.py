@@ -13,8 +13,9 @@ Bytes of the embedded corpus, or of the file that is named; training length 64
 (small) and 128 (large), judged up to 8 times as long. Documents are one
 stream: a document's end bounds no context, else few contexts would be long.
 Token embeddings begin at 1 / sqrt(m) and are scaled by sqrt(m), as in Vaswani
-et al. 2017: smaller ones drown in sinusoids of amplitude 1. Windows don't overlap, so each length has other shares of early
-tokens: the loss of every window's last quarter is judged beside.
+et al. 2017: smaller ones drown in sinusoids of amplitude 1. Windows don't
+overlap, so each length has other shares of early tokens: the loss of every
+window's last quarter is judged beside.
 """
 
 import dataclasses

@@ -1,6 +1,8 @@
 import common
 import numpy as np
+import pytest
 
+from ctxlm.errors import UserError
 from experiments import length_extrapolation as length
 
 
@@ -10,6 +12,20 @@ def test_smoke(tmp_path):
     for multiple in length.MULTIPLES:
       # Bytes, hardly trained: near the 262 of a uniform guess.
       assert 100 < point['last'][f'eval/lengths/perplexity_{multiple}'] < 400
+
+
+def test_a_file_is_cut_once(tmp_path):
+  path = tmp_path / 'book.txt'
+  path.write_text(''.join(f'{i:04}' for i in range(1000)))
+  source = length.Source(str(path))
+  (train,), (rest,) = source.records('train'), source.records('validation')
+  assert train['text'] + rest['text'] == path.read_text()
+  assert len(train['text']) == 3600
+  prints = [source.fingerprint(s) for s in ('train', 'validation')]
+  path.write_text('other words')
+  assert len({*prints, source.fingerprint('train')}) == 3
+  with pytest.raises(UserError, match='none.txt'):
+    length.Source(str(tmp_path / 'none.txt')).records('train')
 
 
 def test_stream_has_no_document_bounds(tokenizer):
