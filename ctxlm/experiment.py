@@ -139,7 +139,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """A curve: label, x [n], ys [seeds, n]; the band is 95 % over seeds."""
+  """A curve: label, x [n], ys [seeds, n]; of three seeds on a 95 % band."""
 
   label: str
   x: Any

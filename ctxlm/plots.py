@@ -44,10 +44,16 @@ def make(plot):
         axis.plot(*line.y, label=line.label, **style)
     if 'x' in plot.log:
       axis.set_xscale('log', base=2)
-      axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+      axis.xaxis.set_major_formatter(_plain)
     if 'y' in plot.log:
       axis.set_yscale('log')
     _fit(axis, plot)
+    if 'y' in plot.log:
+      low, high = axis.get_ylim()
+      subs = (1, 2, 5) if high / low < 100 else (1,)
+      axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs))
+      axis.yaxis.set_major_formatter(_plain)
+      axis.yaxis.set_minor_formatter('')
     axis.set_xlabel(plot.x)
     axis.set_ylabel(plot.y)
     axis.set_title(plot.title, fontsize=8)
@@ -60,8 +66,12 @@ def make(plot):
     return figure
 
 
+def _plain(value, _):
+  return f'{value:g}'
+
+
 def _fit(axis, plot):
-  # The curves fill the picture: the band of two seeds may be very wide.
+  # The curves fill the picture: a band of few seeds may be very wide.
   log = axis.get_yscale() == 'log'
 
   def flat(values):
@@ -102,6 +112,7 @@ def _curve(axis, series, i):
   )
   if len(ys) > 1:
     axis.plot(x, ys.T, color=colour, linewidth=0.4, alpha=0.6)
+  if len(ys) > 2:  # of two seeds the interval is 13 times their half distance
     axis.fill_between(
       x, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0
     )

@@ -8,7 +8,9 @@ from ctxlm import plots
 from ctxlm.experiment import Line, Plot, Series
 
 X = np.array([1.0, 2, 4, 8])
-YS = np.array([[1.0, 0.5, 0.2, 0.1], [1.2, 0.7, 0.2, 0.3]])
+YS = np.array(
+  [[1.0, 0.5, 0.2, 0.1], [1.2, 0.7, 0.2, 0.3], [1.1, 0.6, 0.2, 0.2]]
+)
 
 
 @pytest.fixture
@@ -17,6 +19,7 @@ def axis():
 
   def make(**options):
     series = [Series('ours', X, YS), Series('one seed', X, YS[:1] / 2)]
+    series += [Series('two', X, YS[:2] / 4)]
     lines = [Line('level', 0.4), Line('theory', (X, 1e-12 * X))]
     plot = Plot('n', 'title', 'examples', 'nats', series, lines, **options)
     figures.append(plots.make(plot))
@@ -35,11 +38,12 @@ def test_means_seeds_and_theory_are_drawn(axis):
   np.testing.assert_allclose(drawn['theory'][:, 1], 1e-12 * X)
   assert set(drawn['level'][:, 1]) == {0.4}
   seeds = [x.get_ydata() for x in found.lines if x.get_label()[0] == '_']
-  np.testing.assert_allclose(seeds, YS)
-  # Student's t with one degree of freedom: 12.706 of the standard error.
+  np.testing.assert_allclose(seeds, [*YS, *YS[:2] / 4])
+  # Student's t with two degrees of freedom: 4.3027 of the standard error. Of
+  # two seeds there is no band.
   (band,) = found.collections
   top = band.get_paths()[0].vertices[:, 1].max()
-  half = 12.706 * YS[:, 0].std(ddof=1) / 2**0.5
+  half = 4.3027 * YS[:, 0].std(ddof=1) / 3**0.5
   assert top == pytest.approx(1.1 + half, rel=1e-3)
   assert (found.get_xlabel(), found.get_ylabel()) == ('examples', 'nats')
   assert found.get_title() == 'title'
@@ -51,5 +55,5 @@ def test_curves_fill_the_picture(axis):
   # A theory that is 0 leaves the curves their room.
   found = axis(log='xy')
   low, high = found.get_ylim()
-  assert 0.01 < low <= 0.05 and 1.2 <= high < 2
+  assert 0.01 < low <= 0.025 and 1.2 <= high < 2
   assert found.get_xscale() == found.get_yscale() == 'log'
