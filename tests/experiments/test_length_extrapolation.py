@@ -10,8 +10,9 @@ def test_smoke(tmp_path):
   found = common.smoke('length_extrapolation', tmp_path / 'dir')
   for point in found['points'].values():
     for multiple in length.MULTIPLES:
-      # Bytes, hardly trained: near the 262 of a uniform guess.
-      assert 100 < point['last'][f'eval/lengths/perplexity_{multiple}'] < 400
+      # Bytes, hardly trained: the 262 of a uniform guess, times exp(1 / 2), as
+      # logits of tied embeddings begin with a variance of 1.
+      assert 100 < point['last'][f'eval/lengths/perplexity_{multiple}'] < 700
 
 
 def test_a_file_is_cut_once(tmp_path):
