@@ -129,8 +129,12 @@ def seeds_table(results):
   """
   groups = {}
   for p in results.points:
-    name = re.sub(r',?seed=\d+', '', p.name) or 'all'
-    groups.setdefault(name, []).append(p)
+    own = {k: v for k, v in p.overrides.items() if k != 'seed'}
+    groups.setdefault(json.dumps(own), []).append(p)
+  names = [
+    re.sub(r',?seed=\d+', '', points[0].name).replace(',', ' ') or 'all'
+    for points in groups.values()
+  ]
   metrics = natural(
     {m for p in results.points for r in p.rows for m in r if m[:5] == 'eval/'}
   )
@@ -148,7 +152,7 @@ def seeds_table(results):
       last = [values[-1] for values in last if len(values)]
       row.append(show(*experiment.interval(last)) if last else '')
     rows.append(row)
-  return table(['', *(name.replace(',', ' ') for name in groups)], rows)
+  return table(['', *names], rows)
 
 
 def natural(names):

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -76,6 +77,36 @@ def test_every_experiment_has_a_large_scale():
     module = importlib.import_module(f'experiments.{path.stem}')
     if hasattr(module, 'sweep'):
       assert len(sweep.points(module, 'large', 3, {})) >= 3
+
+
+def test_table_groups_seeds_and_orders_places():
+  points = [
+    experiment.Point(
+      f'a={a},seed={seed}',
+      {'a': a, 'seed': seed},
+      9,
+      [{'step': 9, 'eval/e/x_10': 1.0 + seed, 'eval/e/x_9': float(a)}],
+      seed == 0,
+    )
+    for a in (3, 4)
+    for seed in (0, 1)
+  ]
+  text = report.seeds_table(experiment.Results(points)).splitlines()
+  assert text[0] == '|  | a=3 | a=4 |'
+  assert text[2:5] == [
+    '| steps | 9 | 9 |',
+    '| seeds done | 1 of 2 | 1 of 2 |',
+    '| x_9 | 3 | 4 |',
+  ]
+  assert text[5].startswith('| x_10 | 1.5 ')
+
+
+def test_json_holds_no_infinity():
+  found = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
+  assert report.finite(found) == {
+    'a': [1.0, None],
+    'b': {'c': None, 'd': 'text', 'e': 2},
+  }
 
 
 class Toy:

@@ -162,6 +162,15 @@ def diversity_rows(own, new=None, seen=0.2):
   ]
 
 
+def test_crossing_lies_between_the_sizes_where_the_nearer_one_changes():
+  ridge = {8: np.array([4.0, 1.0, 2.0]), 64: np.array([1.0, 1.0, 2.0])}
+  dmmse = {8: np.array([1.0, 2.0, 1.0]), 64: np.array([2.0, 3.0, 1.0])}
+  # log2 of their ratio goes from -2 to 1 over 3 doublings; ridge is the nearer
+  # one from the first; it never is.
+  found = task_diversity._crossing(ridge, dmmse)
+  np.testing.assert_allclose(found, [32, 8, np.inf])
+
+
 def test_diversity_criteria(tmp_path):
   module = task_diversity
   assert common.verdicts(module, diversity_rows) == ['reproduced'] * 3
