@@ -112,7 +112,7 @@ def start(coordinator=None, num_processes=None, process_id=None):
   elif _on_tpu_pod():
     jax.distributed.initialize()
   jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 def simulated():

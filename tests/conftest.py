@@ -1,6 +1,9 @@
 """Shared set-up: eight simulated devices, and a tokenizer made of nothing."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Before jax is imported: tests of pmap and meshes need several devices.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -8,11 +11,21 @@ os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 
+# What one test, worker or child process has compiled serves the others.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  os.environ['CTXLM_CACHE'] = tempfile.mkdtemp(prefix='ctxlm_tests_')
+  atexit.register(shutil.rmtree, os.environ['CTXLM_CACHE'], True)
+
 import types
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+
+compiled = Path(os.environ['CTXLM_CACHE']) / 'compiled'
+jax.config.update('jax_compilation_cache_dir', str(compiled))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 @pytest.fixture
@@ -45,14 +58,12 @@ def tokenizer():
 
 @pytest.fixture(scope='session')
 def text(tmp_path_factory):
-  """The text file of tests/tiny.py, and a cache of the tests' own."""
+  """The text file of tests/tiny.py."""
   import tiny
 
-  folder = tmp_path_factory.mktemp('tiny')
-  path = tiny.write_text(folder / 'text.txt')
+  path = tiny.write_text(tmp_path_factory.mktemp('tiny') / 'text.txt')
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('TINY_TEXT', str(path))
-    patch.setenv('CTXLM_CACHE', str(folder / 'cache'))
     yield path
 
 

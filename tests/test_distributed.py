@@ -70,10 +70,7 @@ def test_losses_equal_those_of_one_process(alone, tmp_path, name, flags):
   assert len(set(want)) == 10
   np.testing.assert_allclose(losses(both), want, rtol=1e-5)
   # The second process writes nothing of its own, and both wrote their shards.
-  # (JAX may say at the very end that the first one, its server, was faster.)
-  said = (tmp_path / 'errors1').read_text()
-  record = r'^[WE]\d{4} \S+ +\d+ preemption_sync_manager.*?(?=^[IWEF]\d{4} |\Z)'
-  assert re.sub(record, '', said, flags=re.M | re.S) == ''
+  assert (tmp_path / 'errors1').read_text() == ''
   a, b = tiny.state(alone(name), 10), tiny.state(both, 10)
   assert a.keys() == b.keys()
   for key in a:

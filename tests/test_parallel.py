@@ -23,17 +23,15 @@ PLACES = {
 }
 ACCUMULATED = ('pmap 1', 'pmap 4', 'mesh data 2 tensor 2')
 OBJECTIVES = {
-  'causal': {'name': 'causal'},
-  'prefix': {'name': 'causal', 'prefix': 0.5},
-  'mlm': {'name': 'mlm', 'rate': 0.3},
-  'mlm + nsp': {'name': 'mlm', 'pair': 'next_sentence'},
-  'contrastive': {'name': 'contrastive'},
+  'causal': {'name': 'causal', 'prefix': 0.5},
+  'mlm + nsp': {'name': 'mlm', 'rate': 0.3, 'pair': 'next_sentence'},
   'contrastive + mlm': {
     'name': 'contrastive',
     'fields': 3,
     'pooling': 'first_last_mean',
     'mlm_weight': 0.5,
   },
+  'seq2seq': {'name': 'seq2seq', 'label_smoothing': 0.1},
 }
 
 
@@ -82,14 +80,15 @@ def losses(block, place, tokenizer, accumulation=1, dropout=0.1):
   c.max_length = 16
   c.parallel.update(axes)
   where = parallel.make(c, jax.devices()[:count])
+  pairs = block['name'] == 'seq2seq'
   model = plugins.build(
     'models',
     {
-      'name': 'transformer',
+      'name': 'encoder_decoder' if pairs else 'transformer',
       'vocab_size': 50,
       'hidden_size': 32,
       'num_layers': 1,
-      'causal': block['name'] == 'causal',
+      'causal': block['name'] in ('causal', 'seq2seq'),
       'type_vocab_size': 2,
       'max_length': 16,
       'dropout': dropout,

@@ -4,6 +4,7 @@
 the text is the file that $TINY_TEXT names.
 """
 
+import atexit
 import importlib
 import json
 import multiprocessing
@@ -138,7 +139,11 @@ def _forked(argv, env, errors):
   for number, path in ((1, f'{errors}.out'), (2, errors)):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   sys.argv = argv  # ml_collections reads it
-  cli.run(importlib.import_module(argv[0]), argv)
+  try:
+    cli.run(importlib.import_module(argv[0]), argv)
+  finally:
+    # A fork leaves without; here JAX's processes wait for each other.
+    atexit._run_exitfuncs()
 
 
 def finish(process, timeout=120):

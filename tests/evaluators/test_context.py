@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -24,14 +25,15 @@ def token_by_token(run, split='validation'):
   """
   made = context(run)
   view = made.view(made.task(), split)
+  forward = jax.jit(
+    lambda piece: run.apply(run.params, lambda m: m.logits(m(piece)))
+  )
   nats = count = 0
   for i in range(len(view)):
     example = view.read(i, np.random.default_rng(0))
     for segment in range(1, example['segment_ids'].max() + 1):
       piece = example['tokens'][example['segment_ids'] == segment]
-      logits = np.asarray(
-        run.apply(run.params, lambda m, x=piece: m.logits(m(x[None, :-1])))
-      )[0].astype(np.float64)
+      logits = np.asarray(forward(piece[None, :-1]))[0].astype(np.float64)
       p = np.exp(logits - logits.max(1, keepdims=True))
       p /= p.sum(1, keepdims=True)
       nats -= np.log(p[np.arange(len(piece) - 1), piece[1:]]).sum()
@@ -100,12 +102,13 @@ def test_sts_ranks_all_pairs_together(runs, tmp_path):
   made = context(run)
   found = sts.Evaluator(data=data).run(made)
   objective = run.tasks[0].objective
+  forward = jax.jit(lambda ids: run.apply(run.params, lambda m: m(ids)))
 
   def vector(sentence):  # alone, unpadded, mean of the last hidden states
     t = run.tokenizer
     ids = np.array([[t.cls_id, *t.encode(sentence), t.sep_id]])
     assert ids.shape[1] <= objective.max_length
-    v = np.asarray(run.apply(run.params, lambda m: m(ids)))[0].mean(0)
+    v = np.asarray(forward(ids))[0].mean(0)
     return v / np.linalg.norm(v)
 
   cosines = [vector(a) @ vector(b) for a, b, _ in rows]

@@ -22,16 +22,14 @@ STEPS, LENGTH, BATCH = 50, 32, 8
 
 @pytest.fixture(scope='module')
 def prose(tmp_path_factory):
-  """A file of Python's documentation, and a cache of the tests' own."""
+  """A file of Python's documentation."""
   folder = tmp_path_factory.mktemp('prose')
   texts = [
     pydoc_data.topics.topics[k] for k in sorted(pydoc_data.topics.topics)
   ]
   # Paragraphs: a blank line ends a document.
   (folder / 'prose.txt').write_text('\n'.join(texts)[:60_000])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setenv('CTXLM_CACHE', str(folder / 'cache'))
-    yield folder / 'prose.txt'
+  return folder / 'prose.txt'
 
 
 def make(kind, tokenizer):
