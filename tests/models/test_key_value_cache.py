@@ -149,7 +149,10 @@ def test_siblings_go_on_from_whom_they_were_taken(window):
   prompts = texts()
   tokens, start = padded(prompts)
   rows = [[list(p[:n])] * 3 for p, n in zip(prompts, PROMPTS, strict=True)]
-  _, cache = lib.begin(model, params, tokens, start, ahead=6, siblings=3)
+  begin = jax.jit(
+    lambda t, s: lib.begin(model, params, t, s, ahead=6, siblings=3)
+  )
+  _, cache = begin(tokens, start)
   step = jax.jit(lambda t, c: lib.step(model, params, t, c))
   forward = jax.jit(
     lambda x: model.apply(

@@ -8,6 +8,7 @@ import pytest
 from ctxlm import positions
 from ctxlm.models import encoder_decoder, layers, transformer
 
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 SHAPE = dict(vocab_size=30, hidden_size=16, num_layers=2, num_heads=4)
 LENGTH = 7
 
@@ -18,9 +19,15 @@ def stack_jacobian(segment_ids=None, **more):
   stack = layers.Stack(o, o.num_layers, causal=o.causal)
   x = jax.random.normal(jax.random.key(0), (1, LENGTH, 16))
   call = {'positions': jnp.arange(LENGTH)[None], 'segment_ids': segment_ids}
-  variables = stack.init(jax.random.key(1), x, **call)
-  jacobian = jax.jacobian(lambda x: stack.apply(variables, x, **call)[0])(x)
-  return np.abs(jacobian[:, :, 0]).max((1, 3)) > 0
+  init = jax.jit(lambda key: stack.init(key, x, **call))
+  variables = init(jax.random.key(1))
+
+  @jax.jit
+  @jax.jacobian
+  def jacobian(x):
+    return stack.apply(variables, x, **call)[0]
+
+  return np.abs(jacobian(x)[:, :, 0]).max((1, 3)) > 0
 
 
 @pytest.mark.parametrize('position', positions.SCHEMES)
@@ -56,12 +63,11 @@ def test_packed_documents_equal_each_alone(position):
   tokens = np.random.default_rng(0).integers(0, 30, (1, 9))
   segments = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 2]])
   places = np.array([[0, 1, 2, 3, 0, 1, 2, 3, 4]])
-  variables = model.init(jax.random.key(0), tokens)
-  packed = model.apply(
-    variables, tokens, segment_ids=segments, positions=places
-  )
+  variables = jax.jit(model.init)(jax.random.key(0), tokens)
+  apply = jax.jit(model.apply)
+  packed = apply(variables, tokens, segment_ids=segments, positions=places)
   for part in (slice(0, 4), slice(4, 9)):
-    alone = model.apply(variables, tokens[:, part])
+    alone = apply(variables, tokens[:, part])
     np.testing.assert_allclose(packed[:, part], alone, atol=1e-5)
 
 
@@ -74,14 +80,14 @@ def gradients(model, params, tokens):
     out = model.apply({'params': params}, rngs=rngs, method=logits)
     return jax.nn.log_softmax(out)[..., 5].sum()
 
-  return jax.value_and_grad(loss)(params)
+  return jax.jit(jax.value_and_grad(loss))(params)
 
 
 @pytest.mark.parametrize('remat', ['full', 'dots'])
 def test_rematerialised_layers_have_the_same_gradients(remat):
   tokens = np.random.default_rng(0).integers(0, 30, (2, 6))
   plain = transformer.Model(**SHAPE, dropout=0.2)
-  params = plain.init(jax.random.key(0), tokens)['params']
+  params = jax.jit(plain.init)(jax.random.key(0), tokens)['params']
   want = gradients(plain, params, tokens)
   found = gradients(plain.clone(remat=remat), params, tokens)
   jax.tree.map(
@@ -94,7 +100,7 @@ def test_rematerialised_layers_have_the_same_gradients(remat):
 def test_scanned_layers_equal_unrolled():
   tokens = np.random.default_rng(0).integers(0, 30, (2, 6))
   plain = transformer.Model(**SHAPE)
-  params = plain.init(jax.random.key(0), tokens)['params']
+  params = jax.jit(plain.init)(jax.random.key(0), tokens)['params']
   stack = dict(params['stack'])
   blocks = [stack.pop(f'layers_{i}') for i in range(2)]
   stack['layers'] = jax.tree.map(lambda *x: jnp.stack(x), *blocks)
@@ -130,13 +136,15 @@ def test_every_dropout_acts_in_training_only(rate):
 def test_bfloat16_stays_near_float32():
   tokens = np.random.default_rng(0).integers(0, 30, (2, 64))
   plain = transformer.Model(**SHAPE)
-  params = plain.init(jax.random.key(0), tokens)
+  params = jax.jit(plain.init)(jax.random.key(0), tokens)
   half = plain.clone(dtype='bfloat16')
   assert all(
     x.dtype == jnp.float32
-    for x in jax.tree.leaves(half.init(jax.random.key(0), tokens))
+    for x in jax.tree.leaves(
+      jax.eval_shape(half.init, jax.random.key(0), tokens)
+    )
   )
-  a, b = plain.apply(params, tokens), half.apply(params, tokens)
+  a, b = (jax.jit(m.apply)(params, tokens) for m in (plain, half))
   assert b.dtype == jnp.bfloat16
   # The last norm's outputs are of size 1; bfloat16 has 8 bits.
   error = np.abs(np.asarray(a - b.astype(jnp.float32)))
@@ -153,8 +161,9 @@ def test_decoder_sees_the_source_of_its_own_segment():
     decoder_segment_ids=np.array([[1, 1, 2, 2, 2]]),
     decoder_positions=np.array([[0, 1, 0, 1, 2]]),
   )
-  variables = model.init(jax.random.key(0), source, target)
-  packed = model.apply(variables, source, target, **ids)
+  variables = jax.jit(model.init)(jax.random.key(0), source, target)
+  apply = jax.jit(model.apply)
+  packed = apply(variables, source, target, **ids)
   for s, t in ((slice(0, 3), slice(0, 2)), (slice(3, 8), slice(2, 5))):
-    alone = model.apply(variables, source[:, s], target[:, t])
+    alone = apply(variables, source[:, s], target[:, t])
     np.testing.assert_allclose(packed[:, t], alone, atol=1e-5)
