@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -311,22 +312,30 @@ def _verify(tree, saved):
       raise ValueError(f'{name} is not what was saved')
 
 
+_one_at_a_time = threading.RLock()
+
+
 @contextlib.contextmanager
 def _quiet():
   # Beside raising, Orbax and TensorStore log, and print tracebacks from
-  # threads that outlive the call.
-  level = logging.root.manager.disable
-  logging.disable(logging.CRITICAL)
-  try:
-    with contextlib.redirect_stderr(io.StringIO()):
-      try:
-        yield
-      except Exception:
-        gc.collect()
-        time.sleep(0.2)
-        raise
-  finally:
-    logging.disable(level)
+  # threads that outlive the call. Standard error and logging are the whole
+  # process's, which runs that train together share: so one at a time, and
+  # what the others say meanwhile comes after.
+  with _one_at_a_time:
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    said = io.StringIO()
+    try:
+      with contextlib.redirect_stderr(said):
+        try:
+          yield
+        except Exception:
+          gc.collect()
+          time.sleep(0.2)
+          raise
+      sys.stderr.write(said.getvalue())
+    finally:
+      logging.disable(level)
 
 
 def _reason(error):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -175,3 +177,24 @@ def test_checksums_by_hand_however_placed():
     bits = np.asarray(tree['dense'][name]).view(kind).ravel().astype(np.uint64)
     want = (bits * (2 * np.arange(bits.size, dtype=np.uint64) + 1)).sum()
     assert found[f'dense/{name}'] == int(want) % 2**32
+
+
+def test_reading_in_threads_loses_no_line(capsys):
+  """Runs that train together read at once, and speak while others read."""
+  inside, spoken = threading.Event(), threading.Event()
+
+  def read():
+    with checkpoint._quiet():
+      inside.set()
+      spoken.wait(10)
+
+  threads = [threading.Thread(target=read) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  inside.wait(10)
+  print('going on', file=sys.stderr)
+  spoken.set()
+  for thread in threads:
+    thread.join(10)
+  print('at its end', file=sys.stderr)
+  assert capsys.readouterr().err == 'going on\nat its end\n'
