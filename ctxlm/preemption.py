@@ -10,8 +10,8 @@ class Stop:
   """Remembers a SIGTERM, the warning that a machine is taken away, or Ctrl-C.
 
   A second Ctrl-C ends the process as it does elsewhere. Signals come to the
-  main thread; one that is made in another thread knows of
-  those that the main thread's has got.
+  main thread; one that is made in another thread knows of those that the main
+  thread's has got.
   """
 
   _signalled = threading.Event()

@@ -16,9 +16,9 @@ Claims:
 
 Scales: small is chains of 3 symbols, 16 wide, and triggers among 64 tokens, 64
 wide; large has more symbols, more steps, and is meant for one GPU. Triggers are
-learned with Muon and learned positions: with AdamW no head that copies had
-formed in 2,500 steps, and with rotary positions one of six seeds recalled
-nothing, not after 6,000 steps either.
+learned with Muon and learned positions: with AdamW two seeds recalled 0.58 and
+0.11 after 2,500 steps, and with Muon and rotary positions one of six seeds
+recalled 0.16, and no more after 6,000 steps.
 """
 
 import dataclasses
