@@ -9,17 +9,17 @@ def load(folder, **options):
   Args:
     folder: path.
     **options: of the model, in place of the folder's own, such as
-      dtype='bfloat16'; and `where`, a parallel.Mesh, into whose shards the
+      dtype='bfloat16'; and `placement`, a parallel.Mesh, into whose shards the
       parameters are read.
 
   Returns:
     (model, params, tokenizer): a Flax module, its parameters in float32, and
-    a ctxlm.data.tokenizer.Tokenizer, or None where the folder has none.
+    a ctxlm.data.tokenizers.tokenizer.Tokenizer, or None where the folder has none.
 
   Raises:
     ctxlm.errors.UserError: the folder can't be read; one line says why.
   """
-  from ctxlm import loading
+  from ctxlm.inference import loading
 
   found = loading.load(folder, **options)
   return found.model, found.params, found.tokenizer

@@ -1,4 +1,4 @@
-"""The command line: `ctxlm VERB --flags`, the same as `python -m ctxlm.VERB`.
+"""The command line: `ctxlm VERB --flags`, the same as `python -m ctxlm VERB`.
 
 A user's mistake is one line on standard error and exit status 2; `--debug`
 shows the traceback.
@@ -33,9 +33,8 @@ HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 def main(argv=None):
   """Runs `ctxlm VERB ...`."""
-  if argv is None:
-    use_huge_pages()
-  argv = list(sys.argv if argv is None else argv)
+  begun = argv is None  # by the shell, and not by another of our processes
+  argv = list(sys.argv if begun else argv)
   verb = argv[1] if len(argv) > 1 else ''
   if verb in ('', 'help', '-h', '--help'):
     print('usage: ctxlm VERB --flags   (ctxlm VERB --help lists them)\n')
@@ -47,8 +46,10 @@ def main(argv=None):
 
     print(f'ctxlm: no verb {verb!r}.{suggest(verb, VERBS)}', file=sys.stderr)
     return 2
-  module = importlib.import_module(f'ctxlm.{verb}')
-  return run(module, [f'ctxlm {verb}', *argv[2:]])
+  if begun:
+    use_huge_pages()
+  module = importlib.import_module(f'ctxlm.commands.{verb}')
+  return run(verb, module, [f'ctxlm {verb}', *argv[2:]])
 
 
 def use_huge_pages():
@@ -78,15 +79,15 @@ def define_process_flags():
   flags.DEFINE_integer('process_id', None, "this process's number, from 0")
 
 
-def run(module, argv=None):
+def run(verb, module, argv):
   """Parses a verb's flags, calls its `main()`; a mistake is one line.
 
   Args:
+    verb: its name.
     module: with `define_flags()` and `main()`, which returns an exit status;
       where it has `takes_arguments`, main gets what is no flag of its own.
-    argv: command line; None is the process's.
+    argv: command line.
   """
-  argv = list(sys.argv if argv is None else argv)
   # A researcher's own modules, and `configs`, lie where the command is run.
   if os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())
@@ -104,8 +105,7 @@ def run(module, argv=None):
   except (UserError, flags.Error) as e:
     if debug:
       raise
-    name = module.__spec__.name.replace('.', ' ')
-    print(f'{name}: {_short(e)}', file=sys.stderr)
+    print(f'ctxlm {verb}: {_short(e)}', file=sys.stderr)
     sys.exit(2)
   except KeyboardInterrupt:
     if debug:
@@ -143,7 +143,3 @@ def _short(error):
       lines = [f'the recipe has no key {lines[0]}']
     lines = [f'{lines[0]}. {hint}' if hint else lines[0]]
   return ' '.join(' '.join(lines).split()) or type(error).__name__
-
-
-if __name__ == '__main__':
-  sys.exit(main())

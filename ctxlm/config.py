@@ -134,7 +134,7 @@ def check(config):
     for key in keys:
       if key not in task:
         raise UserError(f'config.{where} needs {key!r}')
-    plugins.check('data', task.data, f'{where}.data')
+    plugins.check('data.sources', task.data, f'{where}.data')
     plugins.check('objectives', task.objective, f'{where}.objective')
     if not math.isfinite(task.weight):
       raise UserError(f'config.{where}.weight must be finite')

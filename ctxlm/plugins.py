@@ -15,8 +15,8 @@ CLASSES = {
   'objectives': 'Objective',
   'models': 'Model',
   'evaluators': 'Evaluator',
-  'data': 'Source',
-  'decoding': 'Strategy',
+  'data.sources': 'Source',
+  'decoding.strategies': 'Strategy',
   'decoding.processors': 'Processor',
 }
 

@@ -28,16 +28,8 @@ import functools
 import numpy as np
 
 from configs import common
-from ctxlm import theory
-from ctxlm.experiment import (
-  Claim,
-  Finding,
-  Line,
-  Plot,
-  Series,
-  Unfinished,
-)
-from experiments import regression
+from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, Unfinished
+from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
 THEORY = ('least_squares', 'averaging', 'lasso')

@@ -28,8 +28,9 @@ import jax
 import numpy as np
 
 from configs import common
-from ctxlm import experiment, theory
-from ctxlm.experiment import Claim, Finding, Line, Plot, product
+from ctxlm.lab import experiment
+from ctxlm.lab.experiment import Claim, Finding, Line, Plot, product
+from experiments import theory
 
 
 @dataclasses.dataclass(frozen=True)

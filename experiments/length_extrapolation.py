@@ -27,9 +27,11 @@ import numpy as np
 
 from configs import common
 from ctxlm import data as data_lib
-from ctxlm.data import cache, corpus, records
+from ctxlm import files as cache
+from ctxlm.data import records
+from ctxlm.data.sources import corpus
 from ctxlm.errors import UserError
-from ctxlm.experiment import Claim, Finding, Plot, Series, product
+from ctxlm.lab.experiment import Claim, Finding, Plot, Series, product
 from ctxlm.objectives import causal, losses
 
 SCHEMES = ('alibi', 't5', 'rotary', 'sinusoidal', 'learned', 'none')

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from configs import common
-from ctxlm.experiment import Claim, Finding, Plot, Series, chain, product
+from ctxlm.lab.experiment import Claim, Finding, Plot, Series, chain, product
 from ctxlm.objectives import losses
 
 MIXERS = {

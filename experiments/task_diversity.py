@@ -22,9 +22,8 @@ import functools
 import numpy as np
 
 from configs import common
-from ctxlm import theory
-from ctxlm.experiment import Claim, Finding, Line, Plot, Series, product
-from experiments import regression
+from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, product
+from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
 

@@ -59,7 +59,7 @@ def tokenizer():
 @pytest.fixture(scope='session')
 def text(tmp_path_factory):
   """The text file of tests/tiny.py."""
-  import tiny
+  from tests import tiny
 
   path = tiny.write_text(tmp_path_factory.mktemp('tiny') / 'text.txt')
   with pytest.MonkeyPatch.context() as patch:
@@ -70,15 +70,14 @@ def text(tmp_path_factory):
 @pytest.fixture(scope='session')
 def runs(text, tmp_path_factory):
   """A few steps of each objective of tests/tiny.py; {name: Run}."""
-  import tiny
-
-  from ctxlm import run, train
+  from ctxlm.training import loop, run_folder
+  from tests import tiny
 
   folder = tmp_path_factory.mktemp('runs')
   found = {}
   for name in ('causal', 'mlm', 'contrastive'):
     c = tiny.get_config(name)
     c.num_steps, c.checkpoint.every_steps = 4, 0
-    train.train(c, folder / name)
-    found[name] = run.load(folder / name)
+    loop.train(c, folder / name)
+    found[name] = run_folder.load(folder / name)
   return found

@@ -6,9 +6,10 @@ import pathlib
 import shutil
 
 import pytest
-import tiny
 
-from ctxlm import config, train
+from ctxlm import config
+from ctxlm.training import loop as train
+from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(

@@ -5,7 +5,6 @@ the text is the file that $TINY_TEXT names.
 """
 
 import atexit
-import importlib
 import json
 import multiprocessing
 import os
@@ -89,7 +88,7 @@ def command(workdir, *flags, name='causal'):
   config = f'--config=tests/tiny.py:{name}'
   return [
     sys.executable,
-    *('-m', 'ctxlm.train'),
+    *('-m', 'ctxlm', 'train'),
     *(config, f'--workdir={workdir}'),
     *(f'--{f}' for f in flags),
   ]
@@ -117,7 +116,7 @@ def fork(argv, devices, errors):
   """Starts a verb in a process that has imported everything already.
 
   Args:
-    argv: of `command`, or [python, '-m', 'ctxlm.VERB', *flags].
+    argv: of `command`, or [python, '-m', 'ctxlm', 'VERB', *flags].
     devices: how many simulated ones.
     errors: file for its standard error; standard output goes to it + '.out'.
 
@@ -125,7 +124,7 @@ def fork(argv, devices, errors):
     multiprocessing.Process, a child of a server that knows no jax backend.
   """
   context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['ctxlm.train'])
+  context.set_forkserver_preload(['ctxlm.commands.train'])
   process = context.Process(
     target=_forked, args=(argv[2:], environment(devices), str(errors))
   )
@@ -140,7 +139,7 @@ def _forked(argv, env, errors):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   sys.argv = argv  # ml_collections reads it
   try:
-    cli.run(importlib.import_module(argv[0]), argv)
+    cli.main(argv)
   finally:
     # A fork leaves without; here JAX's processes wait for each other.
     atexit._run_exitfuncs()

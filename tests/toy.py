@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ctxlm import config, experiment
+from ctxlm import config
+from ctxlm.lab import experiment
 
 
 @dataclasses.dataclass(frozen=True)

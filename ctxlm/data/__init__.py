@@ -16,10 +16,11 @@ and is called inside the compiled step, so that the loop takes many steps a
 call; objectives don't `prepare` it.
 """
 
+from ctxlm import files as cache
 from ctxlm import plugins
-from ctxlm.data import cache, views
-from ctxlm.data.tokenizer import get as get_tokenizer
-from ctxlm.data.tokenizer import load as load_tokenizer
+from ctxlm.data import views
+from ctxlm.data.tokenizers.tokenizer import get as get_tokenizer
+from ctxlm.data.tokenizers.tokenizer import load as load_tokenizer
 
 __all__ = ['get_tokenizer', 'load_tokenizer', 'open_view']
 
@@ -38,7 +39,7 @@ def open_view(task_config, objective, tokenizer, split, max_length):
   Raises:
     UserError: a dataset, split or field that isn't there, or no text.
   """
-  source = plugins.build('data', task_config.data)
+  source = plugins.build('data.sources', task_config.data)
   if getattr(source, 'on_device', False):
     return views.OnDevice(source, cache.digest(repr(source)))
   base, fingerprint = source.records(split), source.fingerprint(split)

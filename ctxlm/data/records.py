@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ctxlm import files as cache
 from ctxlm import plugins
-from ctxlm.data import cache, sentences
+from ctxlm.data import sentences
 from ctxlm.errors import UserError
 
 UNITS = ('document', 'paragraph', 'sentence')

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ctxlm.data import cache, pack, records, sentences
+from ctxlm import files as cache
+from ctxlm.data import pack, records, sentences
 from ctxlm.errors import UserError
 
 

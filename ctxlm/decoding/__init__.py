@@ -22,7 +22,7 @@ import ml_collections
 def base():
   """Returns the decoding config with every key."""
   c = ml_collections.ConfigDict()
-  # {name, ...}: options of ctxlm.decoding.NAME.Strategy.
+  # {name, ...}: options of ctxlm.decoding.strategies.NAME.Strategy.
   c.strategy = ml_collections.ConfigDict({'name': 'sample'})
   # [{name, ...}]: options of ctxlm.decoding.processors.NAME.Processor, in the
   # order in which they are applied.

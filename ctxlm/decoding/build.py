@@ -3,7 +3,8 @@
 import ast
 
 from ctxlm import plugins
-from ctxlm.decoding import automaton, base
+from ctxlm.decoding import base
+from ctxlm.decoding.grammar import automaton
 from ctxlm.decoding.rules import Rules
 from ctxlm.errors import UserError
 
@@ -13,7 +14,7 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
 
   Args:
     config: mapping with all of base's keys.
-    tokenizer: ctxlm.data.tokenizer.Tokenizer, or None.
+    tokenizer: ctxlm.data.tokenizers.tokenizer.Tokenizer, or None.
     vocab_size: the model's.
     eos_ids: tokens that end a text.
     pad_id: what stands after the end.
@@ -22,7 +23,7 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
     UserError: an unknown name, or a value that can't be.
   """
   check(config)
-  strategy = plugins.build('decoding', config.strategy)
+  strategy = plugins.build('decoding.strategies', config.strategy)
   if config.num_samples > 1 and not strategy.random:
     raise UserError(
       f'num_samples={config.num_samples}: the strategy '

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm import step as step_lib
 from ctxlm.decoding import build, steps
 from ctxlm.decoding import text as text_lib
 from ctxlm.errors import UserError
 from ctxlm.models import cache as cache_lib
+from ctxlm.parallel.collectives import gather
 
 BUCKET = 16  # least length that is compiled for; others are its doubles
 
@@ -33,7 +33,7 @@ class Writer:
     pad_id: what stands after it.
     decoder_start: tokens that an encoder-decoder's target begins with.
     draft: (model, params) of the draft model, or None.
-    where: parallel.Pmap or Mesh on which the parameters lie; None is the
+    placement: parallel.Pmap or Mesh on which the parameters lie; None is the
       first device.
   """
 
@@ -44,7 +44,7 @@ class Writer:
   pad_id: int
   decoder_start: tuple = ()
   draft: tuple | None = None
-  where: object = None
+  placement: object = None
 
 
 class Generator:
@@ -53,7 +53,7 @@ class Generator:
   def __init__(self, writer, config):
     """See Writer, and ctxlm.decoding.base for the config."""
     self.config, self.tokenizer = config, writer.tokenizer
-    self._writer, self._where = writer, writer.where
+    self._writer, self._placement = writer, writer.placement
     self.strategy, self.rules = build.build(
       config,
       tokenizer=writer.tokenizer,
@@ -126,9 +126,9 @@ class Generator:
     size = size or len(prompts)
     batch = self._batch(prompts, first, size)
     run = self._get('run', batch)
-    if self._where is not None:
-      rows = self._where.rows(size)
-      batch = self._where.put({k: v[rows] for k, v in batch.items()})
+    if self._placement is not None:
+      rows = self._placement.rows(size)
+      batch = self._placement.put({k: v[rows] for k, v in batch.items()})
     found = jax.device_get(run(self._params, batch))
     out = []
     for i in range(len(prompts) * self.results):
@@ -205,11 +205,11 @@ class Generator:
 
     def run(params, batch, axis):
       state = self._go(params, self._begin(params, batch), None)
-      return step_lib.gather(self.strategy.result(self.rules, state), axis)
+      return gather(self.strategy.result(self.rules, state), axis)
 
-    if self._where is None:
+    if self._placement is None:
       return jax.jit(functools.partial(run, axis=None))
-    return self._where.compile(run)
+    return self._placement.compile(run)
 
   def _begin(self, params, batch):
     room, copies = bucket(self.config.max_new_tokens), self.config.num_samples

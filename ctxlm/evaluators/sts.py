@@ -36,7 +36,7 @@ class Evaluator:
     task = context.task(self.task)
     if not hasattr(task.objective, 'embed'):
       raise UserError(f'evaluator sts: task {task.name!r} is not contrastive')
-    records = plugins.build('data', self.data).records(self.split)
+    records = plugins.build('data.sources', self.data).records(self.split)
     rows, scores = [], []
     for i in range(len(records)):
       record = records[i]

@@ -10,7 +10,7 @@ import safetensors.numpy
 from ctxlm.errors import UserError
 from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
-from ctxlm.optim import path_name
+from ctxlm.trees import path_name
 
 SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
 

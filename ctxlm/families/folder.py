@@ -9,19 +9,11 @@ import numpy as np
 
 from ctxlm import plugins
 from ctxlm.errors import UserError
-from ctxlm.families import (
-  bart,
-  bert,
-  gpt2,
-  llama,
-  roberta,
-  t5,
-  tensors,
-  tf_checkpoint,
-)
+from ctxlm.families import bart, bert, gpt2, llama, roberta, t5
 from ctxlm.families import family as family_lib
 from ctxlm.families.files import read_json
-from ctxlm.optim import path_name
+from ctxlm.families.formats import tensors, tf_checkpoint
+from ctxlm.trees import path_name
 
 FAMILIES = (
   gpt2.FAMILY,

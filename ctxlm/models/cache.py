@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ctxlm import attention
+from ctxlm.models import attention
 
 
 class Places(struct.PyTreeNode):

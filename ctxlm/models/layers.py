@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm import attention as attention_lib
-from ctxlm import positions as positions_lib
+from ctxlm.models import attention as attention_lib
 from ctxlm.models import cache as cache_lib
+from ctxlm.models import positions as positions_lib
 
 ACTIVATIONS = {
   # jax.nn.gelu goes through erfc, which takes twice the time on a CPU.

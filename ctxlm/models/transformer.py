@@ -5,9 +5,8 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ctxlm import attention, positions
 from ctxlm.errors import UserError
-from ctxlm.models import heads, layers
+from ctxlm.models import attention, heads, layers, positions
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -26,7 +25,7 @@ class Options:
     norm_epsilon: added to the variance.
     embedding_norm: norm after the embeddings (BERT).
     final_norm: norm after the last block (GPT-2).
-    position: see ctxlm.positions.SCHEMES; max_length bounds 'learned'.
+    position: see ctxlm.models.positions.SCHEMES; max_length bounds 'learned'.
     position_offset: rows of the learned table before position 0's, which
       RoBERTa and BART have.
     rotary_base, t5_buckets, t5_max_distance: of those schemes.
@@ -39,7 +38,7 @@ class Options:
     logits_bias: whether the logits have a constant added, which is never
       trained (BART's final_logits_bias).
     causal: decoder; else encoder.
-    window: see ctxlm.attention.make_mask; 0 is everything.
+    window: see ctxlm.models.attention.make_mask; 0 is everything.
     attention_scale: of the scores; 0 is 1 / sqrt(d).
     dropout: of embeddings and residuals (all papers); attention_dropout: of
       weights (BERT, GPT-2); mlp_dropout: after the MLP's activation (T5,
@@ -48,7 +47,7 @@ class Options:
       pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
     projection_layers: depth of `project`.
     scan_layers: one compiled block, scanned; remat: 'none', 'full', 'dots'.
-    attention_backend: see ctxlm.attention.
+    attention_backend: see ctxlm.models.attention.
     dtype: of the computation; parameters are float32.
   """
 

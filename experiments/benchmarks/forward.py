@@ -25,11 +25,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ctxlm import cli, loading, parallel
+from ctxlm import cli
+from ctxlm.commands.embed import Embedder
 from ctxlm.data import sentences
-from ctxlm.data import tokenizer as tokenizer_lib
-from ctxlm.embed import Embedder
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.families import sentence
+from ctxlm.inference import loading
+from ctxlm.parallel import pmap as pmap_lib
 from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # absolute, of vectors whose length is about 20
@@ -79,8 +81,8 @@ def make_contenders(folder):
   """Returns {name: texts -> vectors}."""
   from sentence_transformers import SentenceTransformer
 
-  where = parallel.Pmap(jax.devices()[:1])
-  ours = Embedder(loading.load(folder, where), where)
+  placement = pmap_lib.Pmap(jax.devices()[:1])
+  ours = Embedder(loading.load(folder, placement), placement)
   theirs = SentenceTransformer(str(folder), device='cpu')
   return {
     'ctxlm': ours,

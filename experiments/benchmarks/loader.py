@@ -13,19 +13,16 @@ Criterion: the loader makes more than the step takes, without workers.
 """
 
 import argparse
-import functools
 import importlib
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import data as data_lib
-from ctxlm import optim, parallel, plugins
-from ctxlm import run as run_lib
-from ctxlm import step as step_lib
-from ctxlm.data import loader
+from ctxlm import plugins
+from ctxlm.parallel import placement as placement_lib
+from ctxlm.training import program as program_lib
 
 RECIPES = ('quickstart_causal', 'quickstart_mlm', 'quickstart_contrastive')
 COLUMNS = ('examples/s', 'tokens/s', 'first batch', 'x step')
@@ -46,11 +43,11 @@ def main(arguments=None):
     config = importlib.import_module(f'configs.{recipe}').get_config()
     if args.smoke:
       config.batch_size = 8
-    model, task, view = build(config)
-    need = time_step(config, model, task, view, seconds)
+    program = build(config)
+    need = time_step(program, seconds)
     rows.append(show(recipe, 'the step takes', need, need))
     for workers in args.workers:
-      made = time_loader(config, task, view, workers, seconds)
+      made = time_loader(program, workers, seconds)
       rows.append(show(recipe, f'{workers} workers make', made, need))
   return rows
 
@@ -68,47 +65,24 @@ def show(recipe, what, speed, need):
 
 
 def build(config):
-  """Returns a recipe's model, first task and training view."""
-  name = next(iter(config.tasks))
-  source = plugins.build('data', config.tasks[name].data)
+  """Returns a recipe's Program."""
+  source = plugins.build('data.sources', next(iter(config.tasks.values())).data)
   tokenizer = data_lib.get_tokenizer(config.tokenizer, source)
-  model, tasks = run_lib.build(config, tokenizer)
-  view = data_lib.open_view(
-    config.tasks[name],
-    tasks[0].objective,
-    tokenizer,
-    'train',
-    tasks[0].objective.max_length,
-  )
-  return model, tasks[0], view
+  config.num_steps = 10**9  # batches without an end to speak of
+  return program_lib.build(config, placement_lib.make(config), tokenizer)
 
 
-def batches(config, task, view, workers=0):
-  """Returns the task's training batches, without an end to speak of."""
-  return loader.train_batches(
-    view,
-    task.objective.prepare,
-    seed=config.seed,
-    task=task.name,
-    batch_size=config.batch_size,
-    start_step=0,
-    num_steps=10**9,
-    rows=np.arange(config.batch_size),
-    num_workers=workers,
-  )
-
-
-def time_loader(config, task, view, workers, seconds):
+def time_loader(program, workers, seconds):
   """Returns what the loader makes, alone on the machine."""
+  program.config.num_workers = workers
   begin = time.perf_counter()
-  stream = batches(config, task, view, workers)
+  stream = program.batches(0)
   next(stream)
   first = time.perf_counter()
   examples = tokens = 0
   while time.perf_counter() < first + seconds:
-    batch = next(stream)
-    examples += config.batch_size
-    tokens += int((batch['segment_ids'] > 0).sum())
+    tokens += program.num_tokens(next(stream))
+    examples += program.config.batch_size
   spent = time.perf_counter() - first
   stream.close()
   return {
@@ -118,55 +92,22 @@ def time_loader(config, task, view, workers, seconds):
   }
 
 
-def time_step(config, model, task, view, seconds):
+def time_step(program, seconds):
   """Returns what the compiled step takes, its batch being there already."""
-  stream = batches(config, task, view)
-  batch = {task.name: next(stream)}
+  stream = program.batches(0)
+  batch = next(stream)
   stream.close()
-  where = parallel.make(config)
-  rng = jax.random.key(config.seed)
-
-  def init_params():
-    return step_lib.init_params(model, [task], batch, rng)
-
-  tx = optim.make(
-    config.optimizer, config.num_steps, jax.eval_shape(init_params)
-  )
-
-  def init_state():
-    params = init_params()
-    return step_lib.TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      opt_state=tx.init(params),
-      ema=None,
-    )
-
-  step = where.compile(
-    functools.partial(
-      step_lib.train_step,
-      tasks=[task],
-      apply=step_lib.make_apply(model),
-      tx=tx,
-      schedule=optim.schedule(config.optimizer, config.num_steps),
-      seed=config.seed,
-      accumulation=config.accumulation,
-      ema_decay=0.0,
-    ),
-    donate=True,
-  )
-  state, placed = where.init(init_state), where.put(batch)
+  state, placed = program.init(), program.placement.put(batch)
   times = []
   while len(times) < 3 or sum(times[1:]) < seconds:
     start = time.perf_counter()
-    state, metrics = step(state, placed)
+    state, metrics = program.step(state, placed)
     jax.block_until_ready((state, metrics))
     times.append(time.perf_counter() - start)
   spent = float(np.median(times[1:]))  # the first one compiles
-  tokens = int((batch[task.name]['segment_ids'] > 0).sum())
   return {
-    'examples/s': config.batch_size / spent,
-    'tokens/s': tokens / spent,
+    'examples/s': program.config.batch_size / spent,
+    'tokens/s': program.num_tokens(batch) / spent,
   }
 
 

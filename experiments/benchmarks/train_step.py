@@ -31,9 +31,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import common
-from ctxlm import cli, optim, parallel, plugins
+from ctxlm import cli, plugins, trees
 from ctxlm import config as config_lib
-from ctxlm import step as step_lib
+from ctxlm.objectives.task import eval_step
+from ctxlm.parallel import placement as placement_lib
+from ctxlm.training import program as program_lib
 from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # relative, of losses that must be equal
@@ -94,9 +96,9 @@ SMOKE = {
 }
 
 
-def make_objective(case):
-  """Returns ctxlm's objective, on a tokenizer whose text is numbers."""
-  tokenizer = types.SimpleNamespace(
+def make_tokenizer(case):
+  """Returns a tokenizer whose text is numbers."""
+  return types.SimpleNamespace(
     vocab_size=case.vocab_size,
     pad_id=0,
     cls_id=1,
@@ -105,10 +107,14 @@ def make_objective(case):
     special_ids={0, 1, 2, 3},
     encode=lambda text: [int(word) for word in text.split()],
   )
+
+
+def make_objective(case):
+  """Returns ctxlm's objective."""
   return plugins.build(
     'objectives',
     {'name': case.objective},
-    tokenizer=tokenizer,
+    tokenizer=make_tokenizer(case),
     max_length=case.max_length,
   )
 
@@ -143,10 +149,17 @@ def make_batches(case, seed=0):
   return batches
 
 
-def make_config(case, strategy='pmap'):
+def make_config(case, strategy='pmap', dropout=0.0):
   """Returns the config of a run: AdamW, constant rate, norm clipped."""
   config = config_lib.base()
+  config.seed, config.num_steps = 0, 1
   config.batch_size, config.max_length = case.batch_size, case.max_length
+  config.model = case.model(dropout)
+  config.tasks.task = {
+    'data': {'name': 'corpus'},  # not read: see make_batches
+    'objective': {'name': case.objective},
+    'weight': 1.0,
+  }
   config.parallel.strategy = strategy
   config.optimizer.schedule = 'constant'
   config.optimizer.learning_rate = 1e-4
@@ -165,52 +178,29 @@ def make_ctxlm(case, strategy, dropout, torch_model):
   """
   from experiments.benchmarks import reference
 
-  config = make_config(case, strategy)
-  where = parallel.make(config, jax.devices()[:1])
-  model = plugins.build('models', case.model(dropout))
-  objective = make_objective(case)
-  tasks = [step_lib.Task('task', objective)]
-  apply = step_lib.make_apply(model)
-  sample = {'task': {k: v[:2] for k, v in make_batches(case)[0].items()}}
-  shapes = jax.eval_shape(
-    lambda: step_lib.init_params(model, tasks, sample, jax.random.key(0))
+  config = make_config(case, strategy, dropout)
+  placement = placement_lib.make(config, jax.devices()[:1])
+  sample = {k: v[:2] for k, v in make_batches(case)[0].items()}
+  program = program_lib.build(
+    config, placement, make_tokenizer(case), {'task': sample}
   )
-  leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
-  names = {optim.path_name(path): leaf.shape for path, leaf in leaves}
+  names = {n: x.shape for n, x in trees.flatten(program.shapes).items()}
   values = reference.copied(case, torch_model, names)
-  tx = optim.make(config.optimizer, 1, shapes)
-
-  def init(values):
-    params = jax.tree.unflatten(tree, [jnp.asarray(values[n]) for n in names])
-    return step_lib.TrainState(
-      jnp.zeros((), jnp.int32), params, tx.init(params), None
-    )
-
-  state = where.init(init, values)
-  train = where.compile(
-    functools.partial(
-      step_lib.train_step,
-      tasks=tasks,
-      apply=apply,
-      tx=tx,
-      schedule=optim.schedule(config.optimizer, 1),
-      seed=0,
-      accumulation=1,
-      ema_decay=0.0,
-    ),
-    donate=True,
+  state = program.init(
+    trees.map_with_name(lambda n, _: jnp.asarray(values[n]), program.shapes)
   )
-  test = where.compile(
-    functools.partial(step_lib.eval_step, objective=objective, apply=apply)
+  (task,) = program.tasks
+  test = placement.compile(
+    functools.partial(eval_step, objective=task.objective, apply=program.apply)
   )
 
   def step(batch):
     nonlocal state
-    state, metrics = train(state, where.put({'task': batch}))
+    state, metrics = program.step(state, placement.put({'task': batch}))
     return float(jax.block_until_ready(metrics)['loss'])
 
   def evaluate(batch):
-    total, count = test(state.params, where.put(batch))['loss']
+    total, count = test(state.params, placement.put(batch))['loss']
     return float(total) / float(count)
 
   return step, evaluate

@@ -66,7 +66,7 @@ def test_views_differ_in_fingerprint(path, numbers):
 
 def test_data_imports_no_model_and_no_tensorflow():
   code = (
-    'import sys, ctxlm.data, ctxlm.data.loader, ctxlm.data.tfds\n'
+    'import sys, ctxlm.data, ctxlm.data.loader, ctxlm.data.sources.tfds\n'
     'found = [m for m in sys.modules if m == "tensorflow" or '
     'm.startswith(("ctxlm.models", "flax", "optax"))]\n'
     'assert not found, found'

@@ -2,16 +2,17 @@
 
 import dataclasses
 
-import checkpoints
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ctxlm import parallel
 from ctxlm.decoding import generator as lib
 from ctxlm.errors import UserError
 from ctxlm.models import transformer
+from ctxlm.parallel import mesh as mesh_lib
+from ctxlm.parallel import pmap as pmap_lib
+from tests.decoding import checkpoints
 
 EOS = 1
 
@@ -82,19 +83,19 @@ def test_no_compilation_within_a_bucket(writer):
 
 
 PLACES = {
-  'pmap': lambda: parallel.Pmap(jax.devices()),
-  'data 4 tensor 2': lambda: parallel.Mesh((4, 1, 2, 1), jax.devices()),
-  'fsdp 2 tensor 4': lambda: parallel.Mesh((1, 2, 4, 1), jax.devices()),
+  'pmap': lambda: pmap_lib.Pmap(jax.devices()),
+  'data 4 tensor 2': lambda: mesh_lib.Mesh((4, 1, 2, 1), jax.devices()),
+  'fsdp 2 tensor 4': lambda: mesh_lib.Mesh((1, 2, 4, 1), jax.devices()),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('place', PLACES)
 def test_same_texts_on_any_devices(writer, place):
-  where = PLACES[place]()
+  placement = PLACES[place]()
   rows = prompts((3, 9, 1, 12, 6, 2))
-  params = jax.device_put(writer.params, where.shardings(writer.params))
-  there = dataclasses.replace(writer, params=params, where=where)
+  params = jax.device_put(writer.params, placement.shardings(writer.params))
+  there = dataclasses.replace(writer, params=params, placement=placement)
   for strategy, options in (
     ('sample', {'num_samples': 2, 'seed': 3}),
     ({'name': 'beam', 'num_beams': 3}, {}),

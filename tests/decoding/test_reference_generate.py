@@ -3,11 +3,11 @@
 import dataclasses
 import types
 
-import checkpoints
 import jax
 import pytest
 
 from ctxlm.decoding import generator
+from tests.decoding import checkpoints
 
 PENALTIES = [
   {'name': 'repetition', 'penalty': 1.3},

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import numpy as np
-import tiny
 
-from ctxlm import experiment, plots, report, sweep
+from ctxlm.lab import experiment, plots, report
+from ctxlm.lab import points as sweep
+from tests import tiny
 
 
 def smoke(name, folder):
@@ -16,7 +17,7 @@ def smoke(name, folder):
     ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2']),
     ('report', []),
   ):
-    argv = [sys.executable, '-m', f'ctxlm.{verb}', f'experiments/{name}.py']
+    argv = [sys.executable, '-m', 'ctxlm', verb, f'experiments/{name}.py']
     argv += [f'--workdir={folder}', *flags]
     done = subprocess.run(
       argv,

@@ -1,8 +1,8 @@
-import common
 import jax
 import numpy as np
 
 from experiments import induction, markov
+from tests.experiments import common
 
 
 def test_smoke(tmp_path):

@@ -1,9 +1,9 @@
-import common
 import numpy as np
 import pytest
 
 from ctxlm.errors import UserError
 from experiments import length_extrapolation as length
+from tests.experiments import common
 
 
 def test_smoke(tmp_path):

@@ -1,9 +1,9 @@
-import common
 import jax
 import numpy as np
 import pytest
 
 from experiments import mqar
+from tests.experiments import common
 
 
 def test_smoke(tmp_path):

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import icl_regression, regression, task_diversity
+from tests.experiments import common
 
 
 def test_smoke_icl(tmp_path):

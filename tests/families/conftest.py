@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxlm.data import tokenizer as tokenizer_lib
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 
 TEXTS = ['the quick brown fox jumps over the lazy dog', 'pack my box'] * 9
 

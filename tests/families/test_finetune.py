@@ -4,17 +4,20 @@ import pydoc_data.topics
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import transformers as tr
 from ml_collections import ConfigDict
 
 from configs import finetune
-from ctxlm import convert, optim, train
 from ctxlm import data as data_lib
-from ctxlm import run as run_lib
+from ctxlm.commands import convert
 from ctxlm.data import loader
-from ctxlm.data import tokenizer as tokenizer_lib
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
+from ctxlm.parallel import placement as placement_lib
+from ctxlm.training import loop as train
+from ctxlm.training import optim
+from ctxlm.training import program as program_lib
+from tests import tiny
 from tests.families import reference
 
 STEPS, LENGTH, BATCH = 50, 32, 8
@@ -121,7 +124,8 @@ def test_curves(kind, prose, tmp_path, capsys):
   train.train(config, tmp_path / 'run')
   assert 'parameters from' in capsys.readouterr().err
   ours = [row['train/loss'] for row in tiny.metrics(tmp_path / 'run')]
-  _, (task,) = run_lib.build(config, tokenizer)
+  placement = placement_lib.make(config)
+  (task,) = program_lib.build(config, placement, tokenizer).tasks
   view = data_lib.open_view(
     config.tasks.text, task.objective, tokenizer, 'train', LENGTH
   )

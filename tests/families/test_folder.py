@@ -13,10 +13,14 @@ import torch
 import transformers
 
 import ctxlm
-from ctxlm import convert, fill, parallel, plugins, train
-from ctxlm import run as run_lib
+from ctxlm import plugins
+from ctxlm.commands import convert, fill
 from ctxlm.errors import UserError
-from ctxlm.families import export, folder, tensors
+from ctxlm.families import export, folder
+from ctxlm.families.formats import tensors
+from ctxlm.parallel import mesh as mesh_lib
+from ctxlm.training import loop as train
+from ctxlm.training import run_folder as run_lib
 from tests.families import reference
 
 
@@ -149,11 +153,11 @@ def test_straight_into_shards_of_a_mesh(name, tmp_path):
   drawn = reference.draw(name, 0)
   folder_ = save(drawn, tmp_path)
   _, wanted, _ = ctxlm.load(folder_)
-  where = parallel.Mesh([1, 2, 2, 1], jax.devices()[:4])
-  _, params, _ = ctxlm.load(folder_, where=where)
+  placement = mesh_lib.Mesh([1, 2, 2, 1], jax.devices()[:4])
+  _, params, _ = ctxlm.load(folder_, placement=placement)
   assert_equal(params, wanted)
   for path, x in jax.tree_util.tree_leaves_with_path(params):
-    assert x.sharding.mesh == where.mesh, path
+    assert x.sharding.mesh == placement.mesh, path
   kernel = params['stack']['layers_0']['mlp']['up']['kernel']
   assert kernel.addressable_shards[0].data.size < kernel.size
 
@@ -207,7 +211,7 @@ def test_round_trip_through_a_run_folder(tmp_path, tokenizer):
   save(small, tmp_path / 'theirs', tokenizer)
   convert.convert(tmp_path / 'theirs', to=tmp_path / 'run')
   run = run_lib.load(tmp_path / 'run')
-  assert run.tasks[0].objective.pair == 'next_sentence'
+  assert run.program.tasks[0].objective.pair == 'next_sentence'
   best = fill.fill(run, 'the quick [MASK] fox', top=3)
   assert len(best) == 1 and len(best[0]) == 3
   count, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'back')

@@ -11,10 +11,10 @@ import torch
 from torch.nn import functional as F
 
 import ctxlm
-from ctxlm import step as step_lib
 from ctxlm.families import folder as folder_lib
+from ctxlm.models.variables import make_apply
 from ctxlm.objectives import causal, mlm, seq2seq
-from ctxlm.optim import path_name
+from ctxlm.training.optim import path_name
 from tests.families import reference
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -238,7 +238,7 @@ def batch_of(drawn):
 def test_losses_and_gradients(both):
   drawn, model, params = both
   objective, batch, their_loss = batch_of(drawn)
-  apply = step_lib.make_apply(model)
+  apply = make_apply(model)
 
   @jax.jit
   def ours(params, batch):

@@ -10,8 +10,8 @@ import tokenizers
 import transformers as tr
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from ctxlm import convert
-from ctxlm.data import tokenizer as tokenizer_lib
+from ctxlm.commands import convert
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from tests.families import lines
 
 LINES = lines.make(1000)

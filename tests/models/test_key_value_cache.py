@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ctxlm import positions
 from ctxlm.models import cache as lib
-from ctxlm.models import encoder_decoder, transformer
+from ctxlm.models import encoder_decoder, positions, transformer
 
 VOCAB, NEW, PROMPTS = 40, 8, (7, 3)
 LONGEST = max(PROMPTS)

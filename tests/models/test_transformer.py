@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ctxlm import positions
-from ctxlm.models import encoder_decoder, layers, transformer
+from ctxlm.models import encoder_decoder, layers, positions, transformer
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 SHAPE = dict(vocab_size=30, hidden_size=16, num_layers=2, num_heads=4)

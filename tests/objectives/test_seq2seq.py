@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ctxlm import step as step_lib
 from ctxlm.errors import UserError
 from ctxlm.models import encoder_decoder
+from ctxlm.models.variables import make_apply
 from ctxlm.objectives import losses, seq2seq
+from ctxlm.objectives import task as task_lib
 
 RNG = np.random.default_rng(0)
 
@@ -76,13 +77,13 @@ def test_loss_is_of_each_token_from_those_before(tokenizer, start):
     decoder_start=start,
     init_stddev=0.5,
   )
-  apply = step_lib.make_apply(model)
+  apply = make_apply(model)
   pairs = [('10 11 12', '13 14 15 16'), ('17', '18 19')]
   rows = [o.prepare({'text_a': a, 'text_b': b}, RNG) for a, b in pairs]
   batch = {k: jnp.stack([r[k] for r in rows]) for k in rows[0]}
   batch |= {'valid': jnp.ones(2), 'index': jnp.arange(2)}
-  task = step_lib.Task('task', o)
-  params = step_lib.init_params(
+  task = task_lib.Task('task', o)
+  params = task_lib.init_params(
     model, [task], {'task': batch}, jax.random.key(0)
   )
   total, count = jax.jit(lambda: o.loss(apply, params, batch, None))()['loss']

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm.decoding import automaton, regex
+from ctxlm.decoding.grammar import automaton, regex
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""`ctxlm score --text TEXT`: each token's log-probability in its context.
+
+The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from ctxlm import cli
+from ctxlm.errors import UserError
+from ctxlm.parallel import processes
+from ctxlm.training import run_folder as run_lib
+
+
+def score(run, text):
+  """Returns ([token], [log p(token | before)]) of a text.
+
+  Args:
+    run: ctxlm.training.run_folder.Run of a causal model.
+    text: at least one token; its start is conditioned on the bos token.
+
+  Raises:
+    UserError: the text is empty or too long, or the model isn't causal.
+  """
+  if not getattr(run.model, 'causal', True):
+    raise UserError('score needs a causal model; this one sees both sides')
+  ids = run.tokenizer.encode(text)
+  if not ids:
+    raise UserError('--text is empty')
+  limit = run.config.max_length
+  if len(ids) > limit:
+    raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
+  row = np.array([run.tokenizer.bos_id, *ids], np.int32)
+
+  def forward(model):
+    return jax.nn.log_softmax(model.logits(model(jnp.asarray(row[None, :-1]))))
+
+  logp = np.asarray(run.call(forward))[0]
+  return run.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()
+
+
+def define_flags():
+  """Defines the flags of `ctxlm score`."""
+  cli.define_run_flags('runs/quickstart')
+  flags.DEFINE_string('text', None, 'the text')
+
+
+def main():
+  """Entry point of `ctxlm score`."""
+  F = flags.FLAGS
+  processes.start()
+  if F.text is None:
+    raise UserError('--text "..." is needed')
+  tokens, logps = score(run_lib.load(F.workdir, F.step), F.text)
+  width = max(len(t) for t in tokens)
+  for token, logp in zip(tokens, logps, strict=True):
+    print(f'{token:<{width}}  {logp:9.4f}')
+  total = sum(logps)
+  print(f'{"sum":<{width}}  {total:9.4f}')
+  print(f'perplexity {np.exp(-total / len(logps)):.2f} a token')

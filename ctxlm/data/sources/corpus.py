@@ -1,0 +1,114 @@
+"""The embedded corpus: the documentation that every CPython carries.
+
+About 1 MB of English prose. Nothing is downloaded. It is made once for each
+Python as a TFDS dataset in ArrayRecord files, and read without TensorFlow.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+
+import tensorflow_datasets as tfds
+
+from ctxlm import files as cache
+from ctxlm.data import records
+from ctxlm.data.sources import prose
+from ctxlm.errors import UserError
+
+VERSION = '1.0.0'  # raise it whenever the cleaning changes
+SPLITS = ('train', 'validation', 'test')
+
+
+class CpythonDocs(tfds.core.GeneratorBasedBuilder):
+  """Help topics and docstrings of the running Python, one document each."""
+
+  VERSION = tfds.core.Version(VERSION)
+
+  def _info(self):
+    return self.dataset_info_from_configs(
+      description='Prose of pydoc topics and standard library docstrings.',
+      features=tfds.features.FeaturesDict(
+        {'name': tfds.features.Text(), 'text': tfds.features.Text()}
+      ),
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager  # nothing is downloaded
+    documents = list(prose.documents())
+    if len(documents) < 20:
+      raise UserError(
+        f'the Python at {sys.prefix} carries no documentation (pydoc_data and '
+        'the sources of the library): use another Python, or data of your own'
+      )
+    return {
+      split: self._generate_examples(
+        [d for d in documents if split_of(d[0]) == split]
+      )
+      for split in SPLITS
+    }
+
+  def _generate_examples(self, documents):
+    for name, text in documents:
+      yield name, {'name': name, 'text': text}
+
+
+def split_of(name):
+  """Returns a document's split, by the hash of its name: 90, 5 and 5 %."""
+  share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+  return 'train' if share < 0.9 else 'validation' if share < 0.95 else 'test'
+
+
+def prepare():
+  """Returns the folder of the prepared dataset, making it if need be."""
+  # The running Python's build stands for its documentation's text.
+  key = cache.digest(VERSION, sys.version, tfds.__version__)
+  return cache.folder('corpus', key, _build) / 'data'
+
+
+def _build(folder):
+  builder = CpythonDocs(data_dir=folder, file_format='array_record')
+  with records.quiet():
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+  (folder / 'data').symlink_to(builder.data_path.relative_to(folder))
+  found = {s: records.content_hash(_open(folder / 'data', s)) for s in SPLITS}
+  (folder / 'data' / 'fingerprints.json').write_text(json.dumps(found))
+
+
+def _open(folder, split):
+  return records.Tfds(str(folder), split)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """CPython's documentation.
+
+  Attributes:
+    unit: what a record is: 'document', 'paragraph' or 'sentence'.
+    fields: {name: field} of what a record has; the dataset's are 'name' and
+      'text'.
+  """
+
+  unit: str = 'document'
+  fields: dict = None
+
+  def __post_init__(self):
+    records.check_unit(self.unit)
+
+  def records(self, split):
+    """Returns the records of 'train', 'validation' or 'test'.
+
+    Raises:
+      UserError: another split.
+    """
+    records.check_split(split, SPLITS, 'corpus')
+    found = _open(prepare(), split)
+    return records.view(found, self.fields, self.unit, self.fingerprint(split))
+
+  def fingerprint(self, split):
+    """Returns a hash of the split's text."""
+    records.check_split(split, SPLITS, 'corpus')
+    known = json.loads((prepare() / 'fingerprints.json').read_text())
+    return cache.digest(known[split], *records.unit_key(self.unit), self.fields)

@@ -1,0 +1,145 @@
+"""Local text: plain files, jsonl, csv and tsv, by pattern."""
+
+import dataclasses
+import glob
+import hashlib
+import json
+import os
+
+from ctxlm import files as cache
+from ctxlm.data import records
+from ctxlm.data.sources import corpus, file_formats
+from ctxlm.errors import UserError
+
+VERSION = 1  # raise it whenever the same files give other records
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Records of the files that match a pattern.
+
+  Attributes:
+    pattern: glob, '**' included; its records are put into splits by the hash
+      of their content: 90 % train, 5 % validation, 5 % test.
+    split_patterns: {split: pattern} in place of `pattern`.
+    format: 'text', 'jsonl', 'csv' or 'tsv'; 'auto' goes by each file's ending,
+      which for plain text is any other.
+    separator: what ends a document of plain text: 'blank_line', 'line' or
+      'file'.
+    columns: names of the columns of csv and tsv; () reads them from each
+      file's first line.
+    fields: {name: the files' field}, such as {'text': 'body'}; None takes all
+      as they are.
+    unit: what a record is: 'document', 'paragraph' (a line) or 'sentence'.
+  """
+
+  pattern: str = ''
+  split_patterns: dict = None
+  format: str = 'auto'
+  separator: str = 'blank_line'
+  columns: tuple = ()
+  fields: dict = None
+  unit: str = 'document'
+
+  def __post_init__(self):
+    records.check_unit(self.unit)
+    if bool(self.pattern) == bool(self.split_patterns):
+      raise ValueError('give pattern, or split_patterns, and not both')
+    if self.format != 'auto' and self.format not in file_formats.FORMATS:
+      raise ValueError(
+        f'format must be auto or one of {sorted(file_formats.FORMATS)}'
+      )
+    if self.separator not in file_formats.SEPARATORS:
+      raise ValueError(f'separator must be one of {file_formats.SEPARATORS}')
+
+  def records(self, split):
+    """Returns the records of a split.
+
+    Raises:
+      UserError: no file, an empty one, one that isn't UTF-8 or not of its
+        format, no such split or field.
+    """
+    key = self._key(split)
+
+    def build(folder):
+      self._write(folder, split)
+
+    folder = cache.folder('files', key, build)
+    base = records.Store(folder / split)
+    if not len(base):
+      raise UserError(
+        f'split {split!r} of {self._pattern(split)} has no records; with few '
+        'of them, give data.split_patterns'
+      )
+    fingerprint = self.fingerprint(split)
+    return records.view(base, self.fields, self.unit, fingerprint)
+
+  def fingerprint(self, split):
+    """Returns a hash of the files' content and all options."""
+    unit = records.unit_key(self.unit)
+    return cache.digest(self._key(split), split, self.fields, *unit)
+
+  def _key(self, split):
+    digests = []
+    for path in self._paths(split):
+      with open(path, 'rb') as f:
+        digests.append(hashlib.file_digest(f, 'sha256').hexdigest())
+      digests.append(os.path.splitext(path)[1])
+    options = self.format, self.separator, tuple(self.columns)
+    own = split if self.split_patterns else ''
+    numbers = self._numbers()
+    return cache.digest(VERSION, own, numbers, *options, *digests)
+
+  def _pattern(self, split):
+    if not self.split_patterns:
+      records.check_split(split, corpus.SPLITS, self.pattern)
+      return self.pattern
+    records.check_split(split, self.split_patterns, 'files')
+    return self.split_patterns[split]
+
+  def _paths(self, split):
+    pattern = self._pattern(split)
+    paths = glob.glob(os.path.expanduser(pattern), recursive=True)
+    paths = sorted(p for p in paths if os.path.isfile(p))
+    if not paths:
+      raise UserError(f'no file matches {pattern!r} in {os.getcwd()}')
+    return paths
+
+  def _numbers(self):
+    # csv has no types: what is to be a label or a score is read as a number.
+    fields = self.fields or {'label': 'label', 'score': 'score'}
+    return tuple(v for k, v in fields.items() if k in ('label', 'score'))
+
+  def _write(self, folder, split):
+    if self.split_patterns:
+      places = {split: folder / split}
+    else:
+      places = {s: folder / s for s in corpus.SPLITS}
+    writers = {s: records.Writer(place) for s, place in places.items()}
+    for record in self._read(split):
+      if self.split_patterns:
+        writers[split].add(record)
+      else:
+        # The same text twice lands in one split.
+        name = json.dumps(record, sort_keys=True, ensure_ascii=False)
+        writers[corpus.split_of(name)].add(record)
+    for writer in writers.values():
+      writer.close()
+
+  def _read(self, split):
+    for path in self._paths(split):
+      ending = os.path.splitext(path)[1][1:].lower()
+      kind = self.format
+      if kind == 'auto':
+        kind = ending if ending in file_formats.FORMATS else 'text'
+      if not os.path.getsize(path):
+        raise UserError(f'{path} is empty')
+      empty = True
+      for record in file_formats.FORMATS[kind](path, self):
+        for name in self._numbers():
+          if isinstance(record.get(name), str):
+            record[name] = file_formats.number(record[name])
+        empty = False
+        yield record
+      if empty:
+        raise UserError(f'{path} has no text')

@@ -1,0 +1,277 @@
+"""Text to tokens and back, trained on the run's text or loaded from files."""
+
+import functools
+import json
+import re
+import string
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from ctxlm import files as cache
+from ctxlm.data.tokenizers import files as tokenizer_files
+from ctxlm.data.tokenizers import training as tokenizer_training
+from ctxlm.errors import UserError
+
+VERSION = 2  # raise it whenever training gives something else
+# What the special tokens of the known families are called.
+NAMES = {
+  'pad': ('[PAD]', '<pad>', '<|pad|>'),
+  # RoBERTa's and BART's vocabularies hold GPT-2's <|endoftext|> too, unused.
+  'bos': ('<s>', '<|begin_of_text|>', '<|endoftext|>', '[BOS]', '<bos>'),
+  'eos': ('</s>', '<|end_of_text|>', '<|endoftext|>', '[EOS]', '<eos>'),
+  'cls': ('[CLS]', '<s>', '<cls>'),
+  'sep': ('[SEP]', '</s>', '<sep>'),
+  'mask': ('[MASK]', '<mask>'),
+  'unk': ('[UNK]', '<unk>', '<|endoftext|>'),
+}
+
+
+class Tokenizer:
+  """A `tokenizers.Tokenizer` with its special tokens known; can be pickled.
+
+  Attributes:
+    vocab_size: number of ids.
+    pad_id, bos_id, eos_id, cls_id, sep_id, mask_id, unk_id: int or None. Where
+      a tokenizer lacks one that frames or fills rows, the nearest stands in:
+      cls for bos, sep for eos, each other, and eos for pad.
+    special_ids: set of the ids that stand for no text.
+  """
+
+  def __init__(self, backend):
+    self._backend = backend
+    self._backend.no_padding()
+    self._backend.no_truncation()
+    self.vocab_size = 1 + max(backend.get_vocab().values(), default=-1)
+    for role, names in NAMES.items():
+      ids = (backend.token_to_id(n) for n in names)
+      setattr(self, f'{role}_id', next((i for i in ids if i is not None), None))
+    if self.bos_id is None:
+      self.bos_id = self.cls_id if self.cls_id is not None else self.eos_id
+    if self.eos_id is None:
+      self.eos_id = self.sep_id if self.sep_id is not None else self.bos_id
+    if self.pad_id is None:
+      self.pad_id = self.eos_id
+    if self.eos_id is None:
+      raise UserError(
+        'the tokenizer has no token that ends a document, such as '
+        '<|endoftext|>, </s> or [SEP]: add one to it'
+      )
+    added = backend.get_added_tokens_decoder()
+    self.special_ids = {i for i, t in added.items() if t.special}
+    roles = (getattr(self, f'{role}_id') for role in NAMES)
+    self.special_ids |= {i for i in roles if i is not None}
+
+  def __getstate__(self):
+    return {'json': self._backend.to_str()}
+
+  def __setstate__(self, state):
+    self.__init__(tokenizers.Tokenizer.from_str(state['json']))
+
+  def encode(self, text):
+    """Returns the ids of a text, no special tokens added."""
+    return self._backend.encode(text, add_special_tokens=False).ids
+
+  def encode_prompt(self, text):
+    """Returns the ids of a text that goes on: begun as the template has it."""
+    ids = self._backend.encode(text, add_special_tokens=True).ids
+    return ids[:-1] if ids[-1:] in ([self.eos_id], [self.sep_id]) else ids
+
+  def encode_batch(self, texts):
+    """Returns the ids of each text, on all cores."""
+    found = self._backend.encode_batch(list(texts), add_special_tokens=False)
+    return [e.ids for e in found]
+
+  def encode_framed(self, texts, length):
+    """Returns the ids of each text between special tokens, cut to `length`.
+
+    The tokens are those of the tokenizer's own post-processor, as [CLS] and
+    [SEP] of BERT's; cls and sep, or bos and eos, where it has none.
+    """
+    backend = self._backend
+    found = backend.encode_batch(list(texts), add_special_tokens=False)
+    if backend.post_processor is not None:
+      room = length - backend.num_special_tokens_to_add(False)
+      for e in found:
+        e.truncate(room)
+      return [backend.post_process(e).ids for e in found]
+    first = self.bos_id if self.cls_id is None else self.cls_id
+    last = self.eos_id if self.sep_id is None else self.sep_id
+    return [[first, *e.ids[: length - 2], last] for e in found]
+
+  def offsets(self, text):
+    """Returns (start, end) characters of each of a text's tokens."""
+    return self._backend.encode(text, add_special_tokens=False).offsets
+
+  def decode(self, ids, skip_special=True):
+    """Returns the text of ids; special tokens are left out by default."""
+    ids = [int(i) for i in ids]
+    return self._backend.decode(ids, skip_special_tokens=skip_special)
+
+  def tokens(self, ids):
+    """Returns the vocabulary's entry of each id, as it is stored."""
+    return [self._backend.id_to_token(int(i)) or '' for i in ids]
+
+  def token_id(self, token):
+    """Returns the id of a vocabulary entry, or None."""
+    return self._backend.token_to_id(token)
+
+  @functools.cached_property
+  def word_starts(self):
+    """Bool [v]: whether a token begins a word, by its entry alone.
+
+    A word is what spaces delimit, and each punctuation mark is its own.
+    """
+    entries = self.tokens(range(self.vocab_size))
+    kind = self._marks()
+    starts = [_starts_word(e, kind) for e in entries]
+    for i in self.special_ids:
+      starts[i] = True
+    return np.array(starts, bool)
+
+  @functools.cached_property
+  def token_bytes(self):
+    """UTF-8 that each token adds to a text; None for special tokens.
+
+    A text's first token loses its leading space if `strips_first`.
+    """
+    mark = self._marks()
+    added = self._backend.get_added_tokens_decoder()
+    found = []
+    for i, entry in enumerate(self.tokens(range(self.vocab_size))):
+      if i in self.special_ids:
+        found.append(None)
+      elif i in added:
+        found.append(entry.encode())
+      else:
+        found.append(_bytes(entry, mark))
+    return found
+
+  @property
+  def strips_first(self):
+    """Whether decoding leaves out the space that a text begins with."""
+    return self._marks() != 'Ġ'
+
+  def _marks(self):
+    model = json.loads(self._backend.to_str())
+    if model['model']['type'] == 'WordPiece':
+      return '##'
+    parts = json.dumps([model['pre_tokenizer'], model['decoder']])
+    return 'Ġ' if 'ByteLevel' in parts else '▁'
+
+  @functools.cached_property
+  def fingerprint(self):
+    """Hash of everything that decides what text becomes."""
+    return cache.digest(self._backend.to_str())
+
+  def save(self, folder):
+    """Writes tokenizer.json, which Hugging Face reads too, into a folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = self._backend.to_str(pretty=True)
+    cache.write_text(folder / 'tokenizer.json', text + '\n')
+
+
+def _bytes(entry, mark):
+  if mark == '##':
+    return (
+      entry[2:].encode() if entry.startswith('##') else f' {entry}'.encode()
+    )
+  if mark == 'Ġ':
+    return bytes(_byte_of()[c] for c in entry)
+  if re.fullmatch('<0x[0-9A-F]{2}>', entry):
+    return bytes([int(entry[3:5], 16)])
+  return entry.replace('▁', ' ').encode()
+
+
+@functools.cache
+def _byte_of():
+  # Byte-level vocabularies write the bytes that are no visible character of
+  # Latin-1 as those from 256 on, in their order (Radford et al. 2019).
+  seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
+  hidden = [b for b in range(256) if b not in seen]
+  return {chr(b): b for b in seen} | {
+    chr(256 + i): b for i, b in enumerate(hidden)
+  }
+
+
+def _starts_word(entry, mark):
+  if mark == '##':
+    return not entry.startswith('##')
+  if entry[:1] in ('Ġ', 'Ċ', 'ĉ', 'č', '▁'):
+    return True
+  return entry[:1] in string.punctuation and entry != ''
+
+
+def load(path):
+  """Loads a tokenizer.
+
+  Args:
+    path: tokenizer.json, BERT's vocab.txt, a SentencePiece .model, or a
+      folder with one of them or with GPT-2's vocab.json and merges.txt.
+
+  Raises:
+    UserError: nothing there that can be read.
+  """
+  return Tokenizer(tokenizer_files.read(Path(path)))
+
+
+def train(kind, vocab_size, texts):
+  """Trains a tokenizer: the same texts give the same one.
+
+  Args:
+    kind: 'bpe' (byte level), 'wordpiece' (lower case, as BERT's) or 'unigram'.
+    vocab_size: ids at most, the special tokens included.
+    texts: iterable of str.
+
+  Raises:
+    UserError: a vocabulary too small for the alphabet, or no text.
+  """
+  if kind not in tokenizer_training.KINDS:
+    raise UserError(
+      f'config.tokenizer.kind={kind!r} must be one of '
+      f'{(*tokenizer_training.KINDS, "file")}'
+    )
+  return Tokenizer(tokenizer_training.KINDS[kind](vocab_size, texts))
+
+
+def get(config, source):
+  """Returns the config's tokenizer, from the cache if it was trained before.
+
+  Args:
+    config: block with `kind`, `vocab_size` and `path`. Of kind 'none', for
+      data that is no text, it has the token <|endoftext|> only.
+    source: data source; its training text trains the tokenizer.
+  """
+  if config.kind == 'none':
+    words = tokenizers.models.WordLevel({NAMES['eos'][0]: 0})
+    return Tokenizer(tokenizers.Tokenizer(words))
+  if config.kind == 'file':
+    if not config.path:
+      raise UserError(
+        "config.tokenizer.kind='file' needs config.tokenizer.path"
+      )
+    return load(config.path)
+  key = cache.digest(
+    VERSION,
+    tokenizers.__version__,
+    config.kind,
+    config.vocab_size,
+    source.fingerprint('train'),
+  )
+
+  def build(folder):
+    texts = texts_of(source.records('train'))
+    train(config.kind, config.vocab_size, texts).save(folder)
+
+  return load(cache.folder('tokenizers', key, build))
+
+
+def texts_of(records):
+  """Yields every text that records train on."""
+  for i in range(len(records)):
+    record = records[i]
+    for name in ('text', 'text_a', 'text_b', 'negative'):
+      if isinstance(record.get(name), str):
+        yield record[name]

@@ -1,0 +1,1 @@
+"""What may follow, as finite automata."""

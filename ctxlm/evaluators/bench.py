@@ -1,0 +1,173 @@
+"""What an evaluator is given: the model, the tasks, and their data."""
+
+import functools
+
+import jax
+import numpy as np
+
+from ctxlm import data as data_lib
+from ctxlm import plugins
+from ctxlm.data import loader
+from ctxlm.errors import UserError
+from ctxlm.objectives import task as task_lib
+from ctxlm.parallel.collectives import gather
+
+
+class Bench:
+  """One for a run; it keeps compiled functions and opened views.
+
+  Attributes:
+    config: the whole config.
+    tokenizer: the run's tokenizer.
+    tasks: {name: Task}.
+    params: the parameters to judge; set by `run`.
+  """
+
+  def __init__(self, config, tokenizer, placement, apply, tasks):
+    self.config = config
+    self.tokenizer = tokenizer
+    self.tasks = {task.name: task for task in tasks}
+    self.params = None
+    self._placement = placement
+    self._apply = apply
+    self._views = {}
+    self._compiled = {}
+
+  def run(self, names, params):
+    """Runs evaluators of the config.
+
+    Args:
+      names: keys of `config.evaluators`.
+      params: parameters, placed as the training step leaves them.
+
+    Returns:
+      {'eval/NAME/METRIC': float}.
+    """
+    self.params = params
+    found = {}
+    for name in names:
+      evaluator = plugins.build('evaluators', self.config.evaluators[name])
+      for metric, value in evaluator.run(self).items():
+        found[f'eval/{name}/{metric}'] = float(value)
+    self.params = None
+    return found
+
+  def task(self, name=''):
+    """Returns the Task of that name; '' is the first.
+
+    Raises:
+      UserError: no such task.
+    """
+    name = name or next(iter(self.tasks))
+    if name not in self.tasks:
+      raise UserError(
+        f'an evaluator names the task {name!r}.'
+        + plugins.suggest(name, self.tasks)
+      )
+    return self.tasks[name]
+
+  def view(self, task, split):
+    """Returns the view of a task's data on a split."""
+    key = task.name, split
+    if key not in self._views:
+      self._views[key] = data_lib.open_view(
+        self.config.tasks[task.name],
+        task.objective,
+        self.tokenizer,
+        split,
+        task.objective.max_length,
+      )
+    return self._views[key]
+
+  def sums(self, task, split):
+    """Returns {name: (numerator, denominator)} over a whole split.
+
+    Every example counts exactly once: rows that fill up the last batch are
+    not valid. Masks and the like are drawn from the config's seed, so they
+    are the same at every evaluation.
+    """
+    key = task_lib.data_key(self.config.seed, task.name, split)
+    step = self._compile(
+      ('sums', task.name, split),
+      functools.partial(
+        task_lib.eval_step,
+        objective=task.objective,
+        apply=self._apply,
+        made=lambda batch: task_lib.features(task, batch, key),
+      ),
+    )
+    total = {}
+    for batch in self._batches(self.view(task, split), task):
+      found = step(self.params, self._placement.put(batch))
+      for name, (numerator, denominator) in found.items():
+        n, d = total.get(name, (0.0, 0.0))
+        total[name] = n + float(numerator), d + float(denominator)
+    return total
+
+  def call(self, function, *args):
+    """Returns `function(model, *args)`, and what the layers have sown.
+
+    Compiled once for each function. The arguments are whole on every device:
+    for judgements of a few hundred rows that the evaluator chose itself.
+    """
+
+    def compiled(params, *args):
+      out, variables = self._apply(
+        params,
+        lambda model: function(model, *args),
+        mutable=['intermediates'],
+      )
+      return out, variables.get('intermediates', {})
+
+    key = 'call', function
+    if key not in self._compiled:
+      self._compiled[key] = jax.jit(compiled)
+    return self._compiled[key](self.params, *args)
+
+  def vectors(self, task, rows):
+    """Returns sentence vectors float32 [n, m] of token rows.
+
+    Args:
+      task: whose objective has `embed`.
+      rows: list of (tokens int32 [l], segment_ids int32 [l]).
+    """
+    objective = task.objective
+
+    def embed(params, batch, axis):
+      def forward(model):
+        return objective.embed(model, batch['tokens'], batch['segment_ids'])
+
+      return gather(self._apply(params, forward), axis)
+
+    step = self._compile(('vectors', task.name), embed)
+    size = self.config.batch_size
+    own = self._placement.rows(size)
+    out = []
+    for start in range(0, len(rows), size):
+      part = rows[start : start + size]
+      full = [part[i] if i < len(part) else part[0] for i in range(size)]
+      batch = {
+        'tokens': np.stack([full[i][0] for i in own]),
+        'segment_ids': np.stack([full[i][1] for i in own]),
+      }
+      vectors = step(self.params, self._placement.put(batch))
+      out.append(np.asarray(jax.device_get(vectors))[: len(part)])
+    return np.concatenate(out)
+
+  def _batches(self, view, task):
+    size = self.config.batch_size
+    if task.source is not None:
+      return loader.places(len(view), size, self._placement.rows(size))
+    return loader.eval_batches(
+      view,
+      task.objective.prepare,
+      seed=self.config.seed,
+      task=task.name,
+      batch_size=size,
+      rows=self._placement.rows(size),
+    )
+
+  def _compile(self, key, function):
+    if key not in self._compiled:
+      self._compiled[key] = self._placement.compile(function)
+    return self._compiled[key]

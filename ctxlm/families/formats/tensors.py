@@ -1,0 +1,84 @@
+"""The tensors of a checkpoint folder, by name, read part by part.
+
+Each has `shape`, `dtype` and `tensor[slices]`, which reads those bytes only.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors
+
+from ctxlm.errors import UserError
+from ctxlm.families.formats import pickles
+
+DTYPES = {'F64': 'float64', 'F32': 'float32', 'F16': 'float16'}
+SINGLE = ('model.safetensors', 'pytorch_model.bin')
+
+
+def open_folder(folder):
+  """Returns {name: tensor} of a Hugging Face folder, sharded or not.
+
+  Raises:
+    UserError: no weights, a shard that is missing, or a damaged file.
+  """
+  folder = Path(folder)
+  for name in SINGLE:
+    if (folder / name).is_file():
+      return _open(folder / name)
+    index = folder / f'{name}.index.json'
+    if index.is_file():
+      return _sharded(index)
+  raise UserError(f'{folder} has no {" or ".join(SINGLE)}')
+
+
+def _sharded(index):
+  try:
+    table = json.loads(index.read_text())['weight_map']
+  except (ValueError, KeyError, TypeError) as e:
+    raise UserError(f'{index} is no index of shards') from e
+  found = {}
+  for name in sorted(set(table.values())):
+    path = index.parent / name
+    if not path.is_file():
+      raise UserError(f'{path} is missing; {index.name} names it')
+    found |= _open(path)
+  for name in table:
+    if name not in found:
+      raise UserError(f'{index.parent / table[name]} lacks {name}')
+  return found
+
+
+def _open(path):
+  if path.suffix == '.bin':
+    return pickles.read(path)
+  try:
+    file = safetensors.safe_open(path, framework='np')
+  except (safetensors.SafetensorError, OSError) as e:
+    raise UserError(f'{path} is damaged, or no safetensors file: {e}') from e
+  names = file.keys()  # it isn't iterable
+  return {name: Slices(file.get_slice(name)) for name in names}
+
+
+class Slices:
+  """A tensor of a safetensors file."""
+
+  def __init__(self, tensor):
+    self._tensor = tensor
+    self.shape = tuple(tensor.get_shape())
+
+  def __getitem__(self, slices):
+    return self._tensor[slices]
+
+
+def same(a, b):
+  """Whether two tensors are equal, bit for bit; compared row by row."""
+  if a.shape != b.shape:
+    return False
+  rest = (slice(None),) * (len(a.shape) - 1)
+  step = max(1, 2**24 // max(int(np.prod(a.shape[1:])), 1))
+  for start in range(0, a.shape[0], step):
+    rows = slice(start, min(start + step, a.shape[0])), *rest
+    if a[rows].tobytes() != b[rows].tobytes():
+      return False
+  return True

@@ -1,0 +1,1 @@
+"""What experiments run on: points, launchers, early stopping, results, reports."""

@@ -1,0 +1,282 @@
+"""An experiment: one Python file that asks a question and judges the answer.
+
+The file's docstring states the claim and its source, and it defines
+
+    get_config(scale)  -> the recipe, as of `ctxlm train --config FILE:SCALE`
+    sweep(scale)       -> overrides of it, one mapping a point
+    criteria()         -> [Claim]: what must hold
+    report(results)    -> [Plot]
+
+where scale is 'smoke', 'small' or 'large'. Plug-ins of its own (Source,
+Model, Objective, Evaluator) may stand beside them.
+"""
+
+import dataclasses
+import importlib.util
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ctxlm import plugins
+from ctxlm.errors import UserError
+
+SCALES = ('smoke', 'small', 'large')
+PARTS = ('get_config', 'sweep', 'criteria', 'report')
+
+
+def load(path):
+  """Returns the module of an experiment's file.
+
+  Raises:
+    UserError: no such file, one that can't be read, or it lacks one of PARTS.
+  """
+  path = Path(path)
+  if not path.is_file() or path.suffix != '.py':
+    raise UserError(f'{path}: no such experiment, a file of Python')
+  relative = path.resolve()
+  try:
+    if relative.is_relative_to(Path.cwd()):  # the name that its plug-ins have
+      parts = relative.relative_to(Path.cwd()).with_suffix('').parts
+      module = importlib.import_module('.'.join(parts))
+    else:
+      spec = importlib.util.spec_from_file_location(path.stem, path)
+      module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+      spec.loader.exec_module(module)
+  except (ImportError, SyntaxError) as e:
+    raise UserError(f'{path}: {e}') from e
+  for name in PARTS:
+    if not hasattr(module, name):
+      raise UserError(f'{path} is no experiment: it has no {name}()')
+  return module
+
+
+def product(*parts):
+  """Returns all combinations of overrides.
+
+  Args:
+    *parts: {key: values}, or a list of overrides.
+  """
+  lists = []
+  for part in parts:
+    if isinstance(part, dict):
+      lists += [[{key: v} for v in values] for key, values in part.items()]
+    else:
+      lists.append(list(part))
+  return [
+    {k: v for one in combination for k, v in one.items()}
+    for combination in itertools.product(*lists)
+  ]
+
+
+def zipped(values):
+  """Returns overrides that take the values of all keys in step."""
+  return [
+    dict(zip(values, row, strict=True))
+    for row in zip(*values.values(), strict=True)
+  ]
+
+
+def chain(*parts):
+  """Returns lists of overrides, one after the other."""
+  return list(itertools.chain(*parts))
+
+
+class Unfinished(Exception):
+  """A claim asks for runs that are not done yet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+  """What a claim's check found.
+
+  Attributes:
+    ours: {what: values over seeds}.
+    reproduced: whether the criterion holds.
+    direction: whether the effect has at least the claimed sign.
+  """
+
+  ours: dict
+  reproduced: bool
+  direction: bool
+
+  @property
+  def verdict(self):
+    """Returns 'reproduced', 'direction only' or 'not reproduced'."""
+    if self.reproduced:
+      return 'reproduced'
+    return 'direction only' if self.direction else 'not reproduced'
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """A claim of the literature, and the code that judges it.
+
+  Attributes:
+    claim: in words.
+    source: paper and section.
+    paper: its figure, in words.
+    criterion: in words.
+    check: function of Results that gives a Finding.
+  """
+
+  claim: str
+  source: str
+  paper: str
+  criterion: str
+  check: Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """A curve: label, x [n], ys [seeds, n]; of three seeds on a 95 % band."""
+
+  label: str
+  x: Any
+  ys: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A theory line: label, and a level or (x [n], y [n])."""
+
+  label: str
+  y: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+  """One picture, NAME.png.
+
+  Attributes:
+    name: of the file.
+    title: what it shows.
+    x, y: labels of the axes, with units.
+    series: [Series].
+    lines: [Line].
+    log: axes that are logarithmic: '', 'x', 'y' or 'xy'; the base of x is 2.
+  """
+
+  name: str
+  title: str
+  x: str
+  y: str
+  series: list
+  lines: list = ()
+  log: str = ''
+
+
+def interval(values):
+  """Returns (mean, half-width) of the 95 % interval, Student's t; nan of one."""
+  values = np.asarray(values, float)
+  n = len(values)
+  if n < 2:
+    return float(values.mean()), float('nan')
+  with np.errstate(invalid='ignore'):  # of infinite values
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
+  return float(values.mean()), float(half)
+
+
+@dataclasses.dataclass
+class Point:
+  """One run of a sweep.
+
+  Attributes:
+    name: of its folder.
+    overrides: of the recipe, with 'seed'.
+    num_steps: that it is to train.
+    rows: of metrics.jsonl, timings left out.
+    done: whether it is trained to the end.
+  """
+
+  name: str
+  overrides: dict
+  num_steps: int
+  rows: list
+  done: bool
+
+  def curve(self, metric):
+    """Returns (steps, values) of a metric, numpy arrays."""
+    rows = [(r['step'], r[metric]) for r in self.rows if metric in r]
+    return tuple(np.array(rows, float).reshape(-1, 2).T)
+
+
+def read_rows(folder):
+  """Returns the lines of a run's metrics.jsonl, without timings."""
+  path = Path(folder) / 'metrics.jsonl'
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue  # the line that a killed run was writing
+    row.pop('train/tokens_per_second', None)
+    rows.append(row)
+  return rows
+
+
+def is_done(folder, num_steps):
+  """Whether a run's last checkpoint, written after all metrics, is there."""
+  last = Path(folder) / 'checkpoints' / str(num_steps)
+  return (last / '_CHECKPOINT_METADATA').exists()
+
+
+class Results:
+  """The points of a sweep, as its `criteria` and `report` read them."""
+
+  def __init__(self, points):
+    """Keeps the points, sorted by seed."""
+    self.points = sorted(points, key=lambda p: p.overrides['seed'])
+
+  def where(self, **wanted):
+    """Returns the Results whose overrides match, by their keys' last words.
+
+    A value may be a function that says whether it matches.
+    """
+
+    def matches(point):
+      own = {k.split('.')[-1]: v for k, v in point.overrides.items()}
+      for key, value in wanted.items():
+        if key not in own:
+          raise ValueError(f'no override {key!r}.' + plugins.suggest(key, own))
+        same = value(own[key]) if callable(value) else own[key] == value
+        if not same:
+          return False
+      return True
+
+    return Results([p for p in self.points if matches(p)])
+
+  def final(self, metric):
+    """Returns the metric's last value of every point, float64 [points].
+
+    Raises:
+      Unfinished: some aren't done, or there are none.
+    """
+    if not self.points or not all(p.done for p in self.points):
+      raise Unfinished
+    return np.array([p.curve(metric)[1][-1] for p in self.points])
+
+  def curves(self, metric):
+    """Returns (steps [n], values [points, n]) of the steps that all have.
+
+    Of the runs that are done, or, as long as none is, of those that have begun:
+    a run that has just begun would leave little of the others.
+    """
+    done = [p for p in self.points if p.done]
+    found = [p.curve(metric) for p in done or self.points]
+    found = [f for f in found if len(f[0])]
+    if not found:
+      return np.zeros(0), np.zeros((0, 0))
+    steps = found[0][0]
+    for own, _ in found:
+      steps = np.intersect1d(steps, own)
+    return steps, np.array([v[np.isin(s, steps)] for s, v in found])
+
+  def series(self, label, metric):
+    """Returns the Series of a metric over steps."""
+    return Series(label, *self.curves(metric))

@@ -1,0 +1,118 @@
+"""Pictures of experiments: column width, colour-blind safe, with bands."""
+
+import matplotlib
+import numpy as np
+
+from ctxlm.lab.experiment import interval
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+# Okabe & Ito's palette; styles tell curves apart in black and white.
+COLOURS = (
+  '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'
+)  # fmt: skip
+STYLES = ('-', '--', '-.', ':')
+MARKERS = 'os^Dv<>'
+WIDTH = 3.4  # inches, a column of a paper
+
+
+def draw(plot, path):
+  """Writes a Plot as PNG."""
+  figure = make(plot)
+  figure.savefig(path, dpi=200)
+  plt.close(figure)
+
+
+def make(plot):
+  """Returns a Plot's figure: means, seeds, bands of 95 % over them, theory."""
+  with plt.rc_context({'font.size': 8, 'axes.linewidth': 0.6}):
+    count = len(plot.series) + len(plot.lines)
+    rows = -(-count // 2)
+    figure, axis = plt.subplots(
+      figsize=(WIDTH, 2.3 + 0.16 * rows), layout='constrained'
+    )
+    for i, series in enumerate(plot.series):
+      _curve(axis, series, i)
+    for i, line in enumerate(plot.lines):
+      style = dict(
+        color='0.35', linewidth=0.9, linestyle=(0, (1 + 2 * i, 1.5)), zorder=1
+      )
+      if np.ndim(line.y) == 0:
+        axis.axhline(line.y, label=line.label, **style)
+      else:
+        axis.plot(*line.y, label=line.label, **style)
+    if 'x' in plot.log:
+      axis.set_xscale('log', base=2)
+      axis.xaxis.set_major_formatter(_plain)
+    if 'y' in plot.log:
+      axis.set_yscale('log')
+    _fit(axis, plot)
+    if 'y' in plot.log:
+      low, high = axis.get_ylim()
+      subs = (1, 2, 5) if high / low < 100 else (1,)
+      axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs))
+      axis.yaxis.set_major_formatter(_plain)
+      axis.yaxis.set_minor_formatter('')
+    axis.set_xlabel(plot.x)
+    axis.set_ylabel(plot.y)
+    axis.set_title(plot.title, fontsize=8)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.grid(color='0.9', linewidth=0.5)
+    if axis.get_legend_handles_labels()[0]:
+      figure.legend(
+        loc='outside lower center', ncols=2, fontsize=7, frameon=False
+      )
+    return figure
+
+
+def _plain(value, _):
+  return f'{value:g}'
+
+
+def _fit(axis, plot):
+  # The curves fill the picture: a band of few seeds may be very wide.
+  log = axis.get_yscale() == 'log'
+
+  def flat(values):
+    ys = np.concatenate([np.zeros(0), *(np.ravel(v) for v in values)])
+    return ys[np.isfinite(ys) & ((ys > 0) | (not log))]
+
+  ys = flat([series.ys for series in plot.series])
+  lines = flat([np.atleast_1d(l.y)[-1] for l in plot.lines])
+  if log and ys.size:  # a theory's 0 would leave the curves no room
+    lines = lines[lines > ys.min() / 10]
+  ys = np.concatenate([ys, lines])
+  if not ys.size or ys.min() == ys.max():
+    return
+  low, high = (
+    (np.log(ys.min()), np.log(ys.max())) if log else (ys.min(), ys.max())
+  )
+  margin = 0.08 * (high - low)
+  limits = np.array([low - margin, high + margin])
+  axis.set_ylim(*(np.exp(limits) if log else limits))
+
+
+def _curve(axis, series, i):
+  x, ys = np.asarray(series.x, float), np.asarray(series.ys, float)
+  if not ys.size:
+    return
+  colour = COLOURS[i % len(COLOURS)]
+  mean, half = np.array([interval(y) for y in ys.T]).T
+  few = len(x) <= 12
+  axis.plot(
+    x,
+    mean,
+    color=colour,
+    linestyle=STYLES[i % len(STYLES)],
+    linewidth=1.2,
+    marker=MARKERS[i % len(MARKERS)] if few else None,
+    markersize=3,
+    label=series.label,
+  )
+  if len(ys) > 1:
+    axis.plot(x, ys.T, color=colour, linewidth=0.4, alpha=0.6)
+  if len(ys) > 2:  # of two seeds the interval is 13 times their half distance
+    axis.fill_between(
+      x, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0
+    )

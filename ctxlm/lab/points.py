@@ -1,0 +1,184 @@
+"""The points of a sweep: an experiment's recipes, and the folder of their runs."""
+
+import hashlib
+import json
+import re
+from ast import literal_eval
+from pathlib import Path
+
+from ctxlm import config as config_lib
+from ctxlm import plugins
+from ctxlm.errors import UserError
+from ctxlm.files import write_text
+
+
+def points(module, scale, seeds, settings):
+  """Returns [(name, overrides, config)] of an experiment, all checked.
+
+  Args:
+    module: see ctxlm.lab.experiment.load.
+    scale: one of experiment.SCALES.
+    seeds: every override without a 'seed' is taken with 0 to seeds - 1.
+    settings: {key: value} of every point's recipe, before its overrides.
+
+  Raises:
+    UserError: a key that the recipe lacks, a wrong value, a point twice, or a
+      setting that the experiment overrides.
+  """
+  found, names = [], set()
+  where = f'{Path(module.__file__).name}: sweep()'
+  listed = list(module.sweep(scale))
+  if not listed:
+    raise UserError(f'{where} yields nothing')
+  keys = telling(listed)
+  expanded = [
+    {**overrides, 'seed': seed}
+    for overrides in listed
+    for seed in ([overrides['seed']] if 'seed' in overrides else range(seeds))
+  ]
+  both = [key for key in settings if any(key in o for o in expanded)]
+  if both:
+    raise UserError(
+      f'{where} sets {both[0]} itself, so --config.{both[0]} would not count'
+      + (': use --seeds' if both[0] == 'seed' else '')
+    )
+  for overrides in expanded:
+    config = module.get_config(scale)
+    for key, value in (settings | overrides).items():
+      set_key(config, key, value, where)
+    try:
+      config_lib.check(config)
+      plugins.build('models', config.model, max_length=config.max_length)
+      for task in config.tasks.values():
+        plugins.build('data.sources', task.data)
+      for block in config.evaluators.values():
+        plugins.build('evaluators', block)
+    except UserError as e:
+      raise UserError(f'{where}, point {overrides}: {e}') from e
+    name = name_of({k: v for k, v in overrides.items() if k in keys})
+    if name in names:
+      raise UserError(f'{where} yields the point {name} twice')
+    names.add(name)
+    found.append((name, overrides, config))
+  return found
+
+
+def set_key(config, key, value, where):
+  """Sets a dotted key that is there already.
+
+  Raises:
+    UserError: no such key, or a value of another type.
+  """
+  *blocks, last = key.split('.')
+  block = config
+  for word in (*blocks, last):
+    if not hasattr(block, 'keys') or word not in block:
+      known = list(block.keys()) if hasattr(block, 'keys') else []
+      raise UserError(
+        f'{where} sets {key!r}, but the recipe has no {word!r} there.'
+        + plugins.suggest(word, known)
+      )
+    block = block[word]
+  block = config
+  for word in blocks:
+    block = block[word]
+  try:
+    with block.unlocked():
+      block[last] = value
+  except TypeError as e:
+    raise UserError(f'{where} sets {key}={value!r}: {e}') from e
+
+
+def telling(listed):
+  """Returns the keys, in order, that it takes to tell points apart.
+
+  The seed is one of them always, so that more seeds change no name.
+  """
+  keys, told = [], 1
+  for key in dict.fromkeys(k for overrides in listed for k in overrides):
+    more = {tuple(str(o.get(k)) for k in (*keys, key)) for o in listed}
+    if len(more) > told:
+      keys, told = [*keys, key], len(more)
+  return {*keys, 'seed'}
+
+
+def name_of(overrides):
+  """Returns a folder's name, such as 'num_layers=1,seed=0'."""
+  words = [k.split('.')[-1] for k in overrides]
+  keys = [
+    key.split('.')[-1] if words.count(key.split('.')[-1]) == 1 else key
+    for key in overrides
+  ]
+  text = ','.join(f'{k}={v}' for k, v in zip(keys, overrides.values()))
+  text = re.sub(r'[^\w.,=+-]+', '_', text)
+  if len(text) <= 120:
+    return text
+  digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()[:8]
+  return f'{text[:100]},{digest}'
+
+
+def command(path, scale, folder, overrides):
+  """Returns the argv of `ctxlm train` that trains a point."""
+  return [
+    'ctxlm',
+    'train',
+    f'--config={path}:{scale}',
+    f'--workdir={folder}',
+    *(f'--config.{key}={value}' for key, value in overrides.items()),
+  ]
+
+
+def read(workdir):
+  """Returns what DIR/sweep.json says, or None."""
+  path = Path(workdir) / 'sweep.json'
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(workdir, plan):
+  """Writes DIR/sweep.json.
+
+  Raises:
+    UserError: the folder is of another sweep.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f'--workdir {workdir} is a file')
+  old = read(workdir)
+  plan = json.loads(json.dumps(plan))  # tuples are lists there
+  for key in ('experiment', 'scale', 'settings') if old else ():
+    same = old[key] == plan[key]
+    if key == 'experiment':
+      same = Path(old[key]).resolve() == Path(plan[key]).resolve()
+    if not same:
+      raise UserError(
+        f'{workdir} holds a sweep with {key} {old[key]!r}, not {plan[key]!r}; '
+        'use another --workdir'
+      )
+  if not old and workdir.is_dir() and any(workdir.iterdir()):
+    raise UserError(f'--workdir {workdir} holds other files; use an empty one')
+  if old:  # other seeds of the same points stay
+
+    def bare(point):
+      return {k: v for k, v in point['overrides'].items() if k != 'seed'}
+
+    listed = [bare(point) for point in plan['points'].values()]
+    stay = {n: p for n, p in old['points'].items() if bare(p) in listed}
+    plan['points'] = stay | plan['points']
+  workdir.mkdir(parents=True, exist_ok=True)
+  write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
+
+
+def parse(arguments):
+  """Returns (paths, {key: value}) of `PATH ... --config.KEY=VALUE ...`."""
+  paths, settings = [], {}
+  for argument in arguments:
+    if argument.startswith('--config.') and '=' in argument:
+      key, text = argument[len('--config.') :].split('=', 1)
+      try:
+        settings[key] = literal_eval(text)
+      except (SyntaxError, ValueError):
+        settings[key] = {'true': True, 'false': False}.get(text, text)
+    elif argument.startswith('-'):
+      raise UserError(f'unknown flag {argument}')
+    else:
+      paths.append(argument)
+  return paths, settings

@@ -1,0 +1,368 @@
+"""Scaled dot-product attention, as pure functions of arrays.
+
+softmax(Q K^T / sqrt(d) + bias) V (Vaswani et al. 2017, equation 1), with
+grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245). Letters: b
+batch, q and k lengths, h heads, g key/value heads, r = h / g, d head size.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+MASKED = -1e30  # finite, so that a row with nothing to see gives no NaN
+BLOCK = 128  # least queries of a block, see attention
+BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
+
+
+def make_mask(
+  q_length,
+  k_length,
+  *,
+  mask=None,
+  causal=False,
+  window=None,
+  q_segment_ids=None,
+  kv_segment_ids=None,
+  prefix=None,
+):
+  """Returns which keys each query sees: bool [b or 1, 1, q, k], or None.
+
+  Args:
+    q_length, k_length: lengths; the last query is aligned with the last key.
+    mask: bool, broadcastable to [b, h, q, k]; True is seen.
+    causal: whether a query sees no later key.
+    window: a query sees keys less than this many places away; None is all.
+    q_segment_ids, kv_segment_ids: int [b, q], [b, k]; a query sees its own
+      segment only.
+    prefix: bool [b, k]; keys that all of their segment see, although causal.
+  """
+  seen = None
+
+  def both(a, b):
+    return b if a is None else a & b
+
+  distance = (
+    jnp.arange(q_length)[:, None]
+    + (k_length - q_length)
+    - jnp.arange(k_length)[None]
+  )
+  if causal:
+    seen = (distance >= 0)[None, None]
+    if prefix is not None:
+      seen = seen | prefix[:, None, None, :]
+  if window is not None:
+    seen = both(seen, (jnp.abs(distance) < window)[None, None])
+  if q_segment_ids is not None:
+    same = q_segment_ids[:, None, :, None] == kv_segment_ids[:, None, None, :]
+    seen = both(seen, same)
+  return seen if mask is None else both(seen, mask)
+
+
+def attention_weights(q, k, *, bias=None, mask=None, scale=None):
+  """Returns the softmax over keys, float32 [b, h, q, k].
+
+  Args:
+    q: [b, q, h, d].
+    k: [b, k, g, d]; h is a multiple of g.
+    bias: float, broadcastable to [b, h, q, k].
+    mask: bool, broadcastable to [b, h, q, k].
+    scale: of the scores; None is 1 / sqrt(d).
+  """
+  return jax.nn.softmax(_scores(q, k, bias, mask, scale), axis=-1)
+
+
+def _scores(q, k, bias, mask, scale):
+  b, length, h, d = q.shape
+  g = k.shape[2]
+  scale = d**-0.5 if scale is None else scale
+  q = (q * scale).reshape(b, length, g, h // g, d)
+  scores = jnp.einsum(
+    'bqgrd,bkgd->bgrqk', q, k, preferred_element_type=jnp.float32
+  ).reshape(b, h, length, k.shape[1])
+  if bias is not None:
+    scores = scores + bias
+  return scores if mask is None else jnp.where(mask, scores, MASKED)
+
+
+def attention(
+  q,
+  k,
+  v,
+  *,
+  bias=None,
+  mask=None,
+  causal=False,
+  window=None,
+  q_segment_ids=None,
+  kv_segment_ids=None,
+  prefix=None,
+  dropout=None,
+  scale=None,
+  backend='auto',
+):
+  """Returns attention's output [b, q, h, d].
+
+  Args:
+    q: [b, q, h, d].
+    k, v: [b, k, g, d]; h is a multiple of g.
+    bias: float, broadcastable to [b, h, q, k], added to the scaled scores.
+    mask, causal, window, q_segment_ids, kv_segment_ids, prefix: see
+      make_mask.
+    dropout: None, or `dropout(weights, first)`, which drops and scales single
+      weights. It is given the parts [b, h, q', k'] of the weights that begin
+      at query and key `first` = (int, int), before their division by the sum.
+    scale: None is 1 / sqrt(d).
+    backend: 'xla'; 'cudnn', fused on GPU, in half precision; 'splash', Pallas
+      on TPU; 'auto' takes the fused one where it can do what is asked.
+
+  Raises:
+    ValueError: the backend can't do what is asked.
+  """
+  backend = _choose(backend, q, k, bias, mask, prefix, dropout)
+  if backend == 'splash':
+    return _splash(
+      q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale
+    )
+  seen = dict(
+    mask=mask,
+    causal=causal,
+    window=window,
+    q_segment_ids=q_segment_ids,
+    kv_segment_ids=kv_segment_ids,
+    prefix=prefix,
+  )
+  if backend == 'cudnn':
+    return _cudnn(q, k, v, bias, seen, scale)
+  ahead = k.shape[1] - q.shape[1]
+  if not causal or prefix is not None or ahead < 0:
+    return _xla(q, k, v, bias, seen, dropout, scale, (0, 0))
+  # What is masked for a whole block of queries is never computed: with four
+  # blocks that is 3/8 of a causal attention, with two (length 256) 1/4. More
+  # blocks made the products too small to gain anything on a CPU.
+  count = min(max(q.shape[1] // BLOCK, 1), 4)
+  ends = [q.shape[1] * (i + 1) // count for i in range(count)]
+  outs, start = [], 0
+  for end in ends:
+    queries = slice(start, end)
+    first = 0 if window is None else max(start + ahead - window + 1, 0)
+    keys = slice(first, end + ahead)
+    part = seen | dict(
+      mask=_cut(mask, queries, keys),
+      q_segment_ids=_cut_row(q_segment_ids, queries),
+      kv_segment_ids=_cut_row(kv_segment_ids, keys),
+    )
+    outs.append(
+      _xla(
+        q[:, queries],
+        k[:, keys],
+        v[:, keys],
+        _cut(bias, queries, keys),
+        part,
+        dropout,
+        scale,
+        (start, first),
+      )
+    )
+    start = end
+  return jnp.concatenate(outs, axis=1)
+
+
+def attention_to_kept(q, k, v, *, bias=None, mask=None, scale=None):
+  """Returns attention's output [b, q, h, d] of few queries to many kept keys.
+
+  Nothing of the size of the keys is copied: each product takes its operands
+  as they lie. So they lie differently from those of `attention`.
+
+  Args:
+    q: [b, q, h, d].
+    k: [b, g, d, k]; v: [b, g, k, d]; h is a multiple of g.
+    bias, mask, scale: see attention_weights.
+  """
+  b, length, h, d = q.shape
+  g, size = v.shape[1:3]
+  scale = d**-0.5 if scale is None else scale
+  q = (q * scale).swapaxes(1, 2).reshape(b, g, -1, d)
+  scores = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+  scores = scores.reshape(b, h, length, size)
+  if bias is not None:
+    scores = scores + bias
+  if mask is not None:
+    scores = jnp.where(mask, scores, MASKED)
+  weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+  total = weights.sum(-1)[..., None]
+  weights = weights.astype(v.dtype).reshape(b, g, -1, size)
+  out = jnp.matmul(weights, v, preferred_element_type=jnp.float32)
+  out = (out.reshape(b, h, length, d) / total).astype(v.dtype)
+  return out.swapaxes(1, 2)
+
+
+def _cut(x, queries, keys):
+  # The part of an array that is broadcastable to [b, h, q, k].
+  if x is None:
+    return None
+  x = jnp.asarray(x)
+  x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+  x = x if x.shape[2] == 1 else x[:, :, queries]
+  return x if x.shape[3] == 1 else x[:, :, :, keys]
+
+
+def _cut_row(x, places):
+  return None if x is None else x[:, places]
+
+
+def _xla(q, k, v, bias, seen, dropout, scale, first):
+  b, length, h, d = q.shape
+  g = k.shape[2]
+  mask = make_mask(length, k.shape[1], **seen)
+  scores = _scores(q, k, bias, mask, scale)
+  # softmax(S) V = exp(S - max) V / sum: dividing the output, which is smaller
+  # than the weights, is a quarter of a CPU's time for attention saved.
+  top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+  weights = jnp.exp(scores - top)
+  total = weights.sum(-1)  # of all, as dropout follows the softmax
+  if dropout is not None:
+    weights = dropout(weights, first)
+  out = jnp.einsum(
+    'bgrqk,bkgd->bqgrd',
+    weights.astype(v.dtype).reshape(b, g, h // g, length, -1),
+    v,
+    preferred_element_type=jnp.float32,
+  ).reshape(b, length, h, v.shape[3])
+  return (out / total.swapaxes(1, 2)[..., None]).astype(v.dtype)
+
+
+def _cudnn(q, k, v, bias, seen, scale):
+  # cuDNN's own causal mask and window save work; they align the first query
+  # with the first key, so they serve equal lengths only.
+  causal = seen['causal'] and seen['prefix'] is None
+  causal &= q.shape[1] == k.shape[1]
+  window = seen['window'] if causal else None
+  if causal:
+    seen = seen | dict(causal=False, window=None)
+  return jax.nn.dot_product_attention(
+    q,
+    k,
+    v,
+    None if bias is None else bias.astype(q.dtype),
+    make_mask(q.shape[1], k.shape[1], **seen),
+    scale=scale,
+    is_causal=causal,
+    local_window_size=None if window is None else (window - 1, 0),
+    implementation='cudnn',
+  )
+
+
+def _choose(backend, q, k, bias, mask, prefix, dropout):
+  if backend not in BACKENDS:
+    raise ValueError(f'backend must be one of {BACKENDS}, not {backend!r}')
+  lengths, d = (q.shape[1], k.shape[1]), q.shape[3]
+  splash = (
+    all(x is None for x in (bias, mask, prefix, dropout))
+    and all(length % 128 == 0 for length in lengths)
+    and d % 64 == 0
+  )
+  cudnn = (
+    dropout is None
+    and q.dtype in (jnp.bfloat16, jnp.float16)
+    and all(length % 2 == 0 for length in lengths)
+    and d % 8 == 0
+    and d <= 128
+  )
+  if backend == 'splash' and not splash:
+    raise ValueError(
+      'backend splash takes no bias, mask, prefix or dropout, lengths that are '
+      'multiples of 128 and head sizes that are multiples of 64'
+    )
+  if backend == 'cudnn' and not cudnn:
+    raise ValueError(
+      'backend cudnn takes half precision, no dropout, even lengths and head '
+      'sizes up to 128 that are multiples of 8'
+    )
+  if backend != 'auto':
+    return backend
+  platform = jax.default_backend()
+  if platform == 'tpu' and splash and _cut_evenly(q.shape[0], q.shape[2]):
+    return 'splash'
+  # A bias that is learned (T5) needs a gradient that cuDNN lacks for some
+  # shapes, so it is left to those who ask for cuDNN by name.
+  if platform == 'gpu' and cudnn and bias is None:
+    return 'cudnn'
+  return 'xla'
+
+
+def _cut_evenly(batch_size, num_heads):
+  # Whether _splash can give each device of the mesh its own rows and heads.
+  # Under pmap each device has them already.
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or not mesh.auto_axes:
+    return jax.device_count() == 1 or mesh.are_all_axes_manual
+  rows = mesh.shape['data'] * mesh.shape['fsdp']
+  return batch_size % rows == 0 and num_heads % mesh.shape['tensor'] == 0
+
+
+@functools.lru_cache
+def _splash_kernel(heads, q_length, k_length, causal, window, interpret):
+  from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_kernel as kernel,
+  )
+  from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_mask as masks,
+  )
+
+  shape = q_length, k_length
+  if window is not None:
+    right = 0 if causal else window - 1
+    one = masks.LocalMask(shape, (window - 1, right), k_length - q_length)
+  elif causal:
+    one = masks.CausalMask(shape, k_length - q_length)
+  else:
+    one = masks.FullMask(shape)
+  # Constants of the mask must not be traced: the kernel is kept.
+  with jax.ensure_compile_time_eval():
+    return kernel.make_splash_mha(
+      masks.MultiHeadMask([one] * heads),
+      head_shards=1,
+      q_seq_shards=1,
+      interpret=interpret,
+    )
+
+
+def _splash(q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale):
+  from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_kernel as kernel,
+  )
+
+  h, g = q.shape[2], k.shape[2]
+  scale = q.shape[3] ** -0.5 if scale is None else scale
+  k, v = (jnp.repeat(x, h // g, axis=2) for x in (k, v))
+
+  def local(q, k, v, q_ids, kv_ids):
+    run = _splash_kernel(
+      q.shape[2],
+      q.shape[1],
+      k.shape[1],
+      causal,
+      window,
+      jax.default_backend() != 'tpu',
+    )
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    if q_ids is None:
+      out = jax.vmap(run)(q, k, v)
+    else:
+      out = jax.vmap(run)(q, k, v, kernel.SegmentIds(q_ids, kv_ids))
+    return out.swapaxes(1, 2).astype(v.dtype)
+
+  mesh = jax.sharding.get_abstract_mesh()
+  if not mesh.empty and mesh.auto_axes:
+    # XLA can't cut a Pallas kernel over a mesh by itself: batch and heads are
+    # cut as ctxlm.parallel.placement cuts them.
+    batch, heads = P(('data', 'fsdp')), P(('data', 'fsdp'), None, 'tensor')
+    local = jax.shard_map(
+      local,
+      in_specs=(heads, heads, heads, batch, batch),
+      out_specs=heads,
+      check_vma=False,
+    )
+  return local(q * scale, k, v, q_segment_ids, kv_segment_ids)

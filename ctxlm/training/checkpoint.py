@@ -1,0 +1,357 @@
+"""Checkpoints by Orbax: asynchronous, atomic, newest n and best kept.
+
+A save is written under a temporary name and renamed when it is whole, so a
+killed save is never picked up. A newest checkpoint that can't be read is
+moved to `WORKDIR/damaged/` with a line that says so, and the one before it
+is taken. Orbax doesn't notice bits that changed on the disk, so each tensor
+has a checksum.
+"""
+
+import contextlib
+import gc
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ctxlm import trees
+from ctxlm.errors import UserError
+
+
+class Checkpoints:
+  """The folder `WORKDIR/checkpoints`."""
+
+  def __init__(self, workdir, config, meta, say=print):
+    """Opens the folder, and makes it if need be.
+
+    Args:
+      workdir: pathlib.Path of the run.
+      config: the whole config.
+      meta: what a resumed run must agree with; plain JSON.
+      say: function that shows a line to the user.
+    """
+    self.workdir, self._meta, self._say = workdir, meta, say
+    c = config.checkpoint
+    keep = [policies.LatestN(max(c.keep, 1))]
+    if c.best:
+      worst = float('-inf') if c.best_mode == 'max' else float('inf')
+      keep.append(
+        policies.BestN(
+          # The last of the sorted list is the best.
+          get_metric_fn=lambda metrics: metrics.get(c.best, worst),
+          reverse=c.best_mode == 'min',
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
+    self._manager = ocp.CheckpointManager(
+      (workdir / 'checkpoints').resolve(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(keep),
+        step_prefix=None,
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def latest(self):
+    """Returns the newest step, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step, state, metrics=None):
+    """Starts to save in the background; waits for the save before it.
+
+    Args:
+      step: int.
+      state: TrainState.
+      metrics: {name: float} of this step's evaluations.
+    """
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave(state),
+        meta=ocp.args.JsonSave({**self._meta, 'checksums': checksums(state)}),
+      ),
+      metrics=metrics or {},
+      force=True,
+    )
+
+  def restore(self, abstract):
+    """Returns the newest readable (step, state), or None where none is.
+
+    Args:
+      abstract: TrainState of ShapeDtypeStructs with shardings.
+
+    Raises:
+      UserError: the checkpoint is of another model or other data, or none can
+        be read.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    changed = [self._changed(step, abstract.params) for step in steps]
+    if steps and all(changed):  # so the model's code did; none is damaged
+      raise UserError(changed[0])
+    for step in steps:
+      try:
+        state, saved = self._read(step, abstract)
+      except Exception as e:  # Orbax and TensorStore raise many kinds.
+        self._set_aside(step, e)
+        continue
+      for key, value in self._meta.items():
+        if saved.get(key) != value:
+          raise UserError(
+            f'{self.workdir} was started with other {key}; use another '
+            '--workdir, or put back what was changed'
+          )
+      return step, state
+    if steps:
+      raise UserError(
+        f'{self.workdir}: no checkpoint can be read; they are in '
+        f'{self.workdir / "damaged"}. Use another --workdir to start anew'
+      )
+    return None
+
+  def _read(self, step, abstract):
+    restore = ocp.args.PyTreeRestore(
+      abstract,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+    )
+    with _quiet():
+      got = self._manager.restore(
+        step,
+        args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
+      )
+    _verify(got['state'], got['meta']['checksums'])
+    return got['state'], got['meta']
+
+  def _changed(self, step, params):
+    # How the model differs from the checkpoint's, if that can be said.
+    path = self.workdir / 'checkpoints' / str(step) / 'meta' / 'metadata'
+    try:
+      with _quiet():
+        _, _, shapes = find(self.workdir, step)
+      meta = json.loads(path.read_text())
+    except Exception:  # damaged; restore says so
+      return ''
+    if meta.get('converted'):
+      return (
+        f'{self.workdir} was converted, not trained: name it in '
+        'config.init_from, and use another --workdir'
+      )
+    saved, wanted = _shapes(shapes), _shapes(params)
+    where = f'{self.workdir}, checkpoint {step}, is of another model: '
+    for name in sorted({*saved, *wanted}):
+      if saved.get(name) != wanted.get(name):
+        was, now = saved.get(name, 'absent'), wanted.get(name, 'absent')
+        return f'{where}{name} is {was} there, {now} now; use another --workdir'
+    return ''
+
+  def _set_aside(self, step, error):
+    self._say(
+      f'checkpoint {step} is damaged ({_reason(error)}): moved to '
+      f'{self.workdir / "damaged" / str(step)}; trying the one before'
+    )
+    if jax.process_index() == 0:
+      target = self.workdir / 'damaged' / str(step)
+      if target.exists():
+        shutil.rmtree(target)
+      target.parent.mkdir(exist_ok=True)
+      os.replace(self.workdir / 'checkpoints' / str(step), target)
+    self._manager.reload()
+
+  def wait(self):
+    """Returns when all saves are on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self):
+    """Waits and closes."""
+    self.wait()
+    self._manager.close()
+
+
+def find(workdir, step=''):
+  """Returns (step, 'ema' or 'params', shapes) of a run's checkpoint.
+
+  Args:
+    workdir: run folder.
+    step: '' for the newest, 'best' for the best, or a number.
+
+  Raises:
+    UserError: there is no such checkpoint.
+  """
+  folder = Path(workdir).resolve() / 'checkpoints'
+  steps = sorted(
+    int(p.name)
+    for p in (folder.iterdir() if folder.is_dir() else ())
+    if p.name.isdigit() and (p / '_CHECKPOINT_METADATA').exists()
+  )
+  if not steps:
+    raise UserError(f'{workdir} has no checkpoint; train it first')
+  if step == 'best':
+    step = _best(Path(workdir), steps)
+  step = steps[-1] if step == '' else step
+  if str(step) not in map(str, steps):
+    raise UserError(f'{workdir} has no checkpoint {step}; it has {steps}')
+  path = folder / str(step) / 'state'
+  tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  key = 'ema' if tree.get('ema') else 'params'
+  shapes = jax.tree.map(
+    lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), tree[key]
+  )
+  return int(step), key, shapes
+
+
+def read_params(workdir, abstract, step=''):
+  """Reads parameters only, the averaged ones where the run has them.
+
+  Args:
+    workdir: run folder.
+    abstract: tree of ShapeDtypeStructs with shardings. What the checkpoint
+      lacks is left out.
+    step: see find.
+
+  Returns:
+    the parameters' tree.
+
+  Raises:
+    UserError: no such checkpoint, or one of another model.
+  """
+  step, key, shapes = find(workdir, step)
+  abstract = common(shapes, abstract, workdir)
+  args = ocp.checkpoint_utils.construct_restore_args(abstract)
+  path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
+  try:
+    with _quiet():
+      got = ocp.PyTreeCheckpointer().restore(
+        path,
+        args=ocp.args.PyTreeRestore(
+          {key: abstract}, restore_args={key: args}, partial_restore=True
+        ),
+      )
+    meta = json.loads((path.parent / 'meta' / 'metadata').read_text())
+    _verify({key: got[key]}, meta['checksums'])
+  except Exception as e:
+    raise UserError(
+      f'{workdir}: checkpoint {step} is damaged ({_reason(e)}); name another '
+      'one by its step'
+    ) from e
+  return got[key]
+
+
+def checksums(tree):
+  """Returns {path: int} of a tree of arrays, however they are placed."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  found = jax.device_get(_checksums([x for _, x in leaves]))
+  return {
+    trees.path_name(path): int(sum_)
+    for (path, _), sum_ in zip(leaves, found, strict=True)
+  }
+
+
+@jax.jit
+def _checksums(leaves):
+  # One program for all: simulated devices can dead-lock on several at once.
+  return [_checksum(x) for x in leaves]
+
+
+def _checksum(x):
+  # The sum of each element's bits times 2 i + 1, modulo 2^32: an odd factor
+  # is invertible, so one changed element always shows. A sum of integers is
+  # the same in any order, so on any number of devices.
+  if x.dtype == bool:
+    x = x.astype(jnp.uint8)
+  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+  bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+  index, stride = jnp.zeros(x.shape, jnp.uint32), 1
+  for axis in reversed(range(x.ndim)):
+    place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+    index += place * jnp.uint32(stride % 2**32)
+    stride *= x.shape[axis]
+  return (bits * (2 * index + 1)).sum(dtype=jnp.uint32)
+
+
+def _verify(tree, saved):
+  for name, value in checksums(tree).items():
+    if saved[name] != value:
+      raise ValueError(f'{name} is not what was saved')
+
+
+@contextlib.contextmanager
+def _quiet():
+  # Beside raising, Orbax and TensorStore log, and print tracebacks from
+  # threads that outlive the call.
+  level = logging.root.manager.disable
+  logging.disable(logging.CRITICAL)
+  said = io.StringIO()
+  try:
+    with contextlib.redirect_stderr(said):
+      try:
+        yield
+      except Exception:
+        gc.collect()
+        time.sleep(0.2)
+        raise
+    sys.stderr.write(said.getvalue())
+  finally:
+    logging.disable(level)
+
+
+def _reason(error):
+  return ' '.join(str(error).split())[:120] or type(error).__name__
+
+
+def _shapes(tree):
+  return {
+    trees.path_name(p): list(x.shape)
+    for p, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def common(saved, wanted, where):
+  """Returns the part of `wanted` that `saved` has; shapes must agree.
+
+  Raises:
+    UserError: a tensor's shape differs, or nothing is in common.
+  """
+  shapes, found = _shapes(saved), {}
+  for path, x in jax.tree_util.tree_leaves_with_path(wanted):
+    name = trees.path_name(path)
+    if name not in shapes:
+      continue
+    if shapes[name] != list(x.shape):
+      raise UserError(
+        f'{where} is of another model: {name} is {shapes[name]} there, '
+        f'{list(x.shape)} in this config'
+      )
+    block = found
+    *parents, leaf = [k.key for k in path]
+    for key in parents:
+      block = block.setdefault(key, {})
+    block[leaf] = x
+  if not found:
+    raise UserError(f'{where} is of another model: no parameter in common')
+  return found
+
+
+def _best(workdir, steps):
+  config = json.loads((workdir / 'config.json').read_text())
+  name, mode = config['checkpoint']['best'], config['checkpoint']['best_mode']
+  if not name:
+    raise UserError(f'{workdir}: config.checkpoint.best names no metric')
+  scores = {}
+  for line in (workdir / 'metrics.jsonl').read_text().splitlines():
+    row = json.loads(line)
+    if name in row and row['step'] in steps:
+      scores[row['step']] = row[name]
+  if not scores:
+    raise UserError(f'{workdir}: no checkpoint has the metric {name!r}')
+  return (min if mode == 'min' else max)(scores, key=scores.get)

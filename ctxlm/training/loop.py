@@ -1,0 +1,154 @@
+"""The training loop, one for every objective, model and number of devices."""
+
+import dataclasses
+import math
+from contextlib import closing
+from pathlib import Path
+
+import jax
+
+from ctxlm import config as config_lib
+from ctxlm.errors import UserError
+from ctxlm.parallel import placement as placement_lib
+from ctxlm.training import initial, run_folder, tracking
+from ctxlm.training import program as program_lib
+from ctxlm.training.preemption import Stop
+
+
+def train(config, workdir, placement=None):
+  """Trains, or goes on; returns the last evaluation, {metric: float}.
+
+  Args:
+    config: config, see ctxlm.config.
+    workdir: run folder.
+    placement: see ctxlm.parallel; None is what the config says.
+
+  Raises:
+    UserError: for all that the user can mend.
+  """
+  config_lib.check(config)
+  placement = placement_lib.make(config) if placement is None else placement
+  workdir = Path(workdir)
+  run_folder.agree(config, workdir)
+  tokenizer = run_folder.get_tokenizer(config, workdir)
+  program = program_lib.build(config, placement, tokenizer)
+  start, state, saved = initial.begin(program, workdir)
+  done, pending, results = start, [], {}
+  with (
+    Stop() as stop,
+    closing(tracking.Tracker(workdir, config, start)) as tracker,
+    closing(tracking.Progress(config.num_steps, start)) as progress,
+  ):
+    batches, clock = program.batches(start), tracking.Clock(start)
+    while done < config.num_steps:
+      first, batch = done, next(batches)
+      until = next_stop(config, done)
+      state, done, metrics = program.advance(state, batch, done, until)
+      clock.count((done - first) * program.num_tokens(batch))
+      pending.append((first, done, metrics))
+      due, stopping = Due.at(config, done), stop.asked(done)
+      if due or stopping:
+        values = newest(pending, saved)
+        pending = []
+        if due.log:
+          rate, left = clock.lap(done, config.num_steps)
+          row = {f'train/{name}': value for name, value in values.items()}
+          tracker.write(done, row | {'train/tokens_per_second': rate})
+          text = f'loss {values["loss"]:.4f}  {rate:,.0f} tokens/s'
+          progress.show(done, text, left)
+      progress.advance(done)
+      if due.evaluators:
+        with clock.paused():
+          results = program.evaluate(due.evaluators, state.judged)
+        tracker.write(done, results)
+        progress.say(
+          f'step {done}: '
+          + ', '.join(f'{k} {v:.4f}' for k, v in results.items())
+        )
+      if due.save or stopping:
+        saved.save(done, state, results if due.evaluators else None)
+      if stopping:
+        break
+    saved.close()
+  if done < config.num_steps:
+    initial.say(
+      f'stopped at step {done} of {config.num_steps}, saved in {workdir}; '
+      'run the same command again to go on'
+    )
+  elif start >= config.num_steps:
+    initial.say(f'{workdir} is already at step {start}; nothing to do')
+  return results
+
+
+@dataclasses.dataclass(frozen=True)
+class Due:
+  """What there is to do after a step.
+
+  Attributes:
+    log, save: whether to.
+    evaluators: names of those that judge.
+  """
+
+  log: bool
+  save: bool
+  evaluators: tuple
+
+  @classmethod
+  def at(cls, config, step):
+    """Returns what is due after `step`; everything is after the last."""
+
+    def due(every):
+      return step == config.num_steps or bool(every and step % every == 0)
+
+    return cls(
+      due(config.log_every_steps),
+      due(config.checkpoint.every_steps),
+      tuple(name for name, every in cadences(config).items() if due(every)),
+    )
+
+  def __bool__(self):
+    return self.log or self.save or bool(self.evaluators)
+
+
+def cadences(config):
+  """Returns {evaluator: steps between its judgements, 0 for the end only}."""
+  return {
+    name: block.get('every_steps', 0)
+    for name, block in config.evaluators.items()
+  }
+
+
+def next_stop(config, done):
+  """Returns the next step after which something is due."""
+  every = [config.log_every_steps, config.checkpoint.every_steps]
+  every += cadences(config).values()
+  return min(*(done - done % e + e for e in every if e), config.num_steps)
+
+
+def newest(pending, saved):
+  """Returns the last step's metrics as floats, having looked at every loss.
+
+  Args:
+    pending: [(steps before, steps after, metrics)], see Program.advance.
+    saved: checkpoint.Checkpoints, of which a mistake tells.
+
+  Raises:
+    UserError: the first step whose loss isn't finite.
+  """
+  values = {}
+  for first, last, metrics in pending:
+    metrics = {k: v.reshape(-1) for k, v in jax.device_get(metrics).items()}
+    for i in range(last - first):
+      values = {k: float(v[i]) for k, v in metrics.items()}
+      if not math.isfinite(values['loss'] + values['grad_norm']):
+        saved.wait()
+        kept = saved.latest()
+        kept = (
+          'no checkpoint yet' if kept is None else f'checkpoint {kept} is kept'
+        )
+        raise UserError(
+          f'loss {values["loss"]} and gradient norm {values["grad_norm"]} at '
+          f'step {first + i + 1} are not finite; {kept} in {saved.workdir}: '
+          'lower config.optimizer.learning_rate'
+        )
+  return values

@@ -1,0 +1,286 @@
+"""The one assembly: a config becomes a program that trains and judges.
+
+The loop, the commands, the benchmarks and the tests all start from `build`.
+A program holds no parameters: its state is what `init` gives, and its step is
+compiled from that state's shapes, so also for devices that are not here.
+"""
+
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm import data as data_lib
+from ctxlm import plugins
+from ctxlm.data import loader
+from ctxlm.errors import UserError
+from ctxlm.evaluators.bench import Bench
+from ctxlm.models.variables import make_apply
+from ctxlm.objectives import task as task_lib
+from ctxlm.training import optim, step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What `build` gives.
+
+  Attributes:
+    config: the whole config.
+    placement: parallel.pmap.Pmap or parallel.mesh.Mesh.
+    tokenizer: of the run.
+    model: Flax module.
+    tasks: [ctxlm.objectives.task.Task].
+    given: {task: features [n, ...]}, or None, see `build`.
+  """
+
+  config: Any
+  placement: Any
+  tokenizer: Any
+  model: Any
+  tasks: list
+  given: Any = None
+
+  @functools.cached_property
+  def apply(self):
+    """See ctxlm.models.variables.make_apply."""
+    return make_apply(self.model)
+
+  @functools.cached_property
+  def views(self):
+    """{task: view} of the training data."""
+    return {
+      task.name: data_lib.open_view(
+        self.config.tasks[task.name],
+        task.objective,
+        self.tokenizer,
+        'train',
+        task.objective.max_length,
+      )
+      for task in self.tasks
+    }
+
+  @property
+  def meta(self):
+    """What a checkpoint's state is of, and a resumed run must agree with."""
+    return {
+      'data': {name: view.fingerprint for name, view in self.views.items()},
+      'tokenizer': self.tokenizer.fingerprint,
+    }
+
+  @functools.cached_property
+  def features(self):
+    """{task: features}, of which shapes are all that matters."""
+    if self.given is not None:
+      return self.given
+    return {task.name: self._two_rows(task) for task in self.tasks}
+
+  def _two_rows(self, task):
+    if task.source is not None:
+      batch = next(loader.places(2, 2, np.arange(2)))
+      key = task_lib.data_key(self.config.seed, task.name, 'train')
+      shapes = jax.eval_shape(lambda: task_lib.features(task, batch, key))
+      return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    batches = loader.eval_batches(
+      self.views[task.name],
+      task.objective.prepare,
+      seed=self.config.seed,
+      task=task.name,
+      batch_size=2,
+      rows=np.arange(2),
+    )
+    return next(iter(batches))
+
+  def init_params(self):
+    """Returns fresh parameters; they are of config.seed."""
+    key = jax.random.key(self.config.seed)
+    return task_lib.init_params(self.model, self.tasks, self.features, key)
+
+  @functools.cached_property
+  def shapes(self):
+    """The parameters' tree of jax.ShapeDtypeStruct."""
+    return jax.eval_shape(self.init_params)
+
+  @functools.cached_property
+  def optimizer(self):
+    """The optax transformation."""
+    return optim.make(self.config.optimizer, self.config.num_steps, self.shapes)
+
+  @functools.cached_property
+  def schedule(self):
+    """The learning rate as a function of the step."""
+    return optim.schedule(self.config.optimizer, self.config.num_steps)
+
+  def _state(self, params=None):
+    params = self.init_params() if params is None else params
+    averaged = self.config.optimizer.ema_decay
+    return step.TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      opt_state=self.optimizer.init(params),
+      ema=jax.tree.map(jnp.copy, params) if averaged else None,
+    )
+
+  @functools.cached_property
+  def abstract(self):
+    """The TrainState of jax.ShapeDtypeStructs with their shardings."""
+    state = jax.eval_shape(self._state)
+    return jax.tree.map(
+      lambda s, sharding: jax.ShapeDtypeStruct(
+        s.shape, s.dtype, sharding=sharding
+      ),
+      state,
+      self.placement.shardings(state),
+    )
+
+  def init(self, params=None):
+    """Returns the first TrainState, placed.
+
+    Args:
+      params: parameters to start from; None makes fresh ones.
+    """
+    arguments = () if params is None else (params,)
+    return self.placement.init(self._state, *arguments)
+
+  @property
+  def on_device(self):
+    """Whether all data is made inside the step, so that a call takes many."""
+    return all(task.source is not None for task in self.tasks)
+
+  @functools.cached_property
+  def step(self):
+    """The compiled step: step.train_step, or step.many_steps if `on_device`."""
+    options = dict(
+      tasks=self.tasks,
+      apply=self.apply,
+      tx=self.optimizer,
+      schedule=self.schedule,
+      accumulation=self.config.accumulation,
+      ema_decay=self.config.optimizer.ema_decay,
+    )
+    if self.on_device:
+      capacity = self.config.log_every_steps
+      function = functools.partial(
+        step.many_steps, capacity=capacity, **options
+      )
+      return self.placement.compile(function, donate=True, whole=2)
+    function = functools.partial(
+      step.train_step, seed=self.config.seed, **options
+    )
+    return self.placement.compile(function, donate=True)
+
+  def advance(self, state, batch, done, until):
+    """Takes the step after `done`; if `on_device`, all of them to `until`.
+
+    Args:
+      state: TrainState; it is donated.
+      batch: of `batches`.
+      done: int, steps that the state has had.
+      until: int, at most config.log_every_steps more.
+
+    Returns:
+      (state, steps done, metrics: {name: float32 [] or [n], n >= their
+      number}).
+    """
+    batch = self.placement.put(batch)
+    if self.on_device:
+      state, metrics = self.step(state, batch, until, self.config.seed)
+      return state, until, metrics
+    state, metrics = self.step(state, batch)
+    return state, done + 1, metrics
+
+  def batches(self, start):
+    """Yields {task: this process's rows of the batch} from step `start` on."""
+    rows = self.placement.rows(self.config.batch_size)
+
+    def stream(task):
+      if task.source is not None:
+        (batch,) = loader.places(len(rows), self.config.batch_size, rows)
+        return itertools.repeat(batch)
+      return loader.train_batches(
+        self.views[task.name],
+        task.objective.prepare,
+        seed=self.config.seed,
+        task=task.name,
+        batch_size=self.config.batch_size,
+        start_step=start,
+        num_steps=self.config.num_steps,
+        rows=rows,
+        num_workers=self.config.num_workers,
+      )
+
+    streams = {task.name: iter(stream(task)) for task in self.tasks}
+    while True:
+      yield {name: next(stream) for name, stream in streams.items()}
+
+  def num_tokens(self, batch):
+    """Returns how many tokens a step learns from, over all processes."""
+    own = sum(task.num_tokens(batch[task.name]) for task in self.tasks)
+    return own * jax.process_count()
+
+  @functools.cached_property
+  def bench(self):
+    """What evaluators are given."""
+    return Bench(
+      self.config, self.tokenizer, self.placement, self.apply, self.tasks
+    )
+
+  def evaluate(self, names, params):
+    """Returns {'eval/NAME/METRIC': float} of evaluators of the config."""
+    return self.bench.run(names, params)
+
+
+def build(config, placement, tokenizer, features=None):
+  """Returns the Program of a config.
+
+  Args:
+    config: checked config.
+    placement: where it runs, see ctxlm.parallel.
+    tokenizer: see run_folder.get_tokenizer.
+    features: {task: features [n, ...]}, as the objectives prepare them, where
+      the data need not be opened for their shapes; None is the data's own.
+
+  Raises:
+    UserError: the parts don't fit each other.
+  """
+  block = config.model.to_dict()
+  if not block.get('vocab_size'):
+    block['vocab_size'] = tokenizer.vocab_size
+  elif block['vocab_size'] < tokenizer.vocab_size:
+    raise UserError(
+      f'the tokenizer has {tokenizer.vocab_size} tokens, more than '
+      f'config.model.vocab_size={block["vocab_size"]}: raise it, or leave it '
+      'at 0'
+    )
+  model = plugins.build('models', block, max_length=config.max_length)
+  if getattr(model, 'max_length', config.max_length) < config.max_length:
+    raise UserError(
+      f'config.max_length={config.max_length} is more than '
+      f'config.model.max_length={model.max_length}'
+    )
+  return Program(
+    config,
+    placement,
+    tokenizer,
+    model,
+    [_task(config, name, tokenizer) for name in config.tasks],
+    features,
+  )
+
+
+def _task(config, name, tokenizer):
+  block = config.tasks[name]
+  source = plugins.build('data.sources', block.data)
+  objective = plugins.build(
+    'objectives',
+    block.objective,
+    tokenizer=tokenizer,
+    max_length=config.max_length,
+  )
+  on_device = getattr(source, 'on_device', False)
+  return task_lib.Task(
+    name, objective, float(block.weight), source if on_device else None
+  )

@@ -1,0 +1,157 @@
+"""Where metrics go: `metrics.jsonl` always, TensorBoard and W&B if asked."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+
+import jax
+from tqdm import tqdm
+
+from ctxlm.errors import UserError
+
+
+class Tracker:
+  """Writes metrics; only the first process writes."""
+
+  def __init__(self, workdir, config, last_step):
+    """Opens the run's logs, forgetting what came after `last_step`.
+
+    A run that was killed may have logged steps that its newest checkpoint
+    doesn't hold; those lines are dropped, since the steps are run again.
+    """
+    self._file = self._board = self._wandb = None
+    if jax.process_index():
+      return
+    path = workdir / 'metrics.jsonl'
+    keep = []
+    if path.exists():
+      for line in path.read_text().splitlines():
+        try:
+          if json.loads(line)['step'] <= last_step:
+            keep.append(line)
+        except (ValueError, KeyError):
+          continue  # the line that the killed run was writing
+    new = workdir / 'metrics.jsonl.new'
+    new.write_text(''.join(line + '\n' for line in keep))
+    os.replace(new, path)
+    self._file = path.open('a')
+    if config.tracking.tensorboard:
+      writer = _import('tensorboardX', 'tensorboard').SummaryWriter
+      self._board = writer(
+        str(workdir / 'tensorboard'), purge_step=last_step + 1
+      )
+    if config.tracking.wandb:
+      wandb = _import('wandb', 'wandb')
+      self._wandb = wandb.init(
+        project=config.tracking.wandb_project,
+        dir=str(workdir),
+        id=workdir.resolve().name,
+        resume='allow',
+        mode=os.environ.get('WANDB_MODE', 'offline'),
+        config=config.to_dict(),
+      )
+
+  def write(self, step, metrics):
+    """Appends one line: {"step": step, metric: number, ...}."""
+    metrics = {k: float(v) for k, v in metrics.items()}
+    if self._file:
+      self._file.write(json.dumps({'step': step, **metrics}) + '\n')
+      self._file.flush()
+    if self._board:
+      for name, value in metrics.items():
+        self._board.add_scalar(name, value, step)
+    if self._wandb:
+      self._wandb.log(metrics, step=step)
+
+  def close(self):
+    """Flushes and closes everything."""
+    for log in (self._file, self._board):
+      if log:
+        log.close()
+    if self._wandb:
+      self._wandb.finish()
+
+
+def _import(module, extra):
+  try:
+    return __import__(module)
+  except ImportError as e:
+    raise UserError(
+      f"config.tracking needs {module}: pip install 'ctxlm[{extra}]'"
+    ) from e
+
+
+class Progress:
+  """A bar on a terminal, plain lines in a log; the first process shows it."""
+
+  def __init__(self, total, start, unit='step'):
+    self._show = jax.process_index() == 0
+    self._total, self._unit = total, unit
+    self._bar = None
+    if self._show and sys.stderr.isatty():
+      self._bar = tqdm(
+        total=total, initial=start, unit=unit, dynamic_ncols=True
+      )
+
+  def advance(self, step):
+    """Moves the bar to `step`."""
+    if self._bar is not None:
+      self._bar.update(step - self._bar.n)
+
+  def show(self, step, text, left):
+    """Shows `text` at `step`; `left` is the seconds to go."""
+    if self._bar is not None:
+      self._bar.set_postfix_str(text, refresh=False)
+    elif self._show:
+      print(
+        f'{self._unit} {step}/{self._total}  {text}  {_clock(left)} left',
+        file=sys.stderr,
+        flush=True,
+      )
+
+  def say(self, text):
+    """Prints a line that stays."""
+    if self._bar is not None:
+      self._bar.write(text, file=sys.stderr)
+    elif self._show:
+      print(text, file=sys.stderr, flush=True)
+
+  def close(self):
+    """Ends the bar."""
+    if self._bar is not None:
+      self._bar.close()
+
+
+class Clock:
+  """Tells how fast steps are; pauses don't count."""
+
+  def __init__(self, start):
+    self._start, self._tokens = start, 0
+    self._begun = self._lap = time.monotonic()
+
+  def count(self, tokens):
+    """Counts tokens that were learned from."""
+    self._tokens += tokens
+
+  @contextlib.contextmanager
+  def paused(self):
+    """Stops the clock within a `with` block."""
+    at = time.monotonic()
+    yield
+    self._lap += time.monotonic() - at
+
+  def lap(self, done, total):
+    """Returns (tokens a second since the last lap, seconds left to `total`)."""
+    now = time.monotonic()
+    rate = self._tokens / max(now - self._lap, 1e-9)
+    left = (now - self._begun) / (done - self._start) * (total - done)
+    self._tokens, self._lap = 0, now
+    return rate, left
+
+
+def _clock(seconds):
+  minutes, seconds = divmod(int(seconds + 0.5), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02}:{seconds:02}'

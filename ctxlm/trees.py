@@ -1,0 +1,33 @@
+"""Trees of parameters: their leaves by path."""
+
+import jax
+
+
+def path_name(path):
+  """Returns 'layers_0/attention/query/kernel' for a jax tree path."""
+  return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
+
+
+def flatten(tree):
+  """Returns {'a/b': leaf} of {'a': {'b': leaf}}, or of any pytree."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def nest(flat):
+  """Returns {'a': {'b': x}} of {'a/b': x}: the inverse of `flatten`."""
+  tree = {}
+  for path, value in flat.items():
+    *parents, last = path.split('/')
+    node = tree
+    for name in parents:
+      node = node.setdefault(name, {})
+    node[last] = value
+  return tree
+
+
+def map_with_name(function, tree, *rest):
+  """Returns the tree of `function(path name, leaf, ...)`."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, *leaves: function(path_name(path), *leaves), tree, *rest
+  )

@@ -1,0 +1,35 @@
+"""`ctxlm fill`: the best tokens for each mask."""
+
+import numpy as np
+import pytest
+
+from ctxlm.commands import fill
+from ctxlm.errors import UserError
+
+TEXT = 'the [MASK] sees the [MASK] at 5.'
+
+
+def test_best_tokens_are_those_of_the_mlm_head(runs):
+  run = runs['mlm']
+  t = run.tokenizer
+  found = fill.fill(run, TEXT, top=7)
+  row = np.array([[t.cls_id, *t.encode(TEXT), t.sep_id]])
+  out = np.asarray(run.call(lambda m: m.mlm_logits(m(row))), np.float64)[0]
+  places = np.flatnonzero(row[0] == t.mask_id)
+  assert len(found) == len(places) == 2
+  for best, place in zip(found, places, strict=True):
+    p = np.exp(out[place]) / np.exp(out[place]).sum()
+    np.testing.assert_allclose(
+      [x for _, x in best], np.sort(p)[::-1][:7], rtol=1e-3
+    )
+    for token, x in best:
+      assert p[t.token_id(token)] == pytest.approx(x, rel=1e-3)
+
+
+def test_mistakes_are_one_line(runs):
+  with pytest.raises(UserError, match=r'has no \[MASK\]'):
+    fill.fill(runs['mlm'], 'the cat')
+  with pytest.raises(UserError, match='objective mlm'):
+    fill.fill(runs['causal'], TEXT)
+  with pytest.raises(UserError, match='the model takes 24'):
+    fill.fill(runs['mlm'], '[MASK] ' * 100)

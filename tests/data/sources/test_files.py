@@ -1,0 +1,150 @@
+import json
+import pickle
+
+import pytest
+
+from ctxlm.data.sources import corpus, files
+from ctxlm.errors import UserError
+
+
+def read(source, split='train'):
+  records = source.records(split)
+  return [records[i] for i in range(len(records))]
+
+
+def only(path, **options):
+  return files.Source(split_patterns={'train': str(path)}, **options)
+
+
+TEXT = '\ufeffOne a.\nOne b. Ünï.\n\n\n  \nTwo.\r\n\r\nThree.'
+
+
+@pytest.mark.parametrize(
+  'options, expected',
+  [
+    ({}, ['One a.\nOne b. Ünï.', 'Two.', 'Three.']),
+    ({'separator': 'line'}, ['One a.', 'One b. Ünï.', 'Two.', 'Three.']),
+    ({'unit': 'sentence'},
+     ['One a.', 'One b.', 'Ünï.', 'Two.', 'Three.']),
+    ({'unit': 'paragraph'}, ['One a.', 'One b. Ünï.', 'Two.', 'Three.']),
+  ],
+)  # fmt: skip
+def test_plain_text(tmp_path, options, expected):
+  (tmp_path / 'a.txt').write_bytes(TEXT.encode())
+  found = read(only(tmp_path / '*.txt', **options))
+  assert [r['text'] for r in found] == expected
+
+
+def test_whole_files_in_the_order_of_names(tmp_path):
+  (tmp_path / 'b').write_text('2\n\n3')
+  (tmp_path / 'a').write_text('1')
+  found = read(only(tmp_path / '*', separator='file'))
+  assert [r['text'] for r in found] == ['1', '2\n\n3']
+
+
+def test_jsonl(tmp_path):
+  rows = [{'s': 'é "x"', 'n': 1, 'f': 0.5}, {'s': 'b', 'n': 2, 'f': 1.5}]
+  text = '\n'.join(json.dumps(r) for r in rows) + '\n\n'
+  (tmp_path / 'a.jsonl').write_text(text)
+  fields = {'text': 's', 'label': 'n'}
+  found = read(only(tmp_path / 'a.jsonl', fields=fields))
+  assert found == [{'text': 'é "x"', 'label': 1}, {'text': 'b', 'label': 2}]
+
+
+def test_csv_and_tsv(tmp_path):
+  (tmp_path / 'a.csv').write_text('x,y,s\n"a, b\nc",2,0.5\nd,3,1\n')
+  fields = {'text_a': 'x', 'label': 'y', 'score': 's'}
+  assert read(only(tmp_path / 'a.csv', fields=fields)) == [
+    {'text_a': 'a, b\nc', 'label': 2, 'score': 0.5},
+    {'text_a': 'd', 'label': 3, 'score': 1},
+  ]
+  # GLUE's quotation marks have no partner.
+  (tmp_path / 'a.tsv').write_text('"a\t1\nb"\t2\n')
+  found = read(only(tmp_path / 'a.tsv', columns=('text', 'label')))
+  assert found == [{'text': '"a', 'label': 1}, {'text': 'b"', 'label': 2}]
+
+
+def test_one_pattern_is_split_by_content(tmp_path):
+  lines = [f'document {i}' for i in range(2000)]
+  path = tmp_path / 'a.txt'
+  path.write_text('\n'.join(lines))
+  source = files.Source(pattern=str(path), separator='line')
+  found = {s: [r['text'] for r in read(source, s)] for s in corpus.SPLITS}
+  assert sorted(t for f in found.values() for t in f) == sorted(lines)
+  # 5 standard deviations of the binomial: 0.034 and 0.024.
+  assert abs(len(found['train']) / 2000 - 0.9) < 0.034
+  assert abs(len(found['test']) / 2000 - 0.05) < 0.025
+  # The same text twice, or in another order, is in the same split.
+  path.write_text('\n'.join(lines[::-1] * 2))
+  again = {s: {r['text'] for r in read(source, s)} for s in corpus.SPLITS}
+  assert again == {s: set(f) for s, f in found.items()}
+
+
+def test_fingerprint_is_of_content_and_options(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_text('a\n\nb')
+  first = only(path).fingerprint('train')
+  assert only(path).fingerprint('train') == first
+  others = [
+    only(path, separator='line').fingerprint('train'),
+    only(path, unit='sentence').fingerprint('train'),
+    only(path, fields={'text': 'text'}).fingerprint('train'),
+  ]
+  path.write_text('a\n\nc')
+  others.append(only(path).fingerprint('train'))
+  assert len({first, *others}) == 5
+  assert read(only(path))[1] == {'text': 'c'}
+
+
+def test_records_are_sent_by_name(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_text('x' * 100_000)
+  records = only(path).records('train')
+  records[0]
+  data = pickle.dumps(records)
+  assert len(data) < 1000 and pickle.loads(data)[0] == records[0]
+
+
+@pytest.mark.parametrize(
+  'name, content, options, match',
+  [
+    ('a.txt', b'', {}, 'a.txt is empty'),
+    ('a.txt', b' \n\n', {}, 'a.txt has no text'),
+    ('a.txt', b'ok\nb\xff\n', {}, 'not UTF-8: byte 0xff in line 2'),
+    ('a.jsonl', b'{"text": "a"}\n{"te', {}, 'line 2, is not JSON'),
+    ('a.jsonl', b'[1]\n', {}, 'no JSON object'),
+    ('a.jsonl', b'{"txt": "a"}\n', {'fields': {'text': 'text'}},
+     "line 1, has no field 'text'. Did you mean 'txt'"),
+    ('a.csv', b'a,b\n1\n', {}, 'line 2, has 1 fields, not 2'),
+    ('a.csv', b'a,b\n', {}, 'has no text'),
+    ('a.csv', b'a,b\n1,2\n', {'fields': {'text': 'c'}}, "no field 'c'"),
+    ('a.txt', b'x', {'fields': {'text': 'body'}}, "no field 'body'"),
+  ],
+)  # fmt: skip
+def test_mistakes_in_files(tmp_path, cache_root, name, content, options, match):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(UserError, match=match) as e:
+    read(only(tmp_path / name, **options))
+  assert '\n' not in str(e.value)
+  assert not list(cache_root.glob('files/*.new'))
+
+
+def test_mistakes_in_options(tmp_path):
+  (tmp_path / 'a.txt').write_text('x')
+  with pytest.raises(UserError, match='no file matches'):
+    read(only(tmp_path / 'b.txt'))
+  with pytest.raises(UserError, match="no split 'test'"):
+    read(only(tmp_path / 'a.txt'), 'test')
+  source = files.Source(pattern=str(tmp_path / 'a.txt'))
+  empty = 'train' if corpus.split_of('{"text": "x"}') != 'train' else 'test'
+  with pytest.raises(UserError, match='has no records'):
+    read(source, empty)
+  for wrong in (
+    {},
+    {'pattern': 'a', 'split_patterns': {'train': 'a'}},
+    {'pattern': 'a', 'format': 'xml'},
+    {'pattern': 'a', 'separator': 'page'},
+    {'pattern': 'a', 'unit': 'word'},
+  ):
+    with pytest.raises(ValueError):
+      files.Source(**wrong)

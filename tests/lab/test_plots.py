@@ -1,0 +1,59 @@
+"""Pictures hold what they are given."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from ctxlm.lab import plots
+from ctxlm.lab.experiment import Line, Plot, Series
+
+X = np.array([1.0, 2, 4, 8])
+YS = np.array(
+  [[1.0, 0.5, 0.2, 0.1], [1.2, 0.7, 0.2, 0.3], [1.1, 0.6, 0.2, 0.2]]
+)
+
+
+@pytest.fixture
+def axis():
+  figures = []
+
+  def make(**options):
+    series = [Series('ours', X, YS), Series('one seed', X, YS[:1] / 2)]
+    series += [Series('two', X, YS[:2] / 4)]
+    lines = [Line('level', 0.4), Line('theory', (X, 1e-12 * X))]
+    plot = Plot('n', 'title', 'examples', 'nats', series, lines, **options)
+    figures.append(plots.make(plot))
+    return figures[-1].axes[0]
+
+  yield make
+  for figure in figures:
+    plt.close(figure)
+
+
+def test_means_seeds_and_theory_are_drawn(axis):
+  found = axis()
+  drawn = {line.get_label(): line.get_xydata() for line in found.lines}
+  np.testing.assert_allclose(drawn['ours'], np.stack([X, YS.mean(0)], 1))
+  np.testing.assert_allclose(drawn['one seed'][:, 1], YS[0] / 2)
+  np.testing.assert_allclose(drawn['theory'][:, 1], 1e-12 * X)
+  assert set(drawn['level'][:, 1]) == {0.4}
+  seeds = [x.get_ydata() for x in found.lines if x.get_label()[0] == '_']
+  np.testing.assert_allclose(seeds, [*YS, *YS[:2] / 4])
+  # Student's t with two degrees of freedom: 4.3027 of the standard error. Of
+  # two seeds there is no band.
+  (band,) = found.collections
+  top = band.get_paths()[0].vertices[:, 1].max()
+  half = 4.3027 * YS[:, 0].std(ddof=1) / 3**0.5
+  assert top == pytest.approx(1.1 + half, rel=1e-3)
+  assert (found.get_xlabel(), found.get_ylabel()) == ('examples', 'nats')
+  assert found.get_title() == 'title'
+
+
+def test_curves_fill_the_picture(axis):
+  low, high = axis().get_ylim()
+  assert -0.2 < low <= 0 and 1.2 <= high < 1.4
+  # A theory that is 0 leaves the curves their room.
+  found = axis(log='xy')
+  low, high = found.get_ylim()
+  assert 0.01 < low <= 0.025 and 1.2 <= high < 2
+  assert found.get_xscale() == found.get_yscale() == 'log'

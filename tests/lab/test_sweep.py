@@ -1,0 +1,395 @@
+"""Sweeps: points, launchers, what is done and what goes on; reports."""
+
+import csv
+import importlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctxlm.errors import UserError
+from ctxlm.lab import experiment, report
+from ctxlm.lab import points as sweep
+from tests import tiny
+
+TESTS = Path(__file__).parent
+
+
+def environment():
+  return tiny.environment() | {'PYTHONPATH': str(tiny.ROOT)}
+
+
+def start(verb, *argv, cwd=tiny.ROOT):
+  """Starts `ctxlm VERB`."""
+  return subprocess.Popen(
+    [sys.executable, '-m', 'ctxlm', verb, *map(str, argv)],
+    cwd=cwd,
+    env=environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def ctxlm(verb, *argv):
+  """Runs it; returns (exit status, standard output, standard error)."""
+  process = start(verb, *argv)
+  try:
+    out, err = process.communicate(timeout=120)
+  finally:
+    process.kill()
+  return process.returncode, out, err
+
+
+def test_helpers():
+  rows = experiment.product({'a': (1, 2), 'b': (3,)}, [{'c': 4}, {'c': 5}])
+  assert rows == [
+    {'a': 1, 'b': 3, 'c': 4},
+    {'a': 1, 'b': 3, 'c': 5},
+    {'a': 2, 'b': 3, 'c': 4},
+    {'a': 2, 'b': 3, 'c': 5},
+  ]
+  assert experiment.zipped({'a': (1, 2), 'b': (3, 4)}) == [
+    {'a': 1, 'b': 3},
+    {'a': 2, 'b': 4},
+  ]
+  assert experiment.chain([{'a': 1}], [{'b': 2}]) == [{'a': 1}, {'b': 2}]
+  with pytest.raises(ValueError):
+    experiment.zipped({'a': (1, 2), 'b': (3,)})
+
+
+def test_interval_is_that_of_student():
+  # 1, 2, 3: s / sqrt(3) = 0.57735, t(0.975, 2) = 4.30265.
+  assert experiment.interval([1, 2, 3]) == pytest.approx((2, 2.48414), abs=1e-4)
+  mean, half = experiment.interval([5.0])
+  assert mean == 5 and np.isnan(half)
+
+
+def test_every_experiment_has_a_large_scale():
+  for path in sorted((tiny.ROOT / 'experiments').glob('*.py')):
+    module = importlib.import_module(f'experiments.{path.stem}')
+    if hasattr(module, 'sweep'):
+      assert len(sweep.points(module, 'large', 3, {})) >= 3
+
+
+def test_table_groups_seeds_and_orders_places():
+  points = [
+    experiment.Point(
+      f'a={a},seed={seed}',
+      {'a': a, 'seed': seed},
+      9,
+      [{'step': 9, 'eval/e/x_10': 1.0 + seed, 'eval/e/x_9': float(a)}],
+      seed == 0,
+    )
+    for a in (3, 4)
+    for seed in (0, 1)
+  ]
+  text = report.seeds_table(experiment.Results(points)).splitlines()
+  assert text[0] == '|  | a=3 | a=4 |'
+  assert text[2:5] == [
+    '| steps | 9 | 9 |',
+    '| seeds done | 1 of 2 | 1 of 2 |',
+    '| x_9 | 3 | 4 |',
+  ]
+  assert text[5].startswith('| x_10 | 1.5 ')
+
+
+def test_json_holds_no_infinity():
+  found = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
+  assert report.finite(found) == {
+    'a': [1.0, None],
+    'b': {'c': None, 'd': 'text', 'e': 2},
+  }
+
+
+class Toy:
+  """A module whose sweep a test gives."""
+
+  __file__ = 'toy.py'
+
+  def __init__(self, *overrides):
+    from tests import toy
+
+    self.get_config, self.sweep = toy.get_config, lambda scale: overrides
+
+
+def test_points_take_seeds_and_the_names_that_tell():
+  toy = Toy(
+    {'batch_size': 8, 'optimizer.learning_rate': 0.1, 'optimizer.b1': 0.5},
+    {'batch_size': 8, 'optimizer.learning_rate': 0.2, 'optimizer.b1': 0.6},
+    {'batch_size': 8, 'optimizer.learning_rate': 0.3, 'seed': 7},
+  )
+  found = sweep.points(toy, 'small', 2, {'num_steps': 9})
+  assert [name for name, _, _ in found] == [
+    'learning_rate=0.1,seed=0',
+    'learning_rate=0.1,seed=1',
+    'learning_rate=0.2,seed=0',
+    'learning_rate=0.2,seed=1',
+    'learning_rate=0.3,seed=7',
+  ]
+  _, overrides, config = found[3]
+  assert overrides['seed'] == config.seed == 1
+  assert config.optimizer.b1 == 0.6 and config.num_steps == 9
+
+
+@pytest.mark.parametrize(
+  'overrides, wanted',
+  [
+    ({'optimizer.learning_rat': 1.0}, "Did you mean 'learning_rate'?"),
+    ({'optimiser.learning_rate': 1.0}, "Did you mean 'optimizer'?"),
+    ({'seed.value': 1}, "no 'value'"),
+    ({'num_steps': 'many'}, 'num_steps'),
+    ({'batch_size': 0}, 'batch_size must be 1 or more'),
+    ({'model.name': 'toi'}, 'no models named'),
+  ],
+)
+def test_wrong_points(overrides, wanted):
+  with pytest.raises(UserError, match='toy.py: sweep()') as e:
+    sweep.points(Toy({}, overrides), 'small', 1, {})
+  assert wanted in str(e.value)
+
+
+def test_a_value_that_the_data_refuses():
+  from experiments import mqar
+
+  with pytest.raises(UserError, match='point .*length must be even'):
+    sweep.points(mqar, 'small', 1, {'tasks.recall.data.length': 30})
+
+
+def test_the_same_point_twice_and_none():
+  with pytest.raises(UserError, match='seed=0 twice'):
+    sweep.points(Toy({'num_steps': 1}, {'num_steps': 1}), 'small', 1, {})
+  with pytest.raises(UserError, match='yields nothing'):
+    sweep.points(Toy(), 'small', 1, {})
+
+
+def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
+  path = tmp_path / 'wrong.py'
+  text = (TESTS / 'toy.py').read_text()
+  path.write_text(
+    text.replace("'optimizer.learning_rate': (", "'optimizer.rate': (")
+  )
+  status, out, err = ctxlm('sweep', path, '--workdir', tmp_path / 'dir')
+  assert status == 2 and not out and err.count('\n') == 1
+  assert err.startswith('ctxlm sweep: wrong.py: sweep() sets ')
+  assert not (tmp_path / 'dir').exists()
+
+
+@pytest.mark.parametrize(
+  'argv, wanted',
+  [
+    (['none.py', '--workdir=d'], 'none.py: no such experiment'),
+    (['README.md', '--workdir=d'], 'no such experiment, a file of Python'),
+    (['tests/tiny.py', '--workdir=d'], 'it has no sweep()'),
+    (['tests/toy.py', '--workdir=README.md'], 'README.md is a file'),
+    (
+      ['tests/toy.py', '--workdir=d', '--config.optimizer.learning_rate=1.0'],
+      'so --config.optimizer.learning_rate would not count',
+    ),
+    (['tests/toy.py', '--workdir=d', '--config.seed=7'], 'use --seeds'),
+    (['tests/toy.py'], '--workdir DIR is needed'),
+    (['--workdir=d'], 'usage: ctxlm sweep'),
+    (['tests/toy.py', '--workdir=d', '--jops=2'], 'unknown flag --jops=2'),
+    (['tests/toy.py', '--workdir=d', '--scale=huge'], 'huge'),
+    (
+      ['tests/toy.py', '--workdir=d', '--config.num_stepz=2'],
+      "Did you mean 'num_steps'?",
+    ),
+  ],
+)
+@pytest.mark.slow
+def test_mistakes(argv, wanted):
+  status, _, err = ctxlm('sweep', *argv)
+  assert status == 2 and wanted in err and err.count('\n') == 1
+  assert not (tiny.ROOT / 'd').exists()
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A sweep that nobody disturbed, and its report."""
+  folder = tmp_path_factory.mktemp('whole') / 'dir'
+  status, _, err = ctxlm(
+    'sweep', 'tests/toy.py', '--workdir', folder, '--seeds=2', '--jobs=2'
+  )
+  assert status == 0, err
+  assert '4 of 4 points are done' in err and err.count('done    ') == 4
+  status, out, err = ctxlm('report', 'tests/toy.py', '--workdir', folder)
+  assert status == 0, err
+  return folder, out
+
+
+def test_report(whole):
+  folder, out = whole
+  assert out.startswith('reproduced ')
+  text = (folder / 'report.md').read_text()
+  assert '4 of 4 points are done, at scale small' in text
+  assert '**reproduced**<br>criterion: in every seed' in text
+  assert 'a larger rate \\| is faster (folklore)' in text
+  assert (folder / 'loss.png').stat().st_size > 10_000
+  with (folder / 'results.csv').open() as f:
+    rows = list(csv.DictReader(f))
+  assert len(rows) == 4 and all(r['done'] == '1' for r in rows)
+  found = json.loads((folder / 'results.json').read_text())
+  for row in rows:
+    # The number is that of the run's own log.
+    last = tiny.metrics(folder / row['point'])[-1]
+    assert last['step'] == 60
+    assert float(row['eval/line/loss']) == last['eval/line/loss']
+  (claim,) = found['claims']
+  slow = [float(r['eval/line/loss']) for r in rows if '=0.1' in r['point']]
+  assert claim['ours']['slow']['mean'] == pytest.approx(np.mean(slow))
+
+
+def test_what_is_done_is_skipped_and_more_seeds_are_added(whole, tmp_path):
+  folder, _ = whole
+  before = {p: p.stat().st_mtime for p in folder.glob('*/metrics.jsonl')}
+  argv = ['tests/toy.py', '--workdir', folder]
+  status, _, err = ctxlm('sweep', *argv, '--seeds=2')
+  assert status == 0 and 'done    ' not in err
+  assert '4 of 4 points are done' in err
+  folder = tmp_path / 'more'
+  shutil.copytree(whole[0], folder)
+  argv[-1] = folder
+  status, _, err = ctxlm('sweep', *argv, '--seeds=3', '--jobs=2')
+  assert status == 0 and err.count('done    ') == 2
+  assert '6 of 6 points are done' in err
+  # Those of fewer seeds stay in the report.
+  assert ctxlm('sweep', *argv, '--seeds=1')[0] == 0
+  assert len(json.loads((folder / 'sweep.json').read_text())['points']) == 6
+  assert before == {p: p.stat().st_mtime for p in before}
+  folder = whole[0]
+  status, _, err = ctxlm(
+    'sweep', 'tests/toy.py', '--workdir', folder, '--scale=smoke'
+  )
+  assert status == 2 and "scale 'small', not 'smoke'" in err
+  (tmp_path / 'thesis.tex').write_text('years of work')
+  status, _, err = ctxlm('sweep', 'tests/toy.py', '--workdir', tmp_path)
+  assert status == 2 and 'holds other files' in err
+
+
+@pytest.mark.slow
+def test_sigkill_at_three_moments(whole, tmp_path):
+  rng = np.random.default_rng(0)
+  folder = tmp_path / 'dir'
+  argv = ['tests/toy.py', '--workdir', folder, '--seeds=2', '--jobs=2']
+  argv.append('--config.num_steps=60')
+  for i in range(3):
+    process = start('sweep', *argv)
+    lines = sum(map(tiny.logged, folder.glob('*=*')))
+
+    def more():
+      return sum(map(tiny.logged, folder.glob('*=*'))) > lines + 3 * i  # noqa: B023
+
+    assert tiny.wait_until(more, process)
+    time.sleep(rng.uniform(0, 0.5))
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  # A report of what there is, half way.
+  status, out, err = ctxlm('report', 'tests/toy.py', '--workdir', folder)
+  assert status == 0 and out.startswith('unfinished'), err
+  status, _, err = ctxlm('sweep', *argv)
+  assert status == 0, err
+  logs = [log.read_text() for log in (folder / 'logs').iterdir()]
+  assert any('going on from step' in log for log in logs)
+  assert ctxlm('report', 'tests/toy.py', '--workdir', folder)[0] == 0
+  assert (folder / 'results.csv').read_text() == (
+    whole[0] / 'results.csv'
+  ).read_text()
+
+
+def test_a_failed_point_is_reported_and_stops_no_other(tmp_path):
+  path = tmp_path / 'failing.py'
+  text = (TESTS / 'toy.py').read_text()
+  sweep_ = "experiment.product({'optimizer.learning_rate': (0.1, 0.3)})"
+  breaks = "experiment.product({'tasks.line.objective.breaks': (4, 1000000)})"
+  path.write_text(text.replace(sweep_, breaks))
+  folder = tmp_path / 'dir'
+  status, _, err = ctxlm(
+    'sweep', path, '--workdir', folder, '--scale=smoke', '--seeds=1'
+  )
+  assert status == 1
+  # Steps are many a call, yet the first one that isn't finite is named.
+  assert (
+    'FAILED  breaks=4,seed=0: ' in err and 'at step 5 are not finite' in err
+  )
+  assert 'done    breaks=1000000,seed=0' in err
+  assert '1 of 2 points are done; 1 failed' in err
+
+
+def test_print_gives_a_command_a_point(tmp_path):
+  folder = tmp_path / 'dir'
+  status, out, _ = ctxlm(
+    'sweep',
+    'tests/toy.py',
+    f'--workdir={folder}',
+    '--launcher=print',
+    '--scale=smoke',
+    '--seeds=1',
+  )
+  lines = out.splitlines()
+  assert status == 0 and len(lines) == 2
+  assert lines[1] == (
+    f'ctxlm train --config=tests/toy.py:smoke '
+    f'--workdir={folder}/learning_rate=0.3,seed=0 '
+    '--config.optimizer.learning_rate=0.3 --config.seed=0'
+  )
+  # As the README has Slurm run it; the sweep then finds it done.
+  commands = tmp_path / 'commands'
+  commands.write_text(
+    out.replace('ctxlm train', f'{sys.executable} -m ctxlm train')
+  )
+  subprocess.run(
+    f'sh -c "$(sed -n ${{SLURM_ARRAY_TASK_ID}}p {commands})"',
+    shell=True,
+    check=True,
+    cwd=tiny.ROOT,
+    env=environment() | {'SLURM_ARRAY_TASK_ID': '2'},
+  )
+  process = start(
+    'sweep',
+    'tests/toy.py',
+    f'--workdir={folder}',
+    '--launcher=print',
+    '--scale=smoke',
+    '--seeds=1',
+  )
+  out, _ = process.communicate()
+  assert out.splitlines() == lines[:1]
+
+
+def test_compare_draws_what_runs_share(whole, tmp_path):
+  runs = sorted(p.parent for p in whole[0].glob('*/metrics.jsonl'))[:2]
+  out = tmp_path / 'out'
+  drawn = report.compare(runs, out)
+  assert set(drawn) >= {'train/loss', 'eval/line/loss'}
+  assert all(p.stat().st_size > 5_000 for p in drawn.values())
+  with pytest.raises(UserError, match='is no run folder'):
+    report.compare([runs[0], tmp_path], out)
+
+
+@pytest.mark.slow
+def test_another_sweep_of_the_folder_is_refused(tmp_path):
+  folder = tmp_path / 'dir'
+  argv = ['tests/toy.py', '--workdir', folder, '--seeds=1']
+  argv.append('--config.num_steps=1000000')
+  process = start('sweep', *argv)
+  assert tiny.wait_until(
+    lambda: any(map(tiny.logged, folder.glob('*=*'))), process
+  )
+  status, _, err = ctxlm('sweep', *argv)
+  assert status == 2 and 'another sweep runs in' in err
+  # A sweep that is asked to stop has its points save.
+  process.terminate()
+  process.wait()
+  log = next((folder / 'logs').iterdir()).read_text()
+  assert 'run the same command again to go on' in log
+  assert os.listdir(folder / 'learning_rate=0.1,seed=0' / 'checkpoints')

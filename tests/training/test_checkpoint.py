@@ -1,0 +1,201 @@
+"""Checkpoints: kept, found, and never half or damaged."""
+
+import json
+import shutil
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ctxlm import config
+from ctxlm.errors import UserError
+from ctxlm.training import checkpoint, step
+
+META = {'data': {'text': 'hash'}, 'tokenizer': 'hash'}
+
+
+def state(number, width=64):
+  rng = np.random.default_rng(number)
+  params = {
+    'dense': {
+      'kernel': jnp.asarray(rng.normal(size=(width, 32)), jnp.float32),
+      'bias': jnp.asarray(rng.normal(size=32), jnp.bfloat16),
+    }
+  }
+  return step.TrainState(
+    step=jnp.int32(number), params=params, opt_state=(), ema=None
+  )
+
+
+def abstract(like):
+  place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), like
+  )
+
+
+def open_run(folder, said=None, meta=META, **options):
+  c = config.base()
+  c.checkpoint.update(options)
+  said = [] if said is None else said
+  return checkpoint.Checkpoints(folder, c, meta, said.append)
+
+
+def saved(folder, steps, metrics=None, **options):
+  run = open_run(folder, **options)
+  for n in steps:
+    run.save(n, state(n), (metrics or {}).get(n))
+  run.close()
+
+
+def steps_of(folder):
+  return sorted(int(p.name) for p in (folder / 'checkpoints').iterdir())
+
+
+def assert_equal(a, b):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@pytest.mark.parametrize('mode, best', [('min', 3), ('max', 2)])
+def test_newest_and_best_are_kept(tmp_path, mode, best):
+  losses = {n: {'loss': v} for n, v in enumerate([5, 7, 9, 1, 4, 4.5, 2], 0)}
+  saved(tmp_path, range(7), losses, keep=2, best='loss', best_mode=mode)
+  assert steps_of(tmp_path) == sorted({best, 5, 6})
+  c = config.base()
+  c.checkpoint.update(best='loss', best_mode=mode)
+  (tmp_path / 'config.json').write_text(config.to_json(c))
+  (tmp_path / 'metrics.jsonl').write_text(
+    ''.join(json.dumps({'step': n} | m) + '\n' for n, m in losses.items())
+  )
+  assert checkpoint.find(tmp_path)[0] == 6
+  assert checkpoint.find(tmp_path, 'best')[0] == best
+  assert checkpoint.find(tmp_path, '5')[0] == 5
+  with pytest.raises(UserError, match='no checkpoint 4; it has'):
+    checkpoint.find(tmp_path, '4')
+
+
+def test_restores_what_was_saved(tmp_path):
+  saved(tmp_path, [1, 2])
+  found, got = open_run(tmp_path).restore(abstract(state(0)))
+  assert found == 2
+  assert_equal(got, state(2))
+  params = checkpoint.read_params(tmp_path, abstract(state(0)).params, 1)
+  assert_equal(params, state(1).params)
+  assert open_run(tmp_path / 'new').restore(abstract(state(0))) is None
+
+
+def files(folder, number):
+  found = (folder / 'checkpoints' / str(number) / 'state').rglob('*')
+  return sorted((p for p in found if p.is_file()), key=lambda p: str(p))
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+DAMAGE = {
+  'a changed bit': lambda p: flip(max(p, key=lambda f: f.stat().st_size)),
+  'a file cut short': lambda p: max(
+    p, key=lambda f: f.stat().st_size
+  ).write_bytes(b'short'),
+  'no files': lambda p: [f.unlink() for f in p],
+  'an empty manifest': lambda p: [
+    f.write_bytes(b'') for f in p if 'manifest' in f.name
+  ],
+}
+
+
+@pytest.mark.parametrize('kind', DAMAGE)
+def test_damaged_newest_falls_back(tmp_path, kind):
+  saved(tmp_path, [1, 2])
+  DAMAGE[kind](files(tmp_path, 2))
+  said = []
+  run = open_run(tmp_path, said)
+  found, got = run.restore(abstract(state(0)))
+  assert found == 1
+  assert_equal(got, state(1))
+  assert len(said) == 1 and said[0].startswith('checkpoint 2 is damaged (')
+  assert '\n' not in said[0] and said[0].endswith('trying the one before')
+  assert (tmp_path / 'damaged' / '2').is_dir()
+  run.save(2, state(2))  # the steps are run again
+  run.close()
+  assert_equal(open_run(tmp_path).restore(abstract(state(0)))[1], state(2))
+
+
+def test_commands_name_a_damaged_checkpoint(tmp_path):
+  saved(tmp_path, [1, 2])
+  DAMAGE['a changed bit'](files(tmp_path, 2))
+  with pytest.raises(UserError, match='checkpoint 2 is damaged') as e:
+    checkpoint.read_params(tmp_path, abstract(state(0)).params)
+  assert '\n' not in str(e.value)
+
+
+def test_all_damaged_is_one_line(tmp_path):
+  saved(tmp_path, [1, 2])
+  for n in (1, 2):
+    DAMAGE['a changed bit'](files(tmp_path, n))
+  with pytest.raises(UserError, match='no checkpoint can be read'):
+    open_run(tmp_path).restore(abstract(state(0)))
+
+
+def test_half_written_is_never_picked_up(tmp_path):
+  saved(tmp_path, [1])
+  folder = tmp_path / 'checkpoints'
+  # As Orbax names a save that is under way.
+  shutil.copytree(folder / '1', folder / '2.orbax-checkpoint-tmp')
+  assert checkpoint.find(tmp_path)[0] == 1
+  found, got = open_run(tmp_path).restore(abstract(state(0)))
+  assert found == 1
+  assert_equal(got, state(1))
+
+
+def test_other_model_and_other_data_are_not_damage(tmp_path):
+  saved(tmp_path, [1])
+  with pytest.raises(UserError, match=r'kernel is \[64, 32\] there, \[8, 32\]'):
+    open_run(tmp_path).restore(abstract(state(0, width=8)))
+  with pytest.raises(UserError, match='was started with other tokenizer'):
+    open_run(tmp_path, meta=META | {'tokenizer': 'x'}).restore(
+      abstract(state(0))
+    )
+  assert steps_of(tmp_path) == [1] and not (tmp_path / 'damaged').exists()
+
+
+def test_checksums_by_hand_however_placed():
+  tree = state(0).params
+  mesh = jax.make_mesh((8,), ('a',))
+  cut = NamedSharding(mesh, PartitionSpec('a'))
+  placed = jax.tree.map(lambda x: jax.device_put(x, cut), tree)
+  found = checkpoint.checksums(tree)
+  assert found == checkpoint.checksums(placed)
+  for name, kind in (('kernel', np.uint32), ('bias', np.uint16)):
+    bits = np.asarray(tree['dense'][name]).view(kind).ravel().astype(np.uint64)
+    want = (bits * (2 * np.arange(bits.size, dtype=np.uint64) + 1)).sum()
+    assert found[f'dense/{name}'] == int(want) % 2**32
+
+
+def test_reading_in_threads_loses_no_line(capsys):
+  """Runs that train together read at once, and speak while others read."""
+  inside, spoken = threading.Event(), threading.Event()
+
+  def read():
+    with checkpoint._quiet():
+      inside.set()
+      spoken.wait(10)
+
+  threads = [threading.Thread(target=read) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  inside.wait(10)
+  print('going on', file=sys.stderr)
+  spoken.set()
+  for thread in threads:
+    thread.join(10)
+  print('at its end', file=sys.stderr)
+  assert capsys.readouterr().err == 'going on\nat its end\n'

@@ -1,0 +1,139 @@
+"""The loop: tasks together, where it begins, and when it stops."""
+
+import numpy as np
+import pytest
+
+from ctxlm.errors import UserError
+from ctxlm.training import checkpoint
+from ctxlm.training import loop as train
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
+
+def run(folder, name='causal', steps=4, **options):
+  c = tiny.get_config(name)
+  c.num_steps = steps
+  with c.unlocked():
+    c.update(options)
+  return train.train(c, folder)
+
+
+def losses(folder, name='loss'):
+  rows = tiny.metrics(folder)
+  return np.array([r[f'train/{name}'] for r in rows if f'train/{name}' in r])
+
+
+@pytest.mark.slow
+def test_mlm_and_contrastive_are_learned_together(text, tmp_path):
+  run(
+    tmp_path / 'run',
+    'both',
+    150,
+    evaluators={
+      'words': {'name': 'losses', 'task': 'mlm'},
+      'pairs': {'name': 'losses', 'task': 'contrastive'},
+    },
+    checkpoint={'every_steps': 0},
+  )
+  mlm, pairs = (
+    losses(tmp_path / 'run', f'{n}/loss') for n in ('mlm', 'contrastive')
+  )
+  total = losses(tmp_path / 'run')
+  np.testing.assert_allclose(total, mlm + pairs, rtol=1e-5)
+  last = tiny.metrics(tmp_path / 'run')[-1]
+  # Chance: log of the vocabulary, and of the 8 sentences of a batch.
+  assert mlm[0] > 5.5 and last['eval/words/loss'] < 4
+  assert pairs[0] > 0.3 and pairs[-20:].mean() < 0.5 * pairs[:3].mean()
+  assert last['eval/pairs/accuracy'] > 0.9
+
+
+def test_weights_of_tasks_scale_their_losses(text, tmp_path):
+  c = tiny.get_config('both')
+  c.num_steps = 2
+  c.tasks.mlm.weight = 0.25
+  train.train(c, tmp_path / 'run')
+  mlm, pairs = (
+    losses(tmp_path / 'run', f'{n}/loss') for n in ('mlm', 'contrastive')
+  )
+  np.testing.assert_allclose(
+    losses(tmp_path / 'run'), 0.25 * mlm + pairs, rtol=1e-5
+  )
+
+
+def test_not_finite_names_the_step_and_keeps_the_checkpoint(text, tmp_path):
+  folder = tmp_path / 'run'
+  with pytest.raises(UserError) as e:
+    run(
+      folder,
+      steps=40,
+      optimizer={
+        'name': 'sgd', 'learning_rate': 1e4, 'clip_norm': 0.0,
+        'warmup_steps': 8, 'weight_decay': 0.0,
+      },
+      checkpoint={'every_steps': 1},
+    )  # fmt: skip
+  message = str(e.value)
+  assert '\n' not in message and 'not finite' in message
+  step = int(message.split(' at step ')[1].split()[0])
+  kept = checkpoint.find(folder)[0]
+  assert kept == step - 1 and f'checkpoint {kept} is kept' in message
+  assert np.isfinite(losses(folder)).all()
+
+
+def test_init_from_names_the_fresh_heads(text, tmp_path, capfd):
+  run(tmp_path / 'first', 'mlm')
+  capfd.readouterr()
+  run(
+    tmp_path / 'second',
+    'nsp',
+    1,
+    init_from=str(tmp_path / 'first'),
+    optimizer={'learning_rate': 0.0},
+  )
+  said = capfd.readouterr().err
+  assert f'parameters from {tmp_path}/first; initialised afresh: ' in said
+  assert 'pooler/kernel' in said and 'token_embed' not in said
+  a, b = (tiny.state(tmp_path / n, s) for n, s in (('first', 4), ('second', 1)))
+  shared = [k for k in a if "'params'" in k or '.params' in k]
+  assert len(shared) > 10
+  for name in shared:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_average_of_parameters(text, tmp_path):
+  # Decay min(0.5, (1 + n) / (10 + n)) at step n, from the first parameters.
+  average = {'ema_decay': 0.5, 'schedule': 'constant', 'warmup_steps': 0}
+  still = average | {'learning_rate': 0.0}
+  for name, steps, optimizer in (
+    ('still', 1, still), ('one', 1, average), ('two', 2, average)
+  ):  # fmt: skip
+    run(tmp_path / name, steps=steps, optimizer=optimizer)
+
+  def parts(folder, kind, step):
+    leaves = tiny.state(tmp_path / folder, step).items()
+    return {k: v for k, v in leaves if k.startswith(f"['{kind}']")}
+
+  start = parts('still', 'params', 1).values()
+  one = parts('one', 'params', 1).values()
+  two = parts('two', 'params', 2).values()
+  found = parts('two', 'ema', 2).values()
+  assert len(found) > 10
+  moved = 0.0
+  for a, b, c, got in zip(start, one, two, found, strict=True):
+    mean = 0.1 * a + 0.9 * b
+    mean = 2 / 11 * mean + 9 / 11 * c
+    np.testing.assert_allclose(got, mean, rtol=1e-4, atol=1e-6)
+    moved = max(moved, abs(got - c).max())
+  assert moved > 1e-4
+  # Commands and evaluators take the average.
+  assert checkpoint.find(tmp_path / 'two')[1] == 'ema'
+
+
+def test_finished_run_has_nothing_to_do(text, tmp_path, capfd):
+  run(tmp_path / 'run')
+  before = tiny.metrics(tmp_path / 'run')
+  capfd.readouterr()
+  run(tmp_path / 'run')
+  assert 'is already at step 4; nothing to do' in capfd.readouterr().err
+  assert tiny.metrics(tmp_path / 'run') == before

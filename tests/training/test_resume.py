@@ -1,0 +1,109 @@
+"""An interrupted run goes on as if nothing had been."""
+
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests import tiny
+
+MESH = ('config.parallel.strategy=mesh',)
+TENSOR = 'config.parallel.tensor=2'
+
+
+@pytest.mark.parametrize(
+  'name, devices, flags, elsewhere, how',
+  [
+    (
+      'both',
+      1,
+      ('config.optimizer.ema_decay=0.9',),
+      (4, (*MESH, TENSOR)),
+      signal.SIGTERM,
+    ),
+    ('causal', 2, (*MESH, 'config.parallel.fsdp=2'), (1, ()), signal.SIGINT),
+  ],
+)
+def test_a_signal_saves_and_resume_is_bitwise(
+  text, tmp_path, name, devices, flags, elsewhere, how
+):
+  """SIGTERM or Ctrl-C; and equal to rounding on other devices."""
+  flags += ('config.num_steps=40', 'config.checkpoint.every_steps=7')
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  tiny.train(whole, *flags, name=name, devices=devices)
+  argv = tiny.command(cut, *flags, name=name)
+
+  process = tiny.start(argv, devices)
+  assert tiny.wait_until(lambda: tiny.logged(cut) >= 3, process)
+  status, err = tiny.stop(process, how)
+  assert status == 0, err
+  last = err.splitlines()[-1]
+  step = int(re.match(r'stopped at step (\d+) of 40, saved in', last)[1])
+  assert last.endswith('run the same command again to go on')
+  assert 3 <= step < 40
+  assert (cut / 'checkpoints' / str(step)).is_dir()
+
+  other = shutil.copytree(cut, tmp_path / 'other')
+  err = tiny.train(cut, *flags, name=name, devices=devices)
+  assert f'going on from step {step} of 40' in err
+  tiny.assert_same_run(whole, cut, 40)
+
+  devices, more = elsewhere
+  flags = [f for f in flags if 'parallel' not in f]
+  tiny.train(other, *flags, *more, name=name, devices=devices)
+  for a, b in zip(tiny.metrics(whole), tiny.metrics(other), strict=True):
+    assert b == pytest.approx(a, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_sigkill_at_twenty_moments(text, tmp_path):
+  """Killed 20 times and restarted, a run ends as if nothing had been.
+
+  A third of the kills come as soon as a save has begun, the others after a
+  random time: while it starts, restores, trains, evaluates or saves.
+  """
+  flags = (
+    'config.num_steps=150',
+    'config.checkpoint.every_steps=2',
+    'config.optimizer.ema_decay=0.9',
+  )
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  tiny.train(whole, *flags)
+  argv = tiny.command(cut, *flags)
+  rng = np.random.default_rng(0)
+  in_a_save = goes_on = 0
+
+  def temporary():
+    return set((cut / 'checkpoints').glob('*tmp*'))
+
+  def begins_to_save(left):
+    return lambda: temporary() - left
+
+  def logs_more_than(lines):
+    return lambda: tiny.logged(cut) > lines
+
+  for i in range(20):
+    errors, left = tmp_path / 'errors', temporary()
+    process = tiny.fork(argv, 1, errors)
+    try:
+      if i % 3 == 0:
+        assert tiny.wait_until(begins_to_save(left), process)
+      elif i % 3 == 1:
+        assert tiny.wait_until(logs_more_than(tiny.logged(cut)), process)
+        process.join(rng.uniform(0, 0.3))
+      else:
+        process.join(rng.uniform(0, 3.0))
+      assert process.is_alive(), errors.read_text()
+    finally:
+      process.kill()
+      process.join()
+    assert process.exitcode == -signal.SIGKILL
+    in_a_save += bool(temporary())
+    goes_on += 'going on from step' in errors.read_text()
+    assert 'damaged' not in errors.read_text()
+  tiny.train(cut, *flags)
+  tiny.assert_same_run(whole, cut, 150)
+  assert not temporary()
+  assert in_a_save >= 5 and goes_on >= 5

@@ -1,0 +1,106 @@
+"""metrics.jsonl always, TensorBoard and Weights & Biases without an account."""
+
+import io
+import json
+import struct
+import sys
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from ctxlm import config
+from ctxlm.errors import UserError
+from ctxlm.training import tracking
+
+
+def tracker(folder, last_step=0, **options):
+  c = config.base()
+  c.tracking.update(options)
+  return tracking.Tracker(folder, c, last_step)
+
+
+def rows(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_a_line_a_write(tmp_path):
+  log = tracker(tmp_path)
+  log.write(20, {'train/loss': 5.5})
+  assert rows(tmp_path) == [{'step': 20, 'train/loss': 5.5}]  # at once
+  log.write(40, {'eval/x/accuracy': 0.5, 'train/loss': 4})
+  log.close()
+  assert rows(tmp_path)[1] == {
+    'step': 40, 'eval/x/accuracy': 0.5, 'train/loss': 4.0
+  }  # fmt: skip
+
+
+def test_steps_after_the_checkpoint_are_forgotten(tmp_path):
+  log = tracker(tmp_path)
+  for step in (10, 20, 30):
+    log.write(step, {'a': step})
+  log.close()
+  with (tmp_path / 'metrics.jsonl').open('a') as f:
+    f.write('{"step": 1')  # the line that a killed run was writing
+  log = tracker(tmp_path, last_step=20)
+  log.write(25, {'a': 1})
+  log.close()
+  assert [r['step'] for r in rows(tmp_path)] == [10, 20, 25]
+
+
+def events(folder):
+  """Yields what TensorBoard's files hold: records of length, CRC, event."""
+  for path in sorted(folder.iterdir()):
+    data = io.BytesIO(path.read_bytes())
+    while head := data.read(12):
+      (length,) = struct.unpack('<Q', head[:8])
+      event = event_pb2.Event.FromString(data.read(length))
+      data.read(4)
+      for value in event.summary.value:
+        yield event.step, value.tag, value.simple_value
+
+
+def test_tensorboard(tmp_path):
+  log = tracker(tmp_path, tensorboard=True)
+  log.write(20, {'train/loss': 5.5})
+  log.close()
+  assert list(events(tmp_path / 'tensorboard')) == [(20, 'train/loss', 5.5)]
+
+
+def test_weights_and_biases_offline(tmp_path, monkeypatch):
+  monkeypatch.delenv('WANDB_MODE', raising=False)
+  monkeypatch.setenv('WANDB_SILENT', 'true')
+  log = tracker(tmp_path, wandb=True)
+  log.write(20, {'train/loss': 5.5})
+  log.close()
+  (found,) = tmp_path.glob('wandb/offline-run-*/*.wandb')
+  assert b'train/loss' in found.read_bytes()
+
+
+@pytest.mark.parametrize('name', ['tensorboard', 'wandb'])
+def test_missing_package_is_one_line(tmp_path, monkeypatch, name):
+  module = {'tensorboard': 'tensorboardX', 'wandb': 'wandb'}[name]
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(UserError, match=rf"pip install 'ctxlm\[{name}\]'"):
+    tracker(tmp_path, **{name: True})
+
+
+def test_progress_is_plain_lines_in_a_log(capsys):
+  progress = tracking.Progress(100, 0)
+  progress.advance(20)
+  progress.show(20, 'loss 5.0', 3725)
+  progress.close()
+  assert capsys.readouterr().err == 'step 20/100  loss 5.0  1:02:05 left\n'
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+  screen = io.StringIO()
+  screen.isatty = lambda: True
+  monkeypatch.setattr(sys, 'stderr', screen)
+  progress = tracking.Progress(100, 0)
+  progress.show(20, 'loss 5.0', 0)
+  progress.advance(20)
+  progress.say('step 20: all well')
+  progress.close()
+  assert '20/100' in screen.getvalue() and '20%' in screen.getvalue()
+  assert 'loss 5.0' in screen.getvalue() and 'all well' in screen.getvalue()
