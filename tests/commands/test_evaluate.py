@@ -21,7 +21,7 @@ def test_equals_the_training_loop(text, tmp_path):
   c = tiny.get_config('causal')
   c.num_steps, c.checkpoint.every_steps = 4, 2
   c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 2}
-  _, want = train.train(c, tmp_path / 'run')
+  want = train.train(c, tmp_path / 'run')
   status, out, err = call(tmp_path, f'--workdir={tmp_path}/run')
   assert status == 0, err
   found = json.loads(out.splitlines()[-1])
