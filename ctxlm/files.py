@@ -1,18 +1,54 @@
-"""The cache folder, and writes that are whole or absent.
+"""Lines of text, the cache folder, and writes that are whole or absent.
 
-Everything here is derived from text, so the folder may be removed at any
+Everything in the folder is derived from text, so the folder may be removed at any
 time. An entry is named by the hash of what it was made of; it is built beside
 its place and renamed, so two processes may make the same one at once.
 """
 
 import contextlib
 import hashlib
+import io
+import itertools
 import os
 import shutil
 import uuid
 from pathlib import Path
 
 from ctxlm.errors import UserError
+
+
+def lines(path):
+  """Yields a UTF-8 file's lines without their ends; a byte order mark is none.
+
+  Only \\n ends a line, or \\r\\n; \\r alone does in a file that has no \\n.
+  One line is in memory at a time, so that files may be large, and pipes.
+
+  Raises:
+    UserError: bytes that aren't UTF-8, with their line; no such file, or no
+      permission.
+  """
+  try:
+    with open(path, 'rb') as f:
+      first = f.readline()
+      begin = [first] if first.endswith(b'\n') else first.splitlines()
+      for number, line in enumerate(itertools.chain(begin, f), 1):
+        line = line.removesuffix(b'\n').removesuffix(b'\r')
+        try:
+          yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        except UnicodeDecodeError as e:
+          raise UserError(
+            f'{path} is not UTF-8: byte 0x{line[e.start]:02x} in line '
+            f'{number}; convert it, for instance with iconv -t UTF-8'
+          ) from e
+  except OSError as e:
+    raise UserError(f"can't read {path}: {e.strerror}") from e
+
+
+def split_lines(text):
+  """Returns a text's lines without their ends, which are those of `lines`."""
+  end = '\n' if '\n' in text else '\r'
+  stream = io.StringIO(text, newline=end)
+  return [line.removesuffix(end).removesuffix('\r') for line in stream]
 
 
 def cache_dir():

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from ctxlm import files as cache
+from ctxlm.errors import UserError
 
 
 @pytest.fixture
@@ -47,3 +48,42 @@ def test_digest_tells_the_parts_apart():
   assert cache.digest('ab', 'c') != cache.digest('a', 'bc')
   assert cache.digest(1) != cache.digest('1')
   assert cache.digest('ab', 'c') == cache.digest('ab', 'c')
+
+
+# What str.splitlines takes for an end, and the formats of text files don't.
+OTHERS = '\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029'
+
+
+@pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('', []),
+    ('a', ['a']),
+    ('a\n', ['a']),
+    ('a\n\nb\n\n', ['a', '', 'b', '']),
+    ('a\r\nb\r\n', ['a', 'b']),
+    ('a\r\nb\nc', ['a', 'b', 'c']),
+    # \r alone ends a line only where nothing else does.
+    ('a\rb\r\rc\r', ['a', 'b', '', 'c']),
+    ('a\rb\nc\rd\n', ['a\rb', 'c\rd']),
+    ('a\rb\r\n', ['a\rb']),
+    (f'a{OTHERS}b\nc', [f'a{OTHERS}b', 'c']),
+    (f'a{OTHERS}b', [f'a{OTHERS}b']),
+  ],
+)
+def test_lines(tmp_path, text, expected):
+  assert cache.split_lines(text) == expected
+  for mark in ('', '\ufeff')[: 1 + bool(text)]:
+    (tmp_path / 'a').write_bytes((mark + text).encode())
+    assert list(cache.lines(tmp_path / 'a')) == expected
+
+
+def test_lines_that_are_no_utf8(tmp_path):
+  (tmp_path / 'a').write_bytes(b'ok\nb\xff\n')
+  with pytest.raises(UserError, match='not UTF-8: byte 0xff in line 2'):
+    list(cache.lines(tmp_path / 'a'))
+  (tmp_path / 'a').write_bytes(b'ok\rb\r\xff')
+  with pytest.raises(UserError, match='byte 0xff in line 3'):
+    list(cache.lines(tmp_path / 'a'))
+  with pytest.raises(UserError, match="can't read .*No such file"):
+    list(cache.lines(tmp_path / 'b'))

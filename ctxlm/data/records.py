@@ -37,7 +37,7 @@ def check_split(split, known, name):
 
 def unit_key(unit):
   """Returns what of the cutting into units belongs into a fingerprint."""
-  return (unit, sentences.VERSION) if unit == 'sentence' else (unit,)
+  return (unit,) if unit == 'document' else (unit, sentences.VERSION)
 
 
 @contextlib.contextmanager
@@ -205,7 +205,7 @@ def check_fields(record, names):
 
 
 def _units(base, unit):
-  cut = sentences.split if unit == 'sentence' else str.splitlines
+  cut = sentences.split if unit == 'sentence' else cache.split_lines
   for i in range(len(base)):
     for text in cut(base[i]['text']):
       if text.strip():

@@ -2,7 +2,9 @@
 
 import re
 
-VERSION = 1  # raise it whenever the same text gives other sentences
+from ctxlm import files
+
+VERSION = 2  # raise it whenever the same text gives other sentences
 # A full stop after these ends no sentence.
 ABBREVIATIONS = frozenset((
   'e.g', 'i.e', 'cf', 'vs', 'etc', 'mr', 'mrs', 'ms', 'dr', 'prof', 'jr',
@@ -18,7 +20,7 @@ _END = re.compile(r'[.!?]+["\'”’)\]]*\s+(?=["\'“‘(\[]*([^\W_]))')
 def split(text):
   """Returns the sentences of a text, stripped; a line break always ends one."""
   found = []
-  for line in text.splitlines():
+  for line in files.split_lines(text):
     start = 0
     for match in _END.finditer(line):
       before = line[start : match.start()].split()

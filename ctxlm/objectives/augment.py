@@ -5,8 +5,7 @@ crop that SimCSE compares with (Gao et al. 2021, table 1). Each takes a list
 of words, a share and a numpy Generator, and returns a list of words.
 """
 
-from pathlib import Path
-
+from ctxlm import files
 from ctxlm.errors import UserError
 
 
@@ -72,14 +71,10 @@ def read_synonyms(path):
   """Reads a word list: a word and its synonyms a line, between commas.
 
   Raises:
-    UserError: no such file, or no line of two words.
+    UserError: no such file, no UTF-8, or no line of two words.
   """
-  try:
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f'synonyms {path}: {e}') from e
   table = {}
-  for line in lines:
+  for line in files.lines(path):
     word, *others = (w.strip() for w in line.split(','))
     if word and others:
       table.setdefault(word.lower(), []).extend(o for o in others if o)

@@ -9,29 +9,9 @@ import json
 
 from ctxlm import plugins
 from ctxlm.errors import UserError
+from ctxlm.files import lines
 
 SEPARATORS = ('blank_line', 'line', 'file')
-
-
-def lines(path):
-  """Yields a file's lines without their ends.
-
-  Raises:
-    UserError: bytes that aren't UTF-8, with their line; no permission.
-  """
-  try:
-    with open(path, 'rb') as f:
-      for number, line in enumerate(f, 1):
-        try:
-          text = line.decode('utf-8-sig' if number == 1 else 'utf-8')
-        except UnicodeDecodeError as e:
-          raise UserError(
-            f'{path} is not UTF-8: byte 0x{line[e.start]:02x} in line '
-            f'{number}; convert it, for instance with iconv -t UTF-8'
-          ) from e
-        yield text.rstrip('\r\n')
-  except OSError as e:
-    raise UserError(f"can't read {path}: {e.strerror}") from e
 
 
 def read_text(path, source):

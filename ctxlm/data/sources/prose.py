@@ -11,6 +11,8 @@ import sysconfig
 import warnings
 from pathlib import Path
 
+from ctxlm import files
+
 # Tests hold few docstrings of use; site-packages and what is bundled with
 # ensurepip or lib2to3 are not this Python's own.
 SKIPPED = {
@@ -88,7 +90,7 @@ def paragraphs(text):
   reStructuredText's marks are taken off.
   """
   found, lines, indent = [], [], 0
-  for line in [*inspect.cleandoc(text).splitlines(), '']:
+  for line in [*files.split_lines(inspect.cleandoc(text)), '']:
     stripped = line.strip()
     width = len(line) - len(line.lstrip())
     bullet = _BULLET.match(line)
