@@ -61,6 +61,15 @@ class Mesh:
 
     return jax.tree.map(one, batch)
 
+  def put_shapes(self, batch):
+    """See placement.Placement."""
+
+    def one(x):
+      sharding = self._batch_sharding(x.shape)
+      return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return jax.tree.map(one, batch)
+
   def _processes_apart(self, local):
     # How many times larger the global batch is than this process's rows.
     shards = self.mesh.shape['data'] * self.mesh.shape['fsdp']

@@ -28,6 +28,13 @@ class Placement(Protocol):
   def put(self, batch):
     """Returns those rows [b, ...], on the devices."""
 
+  def put_shapes(self, batch):
+    """Returns the jax.ShapeDtypeStructs of what `put` makes of a global batch.
+
+    Args:
+      batch: tree of arrays or their shapes, [global batch size, ...].
+    """
+
   def shardings(self, shapes):
     """Returns the tree of jax.sharding.Sharding of a tree of parameters."""
 

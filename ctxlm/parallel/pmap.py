@@ -30,6 +30,15 @@ class Pmap:
     count = len(self.mesh.local_devices)
     return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
 
+  def put_shapes(self, batch):
+    """See placement.Placement."""
+
+    def one(x):
+      shape = (self.shards, x.shape[0] // self.shards, *x.shape[1:])
+      return jax.ShapeDtypeStruct(shape, x.dtype)
+
+    return jax.tree.map(one, batch)
+
   def shardings(self, shapes):
     """Returns the tree's shardings: everything replicated."""
     whole = NamedSharding(self.mesh, P())

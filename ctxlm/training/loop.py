@@ -1,6 +1,5 @@
 """The training loop, one for every objective, model and number of devices."""
 
-import dataclasses
 import math
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 from ctxlm import config as config_lib
 from ctxlm.errors import UserError
 from ctxlm.parallel import placement as placement_lib
-from ctxlm.training import initial, run_folder, tracking
+from ctxlm.training import cadence, initial, run_folder, tracking
 from ctxlm.training import program as program_lib
 from ctxlm.training.preemption import Stop
 
@@ -42,11 +41,11 @@ def train(config, workdir, placement=None):
     batches, clock = program.batches(start), tracking.Clock(start)
     while done < config.num_steps:
       first, batch = done, next(batches)
-      until = next_stop(config, done)
+      until = cadence.next_stop(config, done)
       state, done, metrics = program.advance(state, batch, done, until)
       clock.count((done - first) * program.num_tokens(batch))
       pending.append((first, done, metrics))
-      due, stopping = Due.at(config, done), stop.asked(done)
+      due, stopping = cadence.Due.at(config, done), stop.asked(done)
       if due or stopping:
         values = newest(pending, saved)
         pending = []
@@ -78,51 +77,6 @@ def train(config, workdir, placement=None):
   elif start >= config.num_steps:
     initial.say(f'{workdir} is already at step {start}; nothing to do')
   return results
-
-
-@dataclasses.dataclass(frozen=True)
-class Due:
-  """What there is to do after a step.
-
-  Attributes:
-    log, save: whether to.
-    evaluators: names of those that judge.
-  """
-
-  log: bool
-  save: bool
-  evaluators: tuple
-
-  @classmethod
-  def at(cls, config, step):
-    """Returns what is due after `step`; everything is after the last."""
-
-    def due(every):
-      return step == config.num_steps or bool(every and step % every == 0)
-
-    return cls(
-      due(config.log_every_steps),
-      due(config.checkpoint.every_steps),
-      tuple(name for name, every in cadences(config).items() if due(every)),
-    )
-
-  def __bool__(self):
-    return self.log or self.save or bool(self.evaluators)
-
-
-def cadences(config):
-  """Returns {evaluator: steps between its judgements, 0 for the end only}."""
-  return {
-    name: block.get('every_steps', 0)
-    for name, block in config.evaluators.items()
-  }
-
-
-def next_stop(config, done):
-  """Returns the next step after which something is due."""
-  every = [config.log_every_steps, config.checkpoint.every_steps]
-  every += cadences(config).values()
-  return min(*(done - done % e + e for e in every if e), config.num_steps)
 
 
 def newest(pending, saved):

@@ -172,6 +172,26 @@ class Program:
     )
     return self.placement.compile(function, donate=True)
 
+  def lower(self):
+    """Returns the step's jax.stages.Lowered, from shapes alone.
+
+    No array is made and no device used: it compiles for devices that are not
+    here, whose memory and cost the compiled program tells.
+    """
+    size = self.config.batch_size
+    row = {'index': np.zeros(1, np.int32), 'valid': np.zeros(1, np.float32)}
+    batch = {
+      task.name: self.features[task.name] if task.source is None else row
+      for task in self.tasks
+    }
+    batch = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch
+    )
+    whole = (self.config.num_steps, self.config.seed) if self.on_device else ()
+    return self.step.lower(
+      self.abstract, self.placement.put_shapes(batch), *whole
+    )
+
   def advance(self, state, batch, done, until):
     """Takes the step after `done`; if `on_device`, all of them to `until`.
 

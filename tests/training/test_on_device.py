@@ -12,9 +12,9 @@ from ctxlm.data import loader
 from ctxlm.errors import UserError
 from ctxlm.objectives import task as task_lib
 from ctxlm.parallel import placement as placement_lib
+from ctxlm.training import cadence, step
 from ctxlm.training import loop as train
 from ctxlm.training import program as program_lib
-from ctxlm.training import step
 from tests import tiny, toy
 
 PLACES = {
@@ -115,10 +115,10 @@ def test_stops_are_where_something_is_due():
   c = toy.get_config()  # logs every 3, saves every 5, judges every 4, to 60
   stops, done = [], 0
   while done < 16:
-    done = train.next_stop(done, c)
+    done = cadence.next_stop(c, done)
     stops.append(done)
   assert stops == [3, 4, 5, 6, 8, 9, 10, 12, 15, 16]
-  assert train.next_stop(59, c) == 60
+  assert cadence.next_stop(c, 59) == 60
 
 
 def test_a_run_resumes_bitwise_and_names_the_step_that_breaks(tmp_path):
