@@ -142,7 +142,7 @@ def convert(source, to=None, to_hf=None, step=''):
     UserError: a mistake, before which nothing is written.
   """
   # Each device holds a part, so that what fits the machine can be converted.
-  placement = mesh_lib.Mesh([1, jax.device_count(), 1, 1], jax.devices())
+  placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
   found = loading.load(source, placement, step)
   if to:
     write_run(found, to)

@@ -29,7 +29,7 @@ def place(tensor=1, devices=None):
     raise UserError(f'--tensor {tensor} must divide the {len(devices)} devices')
   if tensor == 1:
     return pmap_lib.Pmap(devices)
-  return mesh_lib.Mesh((len(devices) // tensor, 1, tensor, 1), devices)
+  return mesh_lib.Mesh(devices, data=len(devices) // tensor, tensor=tensor)
 
 
 def open_generator(folder, config, *, step='', placement=None):

@@ -20,14 +20,20 @@ class Mesh:
 
   axis = None
 
-  def __init__(self, sizes, devices):
+  def __init__(self, devices, *, data=1, fsdp=1, tensor=1, sequence=1):
+    """Lays the devices out.
+
+    Args:
+      devices: list of jax devices, present or described by a topology.
+      data, fsdp, tensor, sequence: how many there are along each axis.
+    """
     self.mesh = jax.make_mesh(
-      tuple(sizes),
+      (data, fsdp, tensor, sequence),
       AXES,
       devices=devices,
       axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
     )
-    self.shards = sizes[0] * sizes[1]
+    self.shards = data * fsdp  # parts that a batch is cut into
 
   def _batch_sharding(self, shape):
     spec = [('data', 'fsdp')]
@@ -38,8 +44,8 @@ class Mesh:
 
   def rows(self, batch_size):
     """Returns the rows of the global batch that this process holds."""
-    places = self._batch_sharding((batch_size,))
-    slices = places.addressable_devices_indices_map((batch_size,)).values()
+    sharding = self._batch_sharding((batch_size,))
+    slices = sharding.addressable_devices_indices_map((batch_size,)).values()
     everything = np.arange(batch_size)
     return np.unique(np.concatenate([everything[s] for s in slices]))
 
@@ -72,9 +78,7 @@ class Mesh:
 
   def _processes_apart(self, local):
     # How many times larger the global batch is than this process's rows.
-    shards = self.mesh.shape['data'] * self.mesh.shape['fsdp']
-    probe = shards
-    return probe // len(self.rows(probe))
+    return self.shards // len(self.rows(self.shards))
 
   def shardings(self, shapes):
     """Returns each leaf's sharding by RULES."""

@@ -86,7 +86,7 @@ def make(config, devices=None):
       raise UserError(
         f'config.parallel: axes {axes} do not multiply to {count} devices'
       )
-    placement = Mesh(sizes, devices)
+    placement = Mesh(devices, **dict(zip(AXES, sizes, strict=True)))
     if config.max_length % sizes[3]:
       raise UserError(
         f'config.max_length={config.max_length} is not divisible by '

@@ -66,22 +66,22 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
   """
   objective = task.objective
 
-  def total(found, denominators):
+  def total(summed, denominators):
     return task.weight * sum(
-      coefficient * _ratio(found[name][0], denominators[name])
+      coefficient * _ratio(summed[name][0], denominators[name])
       for name, coefficient in objective.terms.items()
     )
 
-  def own_denominators(found):
-    return jax.lax.stop_gradient({k: d for k, (_, d) in found.items()})
+  def own_denominators(summed):
+    return jax.lax.stop_gradient({k: d for k, (_, d) in summed.items()})
 
   def whole(params):
-    found = sums(objective, apply, params, batch, rng, axis)
-    return total(found, psum(own_denominators(found), axis)), found
+    summed = sums(objective, apply, params, batch, rng, axis)
+    return total(summed, psum(own_denominators(summed), axis)), summed
 
   if accumulation == 1:
-    grads, found = jax.grad(whole, has_aux=True)(params)
-    return psum(found, axis), psum(grads, axis)
+    grads, summed = jax.grad(whole, has_aux=True)(params)
+    return psum(summed, axis), psum(grads, axis)
 
   parts = _split(batch, accumulation)
   zeros = jax.tree.map(jnp.zeros_like, params)
@@ -97,10 +97,10 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
     )
 
     def compared(own):
-      found = objective.compare(own, gather(own, axis))
-      return total(found, psum(own_denominators(found), axis)), found
+      summed = objective.compare(own, gather(own, axis))
+      return total(summed, psum(own_denominators(summed), axis)), summed
 
-    cached, found = jax.grad(compared, has_aux=True, allow_int=True)(
+    cached, summed = jax.grad(compared, has_aux=True, allow_int=True)(
       _join(encoded)
     )
 
@@ -111,7 +111,7 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
 
     cached = _split_cotangent(cached, accumulation)
     grads, _ = jax.lax.scan(backward, zeros, (parts, cached))
-    return psum(found, axis), psum(grads, axis)
+    return psum(summed, axis), psum(grads, axis)
 
   # Denominators don't depend on parameters, so XLA drops the forward passes
   # that this line seems to ask for.
@@ -124,19 +124,19 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
 
   def one(carry, part):
     def loss(params):
-      found = sums(objective, apply, params, part, rng, axis)
-      return total(found, counts), found
+      summed = sums(objective, apply, params, part, rng, axis)
+      return total(summed, counts), summed
 
-    grads, found = jax.grad(loss, has_aux=True)(params)
-    return jax.tree.map(jnp.add, carry, (found, grads)), None
+    grads, summed = jax.grad(loss, has_aux=True)(params)
+    return jax.tree.map(jnp.add, carry, (summed, grads)), None
 
   shapes = jax.eval_shape(
     lambda part: sums(objective, apply, params, part, rng, axis),
     jax.tree.map(lambda x: x[0], parts),
   )
   start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  (found, grads), _ = jax.lax.scan(one, (start, zeros), parts)
-  return psum(found, axis), psum(grads, axis)
+  (summed, grads), _ = jax.lax.scan(one, (start, zeros), parts)
+  return psum(summed, axis), psum(grads, axis)
 
 
 def _split_cotangent(tree, count):
@@ -183,7 +183,7 @@ def train_step(
   grads, metrics, loss = None, {}, 0.0
   for i, task in enumerate(tasks):
     made = jax.random.fold_in(data_key(seed, task.name, 'train'), state.step)
-    found, g = loss_and_grads(
+    summed, g = loss_and_grads(
       task,
       apply,
       state.params,
@@ -193,7 +193,7 @@ def train_step(
       accumulation,
     )
     grads = g if grads is None else jax.tree.map(jnp.add, grads, g)
-    ratios = {name: _ratio(*pair) for name, pair in found.items()}
+    ratios = {name: _ratio(*pair) for name, pair in summed.items()}
     loss += task.weight * sum(
       c * ratios[name] for name, c in task.objective.terms.items()
     )

@@ -84,8 +84,8 @@ def test_no_compilation_within_a_bucket(writer):
 
 PLACES = {
   'pmap': lambda: pmap_lib.Pmap(jax.devices()),
-  'data 4 tensor 2': lambda: mesh_lib.Mesh((4, 1, 2, 1), jax.devices()),
-  'fsdp 2 tensor 4': lambda: mesh_lib.Mesh((1, 2, 4, 1), jax.devices()),
+  'data 4 tensor 2': lambda: mesh_lib.Mesh(jax.devices(), data=4, tensor=2),
+  'fsdp 2 tensor 4': lambda: mesh_lib.Mesh(jax.devices(), fsdp=2, tensor=4),
 }
 
 

@@ -153,7 +153,7 @@ def test_straight_into_shards_of_a_mesh(name, tmp_path):
   drawn = reference.draw(name, 0)
   folder_ = save(drawn, tmp_path)
   _, wanted, _ = ctxlm.load(folder_)
-  placement = mesh_lib.Mesh([1, 2, 2, 1], jax.devices()[:4])
+  placement = mesh_lib.Mesh(jax.devices()[:4], fsdp=2, tensor=2)
   _, params, _ = ctxlm.load(folder_, placement=placement)
   assert_equal(params, wanted)
   for path, x in jax.tree_util.tree_leaves_with_path(params):
