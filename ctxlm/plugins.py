@@ -16,6 +16,7 @@ CLASSES = {
   'models': 'Model',
   'evaluators': 'Evaluator',
   'data.sources': 'Source',
+  'data.views': 'View',
   'decoding.strategies': 'Strategy',
   'decoding.processors': 'Processor',
 }

@@ -28,8 +28,7 @@ import numpy as np
 from configs import common
 from ctxlm import data as data_lib
 from ctxlm import files as cache
-from ctxlm.data import records
-from ctxlm.data.sources import corpus
+from ctxlm.data.sources import corpus, splits
 from ctxlm.errors import UserError
 from ctxlm.lab.experiment import Claim, Finding, Plot, Series, product
 from ctxlm.objectives import causal, losses
@@ -65,7 +64,7 @@ class Source:
     """
     if not self.path:
       return corpus.Source().records(split)
-    records.check_split(split, ('train', 'validation'), self.path)
+    splits.check(split, ('train', 'validation'), self.path)
     try:
       text = Path(self.path).read_text('utf-8')
     except (OSError, UnicodeDecodeError) as e:

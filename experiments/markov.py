@@ -28,8 +28,6 @@ class Source:
   triggers: int = 5
   num_examples: int = 512
 
-  on_device = True
-
   def example(self, key, step=None):
     """Returns a causal task's features; 'asked' marks outputs to recall."""
     first, rows, steps = jax.random.split(key, 3)

@@ -51,8 +51,6 @@ class Source:
   power: float = 0.01
   num_examples: int = 1024
 
-  on_device = True
-
   def __post_init__(self):
     if 4 * self.pairs > self.length or self.length % 2:
       raise ValueError('length must be even, and 4 * pairs at least')

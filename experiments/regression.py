@@ -42,8 +42,6 @@ class Source:
   curriculum_steps: int = 0
   num_examples: int = 1024
 
-  on_device = True
-
   def pool(self):
     """Returns the tasks, float32 [m, d]."""
     # Rows of one stream, so that a larger pool begins with a smaller one.

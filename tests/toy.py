@@ -20,8 +20,6 @@ class Source:
   slope: float = 2.0
   num_examples: int = 20
 
-  on_device = True
-
   def example(self, key, step=None):
     """Returns 'x' and 'y', scalars, and the step that made them."""
     x = jax.random.normal(key)

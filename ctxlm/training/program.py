@@ -16,7 +16,7 @@ import numpy as np
 
 from ctxlm import data as data_lib
 from ctxlm import plugins
-from ctxlm.data import loader
+from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
 from ctxlm.models.variables import make_apply
@@ -300,7 +300,7 @@ def _task(config, name, tokenizer):
     tokenizer=tokenizer,
     max_length=config.max_length,
   )
-  on_device = getattr(source, 'on_device', False)
+  made = isinstance(source, sources.OnDevice)
   return task_lib.Task(
-    name, objective, float(block.weight), source if on_device else None
+    name, objective, float(block.weight), source if made else None
   )

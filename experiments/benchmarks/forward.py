@@ -27,7 +27,7 @@ import numpy as np
 
 from ctxlm import cli
 from ctxlm.commands.embed import Embedder
-from ctxlm.data import sentences
+from ctxlm.data.sources import sentences
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.families import sentence
 from ctxlm.inference import loading

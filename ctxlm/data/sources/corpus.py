@@ -5,19 +5,16 @@ Python as a TFDS dataset in ArrayRecord files, and read without TensorFlow.
 """
 
 import dataclasses
-import hashlib
 import json
 import sys
 
 import tensorflow_datasets as tfds
 
-from ctxlm import files as cache
-from ctxlm.data import records
-from ctxlm.data.sources import prose
+from ctxlm import files
+from ctxlm.data.sources import prose, records, splits, units
 from ctxlm.errors import UserError
 
 VERSION = '1.0.0'  # raise it whenever the cleaning changes
-SPLITS = ('train', 'validation', 'test')
 
 
 class CpythonDocs(tfds.core.GeneratorBasedBuilder):
@@ -43,9 +40,9 @@ class CpythonDocs(tfds.core.GeneratorBasedBuilder):
       )
     return {
       split: self._generate_examples(
-        [d for d in documents if split_of(d[0]) == split]
+        [d for d in documents if splits.of(d[0]) == split]
       )
-      for split in SPLITS
+      for split in splits.SPLITS
     }
 
   def _generate_examples(self, documents):
@@ -53,17 +50,11 @@ class CpythonDocs(tfds.core.GeneratorBasedBuilder):
       yield name, {'name': name, 'text': text}
 
 
-def split_of(name):
-  """Returns a document's split, by the hash of its name: 90, 5 and 5 %."""
-  share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
-  return 'train' if share < 0.9 else 'validation' if share < 0.95 else 'test'
-
-
 def prepare():
   """Returns the folder of the prepared dataset, making it if need be."""
   # The running Python's build stands for its documentation's text.
-  key = cache.digest(VERSION, sys.version, tfds.__version__)
-  return cache.folder('corpus', key, _build) / 'data'
+  key = files.digest(VERSION, sys.version, tfds.__version__)
+  return files.folder('corpus', key, _build) / 'data'
 
 
 def _build(folder):
@@ -73,7 +64,9 @@ def _build(folder):
       download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
   (folder / 'data').symlink_to(builder.data_path.relative_to(folder))
-  found = {s: records.content_hash(_open(folder / 'data', s)) for s in SPLITS}
+  found = {
+    s: records.content_hash(_open(folder / 'data', s)) for s in splits.SPLITS
+  }
   (folder / 'data' / 'fingerprints.json').write_text(json.dumps(found))
 
 
@@ -95,7 +88,7 @@ class Source:
   fields: dict = None
 
   def __post_init__(self):
-    records.check_unit(self.unit)
+    units.check(self.unit)
 
   def records(self, split):
     """Returns the records of 'train', 'validation' or 'test'.
@@ -103,12 +96,12 @@ class Source:
     Raises:
       UserError: another split.
     """
-    records.check_split(split, SPLITS, 'corpus')
+    splits.check(split, splits.SPLITS, 'corpus')
     found = _open(prepare(), split)
-    return records.view(found, self.fields, self.unit, self.fingerprint(split))
+    return units.choose(found, self.fields, self.unit, self.fingerprint(split))
 
   def fingerprint(self, split):
     """Returns a hash of the split's text."""
-    records.check_split(split, SPLITS, 'corpus')
+    splits.check(split, splits.SPLITS, 'corpus')
     known = json.loads((prepare() / 'fingerprints.json').read_text())
-    return cache.digest(known[split], *records.unit_key(self.unit), self.fields)
+    return files.digest(known[split], *units.key(self.unit), self.fields)

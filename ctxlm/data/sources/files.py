@@ -6,9 +6,8 @@ import hashlib
 import json
 import os
 
-from ctxlm import files as cache
-from ctxlm.data import records
-from ctxlm.data.sources import corpus, file_formats
+from ctxlm import files
+from ctxlm.data.sources import file_formats, records, splits, units
 from ctxlm.errors import UserError
 
 VERSION = 2  # raise it whenever the same files give other records
@@ -42,7 +41,7 @@ class Source:
   unit: str = 'document'
 
   def __post_init__(self):
-    records.check_unit(self.unit)
+    units.check(self.unit)
     if bool(self.pattern) == bool(self.split_patterns):
       raise ValueError('give pattern, or split_patterns, and not both')
     if self.format != 'auto' and self.format not in file_formats.FORMATS:
@@ -64,7 +63,7 @@ class Source:
     def build(folder):
       self._write(folder, split)
 
-    folder = cache.folder('files', key, build)
+    folder = files.folder('files', key, build)
     base = records.Store(folder / split)
     if not len(base):
       raise UserError(
@@ -72,12 +71,12 @@ class Source:
         'of them, give data.split_patterns'
       )
     fingerprint = self.fingerprint(split)
-    return records.view(base, self.fields, self.unit, fingerprint)
+    return units.choose(base, self.fields, self.unit, fingerprint)
 
   def fingerprint(self, split):
     """Returns a hash of the files' content and all options."""
-    unit = records.unit_key(self.unit)
-    return cache.digest(self._key(split), split, self.fields, *unit)
+    unit = units.key(self.unit)
+    return files.digest(self._key(split), split, self.fields, *unit)
 
   def _key(self, split):
     digests = []
@@ -88,13 +87,13 @@ class Source:
     options = self.format, self.separator, tuple(self.columns)
     own = split if self.split_patterns else ''
     numbers = self._numbers()
-    return cache.digest(VERSION, own, numbers, *options, *digests)
+    return files.digest(VERSION, own, numbers, *options, *digests)
 
   def _pattern(self, split):
     if not self.split_patterns:
-      records.check_split(split, corpus.SPLITS, self.pattern)
+      splits.check(split, splits.SPLITS, self.pattern)
       return self.pattern
-    records.check_split(split, self.split_patterns, 'files')
+    splits.check(split, self.split_patterns, 'files')
     return self.split_patterns[split]
 
   def _paths(self, split):
@@ -114,7 +113,7 @@ class Source:
     if self.split_patterns:
       places = {split: folder / split}
     else:
-      places = {s: folder / s for s in corpus.SPLITS}
+      places = {s: folder / s for s in splits.SPLITS}
     writers = {s: records.Writer(place) for s, place in places.items()}
     for record in self._read(split):
       if self.split_patterns:
@@ -122,7 +121,7 @@ class Source:
       else:
         # The same text twice lands in one split.
         name = json.dumps(record, sort_keys=True, ensure_ascii=False)
-        writers[corpus.split_of(name)].add(record)
+        writers[splits.of(name)].add(record)
     for writer in writers.values():
       writer.close()
 

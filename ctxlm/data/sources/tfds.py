@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from ctxlm import files as cache
-from ctxlm.data import records
+from ctxlm import files
+from ctxlm.data.sources import records, splits, units
 from ctxlm.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Source:
   download: bool = False
 
   def __post_init__(self):
-    records.check_unit(self.unit)
+    units.check(self.unit)
     if not self.dataset:
       raise ValueError("dataset is needed, such as 'glue/stsb'")
 
@@ -48,25 +48,23 @@ class Source:
     """
     folder, name = self._folder(), self._split(split)
     base = records.Tfds(str(folder), name)
-    return records.view(base, self.fields, self.unit, self.fingerprint(split))
+    return units.choose(base, self.fields, self.unit, self.fingerprint(split))
 
   def fingerprint(self, split):
     """Returns a hash of the split: its metadata, files and two records."""
     folder, name = self._folder(), self._split(split)
     base = records.Tfds(str(folder), name)
     ends = [repr(base[i]) for i in (0, len(base) - 1)] if len(base) else []
-    files = sorted((f.name, f.stat().st_size) for f in folder.iterdir())
+    sizes = sorted((f.name, f.stat().st_size) for f in folder.iterdir())
     # Reading everything would take hours for the large ones.
-    return cache.digest(
-      files, name, *records.unit_key(self.unit), self.fields, *ends
-    )
+    return files.digest(sizes, name, *units.key(self.unit), self.fields, *ends)
 
   def _split(self, split):
     name = (self.splits or {}).get(split, split)
     info = json.loads((self._folder() / 'dataset_info.json').read_text())
     known = [s['name'] for s in info['splits']]
     for part in name.split('+'):
-      records.check_split(part.split('[')[0].strip(), known, self.dataset)
+      splits.check(part.split('[')[0].strip(), known, self.dataset)
     return name
 
   def _folder(self):

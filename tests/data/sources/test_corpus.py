@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ctxlm.data.sources import corpus, prose
+from ctxlm.data.sources import corpus, prose, splits
 from ctxlm.errors import UserError
 
 
@@ -40,7 +40,7 @@ def documents(cache_root):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('CTXLM_CACHE', str(cache_root))
     found = {}
-    for split in corpus.SPLITS:
+    for split in splits.SPLITS:
       records = corpus.Source().records(split)
       found[split] = [records[i] for i in range(len(records))]
   return found
@@ -61,7 +61,7 @@ def test_it_is_about_a_megabyte_in_90_5_5(documents):
   sizes = {s: sum(len(r['text']) for r in d) for s, d in documents.items()}
   total = sum(sizes.values())
   assert 700_000 < total < 3_000_000
-  for split, share in zip(corpus.SPLITS, (0.9, 0.05, 0.05)):
+  for split, share in zip(splits.SPLITS, (0.9, 0.05, 0.05)):
     assert abs(len(documents[split]) / 520 - share) < 0.06
     assert abs(sizes[split] / total - share) < 0.05, sizes
 
@@ -92,7 +92,7 @@ def test_units_and_fields(documents):
 
 def test_fingerprints_tell_apart():
   source = corpus.Source()
-  found = [source.fingerprint(s) for s in corpus.SPLITS]
+  found = [source.fingerprint(s) for s in splits.SPLITS]
   found.append(corpus.Source(unit='sentence').fingerprint('train'))
   assert len(set(found)) == 4
   assert corpus.Source().fingerprint('train') == found[0]

@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from ctxlm.data.sources import corpus, files
+from ctxlm.data.sources import files, splits
 from ctxlm.errors import UserError
 
 
@@ -69,14 +69,14 @@ def test_one_pattern_is_split_by_content(tmp_path):
   path = tmp_path / 'a.txt'
   path.write_text('\n'.join(lines))
   source = files.Source(pattern=str(path), separator='line')
-  found = {s: [r['text'] for r in read(source, s)] for s in corpus.SPLITS}
+  found = {s: [r['text'] for r in read(source, s)] for s in splits.SPLITS}
   assert sorted(t for f in found.values() for t in f) == sorted(lines)
   # 5 standard deviations of the binomial: 0.034 and 0.024.
   assert abs(len(found['train']) / 2000 - 0.9) < 0.034
   assert abs(len(found['test']) / 2000 - 0.05) < 0.025
   # The same text twice, or in another order, is in the same split.
   path.write_text('\n'.join(lines[::-1] * 2))
-  again = {s: {r['text'] for r in read(source, s)} for s in corpus.SPLITS}
+  again = {s: {r['text'] for r in read(source, s)} for s in splits.SPLITS}
   assert again == {s: set(f) for s, f in found.items()}
 
 
@@ -136,7 +136,7 @@ def test_mistakes_in_options(tmp_path):
   with pytest.raises(UserError, match="no split 'test'"):
     read(only(tmp_path / 'a.txt'), 'test')
   source = files.Source(pattern=str(tmp_path / 'a.txt'))
-  empty = 'train' if corpus.split_of('{"text": "x"}') != 'train' else 'test'
+  empty = 'train' if splits.of('{"text": "x"}') != 'train' else 'test'
   with pytest.raises(UserError, match='has no records'):
     read(source, empty)
   for wrong in (

@@ -13,31 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctxlm import files as cache
-from ctxlm import plugins
-from ctxlm.data import sentences
-from ctxlm.errors import UserError
-
-UNITS = ('document', 'paragraph', 'sentence')
-
-
-def check_unit(unit):
-  """Raises ValueError unless `unit` is known."""
-  if unit not in UNITS:
-    raise ValueError(f'unit must be one of {UNITS}')
-
-
-def check_split(split, known, name):
-  """Raises UserError unless `split` is one of `known`."""
-  if split not in known:
-    raise UserError(
-      f'data {name!r} has no split {split!r}.{plugins.suggest(split, known)}'
-    )
-
-
-def unit_key(unit):
-  """Returns what of the cutting into units belongs into a fingerprint."""
-  return (unit,) if unit == 'document' else (unit, sentences.VERSION)
+from ctxlm import files
 
 
 @contextlib.contextmanager
@@ -150,71 +126,9 @@ class Store(Lazy):
     return json.loads(self._data[self._ends[i] : self._ends[i + 1]].tobytes())
 
 
-class Fields:
-  """Records with their fields renamed and chosen: {new name: old name}."""
-
-  def __init__(self, base, fields):
-    self.base, self.fields = base, dict(fields)
-
-  def __len__(self):
-    return len(self.base)
-
-  def __getitem__(self, i):
-    record = self.base[i]
-    return {new: record[old] for new, old in self.fields.items()}
-
-
-def view(base, fields, unit, fingerprint):
-  """Returns records with `fields` chosen, cut into units.
-
-  Args:
-    base: records.
-    fields: {new name: old name}, or None for all of them.
-    unit: see `UNITS`; below 'document', records are {'text', 'document'}.
-    fingerprint: hash of all of these, the cache's key.
-
-  Raises:
-    UserError: no records, or a field that they lack.
-  """
-  if not len(base):
-    raise UserError('the data has no records: is the file or split empty?')
-  if fields:
-    check_fields(base[0], fields.values())
-    base = Fields(base, fields)
-  if unit == 'document':
-    return base
-  check_fields(base[0], ['text'])
-
-  def build(folder):
-    writer = Writer(folder)
-    for record in _units(base, unit):
-      writer.add(record)
-    writer.close()
-
-  return Store(cache.folder('units', fingerprint, build))
-
-
-def check_fields(record, names):
-  """Raises UserError if a record lacks one of the fields."""
-  for name in names:
-    if name not in record:
-      raise UserError(
-        f'the data has no field {name!r}.{plugins.suggest(name, record)} '
-        'Set config.tasks.NAME.data.fields'
-      )
-
-
-def _units(base, unit):
-  cut = sentences.split if unit == 'sentence' else cache.split_lines
-  for i in range(len(base)):
-    for text in cut(base[i]['text']):
-      if text.strip():
-        yield {'text': text.strip(), 'document': i}
-
-
 def content_hash(base):
   """Returns a hash of all records, in order."""
   parts = (
     json.dumps(base[i], sort_keys=True, default=repr) for i in range(len(base))
   )
-  return cache.digest(*parts)
+  return files.digest(*parts)

@@ -1,6 +1,6 @@
 import pytest
 
-from ctxlm.data import sentences
+from ctxlm.data.sources import sentences
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""What a record is: its fields, and the unit of text that it holds."""
+
+from ctxlm import files, plugins
+from ctxlm.data.sources import sentences
+from ctxlm.data.sources.records import Store, Writer
+from ctxlm.errors import UserError
+
+UNITS = ('document', 'paragraph', 'sentence')
+
+
+def check(unit):
+  """Raises ValueError unless `unit` is known."""
+  if unit not in UNITS:
+    raise ValueError(f'unit must be one of {UNITS}')
+
+
+def key(unit):
+  """Returns what of the cutting into units belongs into a fingerprint."""
+  return (unit,) if unit == 'document' else (unit, sentences.VERSION)
+
+
+def choose(records, fields, unit, fingerprint):
+  """Returns records with `fields` chosen, cut into units.
+
+  Args:
+    records: random access.
+    fields: {new name: old name}, or None for all of them.
+    unit: see `UNITS`; below 'document', records are {'text', 'document'}.
+    fingerprint: hash of all of these, the cache's key.
+
+  Raises:
+    UserError: no records, or a field that they lack.
+  """
+  if not len(records):
+    raise UserError('the data has no records: is the file or split empty?')
+  if fields:
+    check_fields(records[0], fields.values())
+    records = Fields(records, fields)
+  if unit == 'document':
+    return records
+
+  def build(folder):
+    writer = Writer(folder)
+    for record in _cut(records, unit):
+      writer.add(record)
+    writer.close()
+
+  return Store(files.folder('units', fingerprint, build))
+
+
+class Fields:
+  """Records with their fields renamed and chosen: {new name: old name}."""
+
+  def __init__(self, base, fields):
+    self.base, self.fields = base, dict(fields)
+
+  def __len__(self):
+    return len(self.base)
+
+  def __getitem__(self, i):
+    record = self.base[i]
+    return {new: record[old] for new, old in self.fields.items()}
+
+
+def check_fields(record, names):
+  """Raises UserError if a record lacks one of the fields."""
+  for name in names:
+    if name not in record:
+      raise UserError(
+        f'the data has no field {name!r}.{plugins.suggest(name, record)} '
+        'Set config.tasks.NAME.data.fields'
+      )
+
+
+def texts(records):
+  """Yields (number, text) of the records that have more than space.
+
+  Raises:
+    UserError: a record without 'text', or whose 'text' is none.
+  """
+  for i in range(len(records)):
+    record = records[i]
+    if 'text' not in record:
+      which = 'the data' if i == 0 else f'record {i} of the data'
+      raise UserError(
+        f"{which} has no field 'text'.{plugins.suggest('text', record)} "
+        'Set config.tasks.NAME.data.fields'
+      )
+    text = record['text']
+    if not isinstance(text, str):
+      raise UserError(
+        f"the field 'text' of record {i} is no text but {type(text).__name__}"
+      )
+    if text.strip():
+      yield i, text
+
+
+def _cut(records, unit):
+  cut = sentences.split if unit == 'sentence' else files.split_lines
+  for i, document in texts(records):
+    for text in cut(document):
+      if text.strip():
+        yield {'text': text.strip(), 'document': i}

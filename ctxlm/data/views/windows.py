@@ -1,0 +1,93 @@
+"""Documents packed into fixed rows: what language models read."""
+
+import functools
+import json
+
+import numpy as np
+
+from ctxlm import files
+from ctxlm.data.sources import records
+from ctxlm.data.views import packing
+from ctxlm.errors import UserError
+
+
+class View(records.Lazy):
+  """Documents packed into fixed rows, memory mapped.
+
+  Documents, each `bos + tokens + eos` (or `cls + tokens + sep`), fill the
+  rows in order; the last row alone is padded. A document that is cut goes on
+  in the next row. With `overlap` 1 the next piece begins with the last token
+  of the former one, so that a causal model predicts every token exactly once.
+
+  Attributes:
+    length: tokens in a row.
+    num_bytes: UTF-8 bytes of the documents' text, for bits per byte.
+    num_tokens: tokens that are not padding.
+    fingerprint: hash of the rows' content.
+  """
+
+  _opened = ('_rows',)
+
+  def __init__(self, folder, fingerprint):
+    self.folder, self.fingerprint = folder, fingerprint
+    meta = json.loads((folder / 'meta.json').read_text())
+    self.length, self.num_bytes = meta['length'], meta['num_bytes']
+    self.num_tokens = meta['num_tokens']
+    self._meta = meta
+
+  @classmethod
+  def open(cls, base, fingerprint, tokenizer, max_length, objective):
+    """See ctxlm.data.views.View.
+
+    The objective's `overlap` is 0 or 1, its `frame` 'bos' or 'cls'; the latter
+    falls back on the former if the tokenizer lacks cls or sep.
+
+    Raises:
+      UserError: no text, no field 'text', or a row too short.
+    """
+    overlap, frame = objective.overlap, objective.frame
+    if max_length < 2:
+      raise UserError('config.max_length must be 2 or more')
+    if overlap not in (0, 1) or frame not in ('bos', 'cls'):
+      raise ValueError(f'overlap={overlap!r}, frame={frame!r}')
+    key = files.digest(
+      'windows', packing.VERSION, fingerprint, tokenizer.fingerprint,
+      max_length, overlap, frame,
+    )  # fmt: skip
+
+    def build(folder):
+      packing.write(folder, base, tokenizer, max_length, overlap, frame)
+
+    return cls(files.folder('windows', key, build), key)
+
+  def __len__(self):
+    return self._meta['num_rows']
+
+  @functools.cached_property
+  def _rows(self):
+    shape = len(self), self.length
+    dtype = self._meta['dtype']
+    return (
+      np.memmap(self.folder / 'tokens', dtype, 'r', shape=shape),
+      np.memmap(self.folder / 'segments', 'uint16', 'r', shape=shape),
+    )
+
+  def read(self, i, rng):
+    """Returns {'tokens', 'segment_ids', 'positions'}: int32 [length]."""
+    del rng  # nothing is drawn
+    tokens, segments = self._rows
+    segment_ids = segments[i].astype(np.int32)
+    return {
+      'tokens': tokens[i].astype(np.int32),
+      'segment_ids': segment_ids,
+      'positions': positions(segment_ids),
+    }
+
+
+def positions(segment_ids):
+  """Returns int32 [l] that count from 0 in each segment; padding has 0."""
+  place = np.arange(len(segment_ids), dtype=np.int32)
+  begins = np.zeros(len(segment_ids), bool)
+  begins[1:] = segment_ids[1:] != segment_ids[:-1]
+  first = np.maximum.accumulate(np.where(begins, place, 0))
+  return np.where(segment_ids > 0, place - first, 0).astype(np.int32)
