@@ -27,7 +27,7 @@ def attention_of(run, text, word):
   if start < 0:
     raise UserError(f'--word {word!r} is not in the text')
   before, upto = text[:start].rstrip(), text[: start + len(word)]
-  causal = getattr(run.model, 'causal', False)
+  causal = run.model.causal
   first = t.bos_id if causal else t.cls_id
   last = [] if causal else [t.sep_id]
   ids = [first, *t.encode(text), *last]

@@ -50,7 +50,7 @@ def main():
   generator, _ = writer_lib.open_generator(
     F.model, generate.make_config(), step=F.step
   )
-  if generator.seq2seq:
+  if generator.encoder_decoder:
     raise UserError('chat needs a decoder alone, which reads its own turns')
   talk(generator, sys.stdin)
 
@@ -58,13 +58,13 @@ def main():
 def talk(generator, lines):
   """Answers each line; the end of the lines ends the conversation."""
   t, turns, said = generator.tokenizer, [], 0
-  limit = generator.context
+  limit = generator.context_length
   if limit is not None:
-    limit -= generator.config.max_new_tokens
+    limit -= generator.config.max_new_tokens - 1  # the last is not read
     if limit < 2:
       raise UserError(
         f'--max_new_tokens {generator.config.max_new_tokens} leaves no room '
-        f'for turns: the model sees {generator.context} tokens'
+        f'for turns: the model sees {generator.context_length} tokens'
       )
   print('Say something; an end of file (control-D) ends it.', file=sys.stderr)
   for line in lines:

@@ -53,7 +53,7 @@ def run_config(found, workdir):
   c.tokenizer.path = str(Path(workdir).resolve() / 'tokenizer')
   data = {'name': 'corpus'}
   evaluator = 'losses'
-  if found.block['name'] == 'encoder_decoder':
+  if found.model.encoder_decoder:
     objective = {'name': 'seq2seq'}
     data = {'name': 'files', 'pattern': 'data/pairs.jsonl'}
   elif found.model.causal:

@@ -47,7 +47,7 @@ class Embedder:
       UserError: the folder has no pooling of its own, no tokenizer, or isn't
         of an encoder or decoder alone.
     """
-    if found.block['name'] == 'encoder_decoder':
+    if found.model.encoder_decoder:
       raise UserError('embed takes encoders, and decoders without an encoder')
     loading.need_tokenizer(found)
     own = _own(found)

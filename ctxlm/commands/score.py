@@ -24,7 +24,7 @@ def score(run, text):
   Raises:
     UserError: the text is empty or too long, or the model isn't causal.
   """
-  if not getattr(run.model, 'causal', True):
+  if not run.model.causal:
     raise UserError('score needs a causal model; this one sees both sides')
   ids = run.tokenizer.encode(text)
   if not ids:

@@ -2,21 +2,133 @@
 
     step(tokens [n, t], cache) -> logits [n, t, v], cache
 
-A module here with a frozen dataclass `Strategy` is a plug-in, named in the
-decoding config's `strategy`. The contract:
-
-    begin(rules, text, logits, cache) -> state   after the pass over prompts
-    advance(rules, step, state) -> state         one step of the loop
-    unfinished(state) -> bool [b]                whether there is more to do
-    result(rules, state) -> {'tokens', 'lengths', 'logps', ...}
-
-with ctxlm.decoding.text.Text and rules.Rules, and what it asks of the cache:
-`siblings` (rows of it for each row of text), `chunk` (tokens of a step),
-`keeps_hidden`; `results` (rows of the result for each row), `random`, and
-`streams`, whether what is written stays.
+which is a Model's `advance` with its parameters. A module in `strategies` or
+`processors` is a plug-in, named in the decoding config.
 """
 
+from typing import Any, Protocol
+
 import ml_collections
+
+
+class Cache(Protocol):
+  """What a model carries from token to token: a flax.struct.PyTreeNode.
+
+  Attributes:
+    hidden: float [n, t, m], the last step's hidden states; after the pass
+      over prompts theirs, [b, l, m]; None where nobody asked.
+  """
+
+  hidden: Any
+
+  def take(self, rows):
+    """Returns the cache whose row i goes on from row `rows[i]` of this one.
+
+    Args:
+      rows: int32 [n]; row i's is one of its own siblings, or itself.
+    """
+
+  def rewind(self, count):
+    """Returns the cache without each row's `count` int32 [n] last tokens.
+
+    Only of a model that `rewinds`.
+    """
+
+
+class Model(Protocol):
+  """A model that writes: a Flax module, or anything else with parameters.
+
+  Attributes:
+    vocab_size: tokens.
+    encoder_decoder: whether it reads a source, and writes a target.
+    context_length: tokens that it can see, None where there is no limit.
+    rewinds: whether its caches can forget their last tokens.
+  """
+
+  vocab_size: int
+  encoder_decoder: bool
+  context_length: int | None
+  rewinds: bool
+
+  def to_write(self, params):
+    """Returns (model, parameters) that write the same, fastest."""
+
+  def begin(
+    self,
+    params,
+    tokens,
+    start,
+    *,
+    ahead,
+    chunk=1,
+    copies=1,
+    siblings=1,
+    source=None,
+    source_segment_ids=None,
+    keep_hidden=False,
+  ):
+    """Passes once over the prompts.
+
+    Args:
+      params: the model's.
+      tokens: int32 [b, l], padded on the left; of an encoder-decoder, what
+        its target begins with.
+      start: int32 [b], how much padding each row has.
+      ahead: tokens to come, at most.
+      chunk: tokens of a later step, at most; where it is more than one, the
+        cache is rewound.
+      copies: rows made of each row, one after another.
+      siblings: rows of the cache for each of those, likewise; they are equal
+        at first.
+      source, source_segment_ids: int32 [b, k], of an encoder-decoder; ids 1
+        and, for padding, 0.
+      keep_hidden: whether the cache has hidden states.
+
+    Returns:
+      (logits float32 [b * copies, v] of the first new token, Cache of
+      n = b * copies * siblings rows).
+    """
+
+  def advance(self, params, tokens, cache):
+    """Returns (logits float32 [n, t, v], Cache) after tokens int32 [n, t]."""
+
+
+class Strategy(Protocol):
+  """How the next tokens are chosen: a frozen dataclass, its fields options.
+
+  `rules` is ctxlm.decoding.rules.Rules, `text` is text.Text, and a state is
+  a pytree that the compiled loop carries.
+
+  Attributes:
+    random: whether the seed matters.
+    siblings: rows of the cache for each row of text.
+    chunk: tokens of a step, at most.
+    keeps_hidden: whether it reads the cache's hidden states.
+    drafts: whether it takes tokens back: then `cache` and `step` are tuples,
+      of the model and, where there is one, of the draft model.
+    streams: whether what is written stays.
+    results: rows of the result for each row of text.
+  """
+
+  random: bool
+  siblings: int
+  chunk: int
+  keeps_hidden: bool
+  drafts: bool
+  streams: bool
+  results: int
+
+  def begin(self, rules, text, logits, cache):
+    """Returns the state after the pass over prompts, with its logits [b, v]."""
+
+  def advance(self, rules, step, state):
+    """Returns the state after one step of the loop."""
+
+  def unfinished(self, state):
+    """Whether there is more to do: bool [b]."""
+
+  def result(self, rules, state):
+    """Returns {'tokens', 'lengths', 'logps', ...}, [b * results, ...] each."""
 
 
 def base():

@@ -10,7 +10,6 @@ import numpy as np
 from ctxlm.decoding import build, steps
 from ctxlm.decoding import text as text_lib
 from ctxlm.errors import UserError
-from ctxlm.models import cache as cache_lib
 from ctxlm.parallel.collectives import gather
 
 BUCKET = 16  # least length that is compiled for; others are its doubles
@@ -27,7 +26,7 @@ class Writer:
   """A model that writes.
 
   Attributes:
-    model, params: a causal transformer, or an encoder-decoder.
+    model, params: a ctxlm.decoding.Model, and its parameters.
     tokenizer: or None.
     eos_ids: tokens that end a text.
     pad_id: what stands after it.
@@ -64,14 +63,19 @@ class Generator:
     models = [(writer.model, writer.params)]
     if writer.draft is not None:
       models.append(writer.draft)
-    models = [cache_lib.untied(*cache_lib.unrolled(*m)) for m in models]
+    if self.strategy.drafts and not all(m.rewinds for m, _ in models):
+      raise UserError(
+        f'the strategy {config.strategy["name"]!r} takes tokens back, which a '
+        'recurrent or a convolutional model cannot'
+      )
+    models = [model.to_write(params) for model, params in models]
     self._models = [m for m, _ in models]
     self._params = [p for _, p in models]
-    self.seq2seq = hasattr(writer.model, 'encode')
-    self._speculative = hasattr(self.strategy, 'draft')
     self._guided = config.guidance != 1
     if self._guided and (
-      self._speculative or self.strategy.keeps_hidden or self.seq2seq
+      self.strategy.drafts
+      or self.strategy.keeps_hidden
+      or writer.model.encoder_decoder
     ):
       raise UserError(
         'guidance is for decoders alone, with the strategies greedy, sample '
@@ -85,11 +89,14 @@ class Generator:
     return self.config.num_samples * self.strategy.results
 
   @property
-  def context(self):
+  def context_length(self):
     """Tokens that the model can see, or None where there is no limit."""
-    model = self._writer.model
-    bounded = model.position in ('learned', 'sinusoidal', 'rotary')
-    return model.max_length if bounded else None
+    return self._writer.model.context_length
+
+  @property
+  def encoder_decoder(self):
+    """Whether a prompt is a source, and the text that is written a target."""
+    return self._writer.model.encoder_decoder
 
   def check(self, prompt):
     """Raises UserError if token ids can't be a prompt."""
@@ -99,13 +106,10 @@ class Generator:
     wrong = [i for i in prompt if not 0 <= i < size]
     if wrong:
       raise UserError(f'the prompt has the token {wrong[0]}; ids end at {size}')
-    most = self.context
-    if most is None:
-      return
-    if len(prompt) > most - (not self.seq2seq):
+    most = self.context_length
+    if most is not None and len(prompt) > most:
       raise UserError(
         f'the prompt has {len(prompt)} tokens; the model sees {most}'
-        + ('' if self.seq2seq else ', those that are written included')
       )
 
   def __call__(self, prompts, first=0, size=None):
@@ -166,10 +170,11 @@ class Generator:
       self.check(prompt)
     room = self.config.max_new_tokens
     rows = prompts
-    if self.seq2seq:
+    if self.encoder_decoder:
       rows = [list(self._writer.decoder_start)] * len(prompts)
     longest = max(map(len, rows))
-    width = longest if self.seq2seq else bucket(longest, self.context)
+    most = self.context_length
+    width = longest if self.encoder_decoder else bucket(longest, most)
     batch = {
       'tokens': np.full((size, width), self._writer.pad_id, np.int32),
       'start': np.zeros(size, np.int32),
@@ -180,10 +185,11 @@ class Generator:
     for i, row in enumerate(rows):
       batch['tokens'][i, width - len(row) :] = row
       batch['start'][i] = width - len(row)
-      left = room if self.context is None else self.context - len(row)
+      # The last token is not read, and needs no place in the context.
+      left = room if most is None else most - len(row) + 1
       batch['limit'][i] = min(room, left)
-    if self.seq2seq:
-      width = bucket(max(map(len, prompts)), self.context)
+    if self.encoder_decoder:
+      width = bucket(max(map(len, prompts)), most)
       batch['source'] = np.full((size, width), self._writer.pad_id, np.int32)
       batch['source_segment_ids'] = np.zeros((size, width), np.int32)
       for i, row in enumerate(prompts):
@@ -234,16 +240,16 @@ class Generator:
       source_segment_ids=batch.get('source_segment_ids'),
     )
     begun = [
-      cache_lib.begin(m, p, batch['tokens'], batch['start'], **asked)
+      m.begin(p, batch['tokens'], batch['start'], **asked)
       for m, p in zip(self._models, params, strict=True)
     ]
     logits, cache = begun[0]
-    if self._speculative:
+    if self.strategy.drafts:
       cache = tuple(c for _, c in begun)
     if self._guided:
       without, other = self._without(params[0], batch, asked)
       logits = steps.guide(logits, without, self.config.guidance)
-      cache = cache, other
+      cache = steps.Guided(cache, other)
     return self.strategy.begin(self.rules, text, logits, cache)
 
   def _without(self, params, batch, asked):
@@ -259,14 +265,14 @@ class Generator:
       start = jnp.zeros_like(start)
     else:
       start = jnp.full_like(start, width - 1)
-    return cache_lib.begin(self._models[0], params, tokens, start, **asked)
+    return self._models[0].begin(params, tokens, start, **asked)
 
   def _go(self, params, state, most):
     every = [
-      functools.partial(cache_lib.step, m, p)
+      functools.partial(m.advance, p)
       for m, p in zip(self._models, params, strict=True)
     ]
-    step = tuple(every) if self._speculative else every[0]
+    step = tuple(every) if self.strategy.drafts else every[0]
     if self._guided:
       step = steps.guided(step, self.config.guidance)
 

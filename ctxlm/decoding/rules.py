@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ctxlm.decoding.processors import Automaton
+
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
@@ -36,7 +38,7 @@ class Rules:
     n = len(text.start)
     return text.replace(
       states=tuple(
-        part.initial(n) if hasattr(part, 'initial') else None
+        part.initial(n) if isinstance(part, Automaton) else None
         for part in self.parts
       )
     )
@@ -44,7 +46,7 @@ class Rules:
   def process(self, logits, text):
     """Returns logits float32 [n, v] as the processors leave them."""
     for processor, state in zip(self.processors, text.states, strict=False):
-      own = (state,) if hasattr(processor, 'initial') else ()
+      own = (state,) if isinstance(processor, Automaton) else ()
       logits = processor(logits, text, *own)
     return logits
 
@@ -71,7 +73,7 @@ class Rules:
     """Returns the automata's states after tokens [n], where live [n]."""
     return tuple(
       jnp.where(live, part.advance(state, tokens), state)
-      if hasattr(part, 'initial')
+      if isinstance(part, Automaton)
       else None
       for part, state in zip(self.parts, states, strict=True)
     )

@@ -1,19 +1,20 @@
-"""Step functions, `step(tokens [n, t], cache) -> logits [n, t, v], cache`.
+"""Step functions, `step(tokens [n, t], cache) -> logits [n, t, v], cache`."""
 
-A strategy knows nothing else of a model. A cache is a pytree whose leaves
-have n rows, or an object with methods of its own, as ctxlm.models.cache.
-"""
+from typing import Any
 
 import jax
+from flax import struct
 
 
-def take(cache, rows):
-  """Returns the cache whose row i goes on from row `rows[i]` of this one."""
-  return jax.tree.map(
-    lambda x: x.take(rows) if hasattr(x, 'siblings') else x[rows],
-    cache,
-    is_leaf=lambda x: hasattr(x, 'siblings'),
-  )
+class Guided(struct.PyTreeNode):
+  """The caches of classifier-free guidance: with the prompt, and without."""
+
+  prompted: Any
+  without: Any
+
+  def take(self, rows):
+    """See ctxlm.decoding.Cache."""
+    return Guided(self.prompted.take(rows), self.without.take(rows))
 
 
 def guide(logits, without, scale):
@@ -28,11 +29,11 @@ def guide(logits, without, scale):
 
 
 def guided(step, scale):
-  """Returns the step of a pair of caches: with the prompt, and without."""
+  """Returns the step of a Guided cache."""
 
   def both(tokens, caches):
-    logits, cache = step(tokens, caches[0])
-    without, other = step(tokens, caches[1])
-    return guide(logits, without, scale), (cache, other)
+    logits, prompted = step(tokens, caches.prompted)
+    other, without = step(tokens, caches.without)
+    return guide(logits, other, scale), Guided(prompted, without)
 
   return both

@@ -89,8 +89,8 @@ def shapes(model):
   tokens = jnp.zeros((1, 2), jnp.int32)
 
   def run(model):
-    decoder = hasattr(model, 'decoder_start')
-    hidden = model(tokens, tokens) if decoder else model(tokens)
+    both = model.encoder_decoder
+    hidden = model(tokens, tokens) if both else model(tokens)
     model.next_sentence(model.pool(hidden))
     return model.logits(hidden), model.mlm_logits(hidden)
 

@@ -55,13 +55,12 @@ def open_generator(folder, config, *, step='', placement=None):
   t = found.tokenizer
   if t is None:
     raise UserError(f'{folder} has no tokenizer: put its files there')
-  seq2seq_model = hasattr(found.model, 'encode')
   if not found.model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
   own = _settings(found.small)
   eos = own.get('eos_token_id', t.eos_id)
   start = ()
-  if seq2seq_model:
+  if found.model.encoder_decoder:
     role = getattr(t, f'{found.model.decoder_start}_id')
     first = own.get('decoder_start_token_id', role)
     start = (role if first is None else first,)
@@ -90,7 +89,7 @@ def open_generator(folder, config, *, step='', placement=None):
     ids = t.encode(text)
     if not ids:
       raise UserError('the prompt is empty')
-    if seq2seq_model:
+    if found.model.encoder_decoder:
       objective = seq2seq.Objective(tokenizer=t)
       tokens, segments = objective.row(text, len(ids) + 2)
       return tokens[segments > 0].tolist()

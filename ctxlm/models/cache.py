@@ -46,7 +46,7 @@ def write(module, k, v, places):
     if places.slot is not None:
       x = _put(module.get_variable('cache', name), x, places.slot, axis)
     elif not module.cross:
-      x = _fit(x, places.slots, axis)
+      x = fit(x, places.slots, axis)
     module.put_variable('cache', name, x)
 
 
@@ -79,8 +79,8 @@ def _put(kept, new, slot, axis):
   return jnp.moveaxis(kept, 1, axis)
 
 
-def _fit(x, slots, axis, empty=0):
-  # The last `slots` places of x, each in its slot, and empty slots after them.
+def fit(x, slots, axis, empty=0):
+  """Returns the last `slots` places of x, each in its slot, or empty ones."""
   length = x.shape[axis]
   if length <= slots:
     pad = [(0, slots - length if i == axis else 0) for i in range(x.ndim)]
@@ -89,8 +89,8 @@ def _fit(x, slots, axis, empty=0):
   return jnp.roll(last, length % slots, axis)
 
 
-class Cache(struct.PyTreeNode):
-  """The state of decoding n = b * siblings rows.
+class KeyValues(struct.PyTreeNode):
+  """Keys and values of n = b * siblings rows.
 
   Attributes:
     kept: {module: {'key': [b, g, d, s], 'value': [b, g, s, d]}}, the flax
@@ -134,7 +134,7 @@ class Cache(struct.PyTreeNode):
     return self.replace(index=self.index - count)
 
   def apart(self):
-    """Returns the cache with an index for each row, for `rewind`."""
+    """Returns the cache with an index for each row, so that it rewinds."""
     b = self.start.shape[0]
     return self.replace(
       index=jnp.broadcast_to(self.index, (b,)),
@@ -178,151 +178,3 @@ class Cache(struct.PyTreeNode):
       )
     cache = self.replace(place=place, index=self.index + step, sees=sees)
     return cache, Places(slots, slot, seen[:, None], relative, self.memory_mask)
-
-
-def begin(
-  model,
-  params,
-  tokens,
-  start,
-  *,
-  ahead,
-  chunk=1,
-  copies=1,
-  siblings=1,
-  source=None,
-  source_segment_ids=None,
-  keep_hidden=False,
-):
-  """Passes once over the prompts.
-
-  Args:
-    model, params: of a causal transformer, or an encoder-decoder.
-    tokens: int32 [b, l], padded on the left; what the decoder begins with.
-    start: int32 [b], how much padding each row has.
-    ahead: places to come, at most.
-    chunk: tokens of a later step, at most.
-    copies: rows made of each row, one after another.
-    siblings: siblings of each of those.
-    source, source_segment_ids: int32 [b, k], of the encoder; ids 1 and, for
-      padding, 0.
-    keep_hidden: whether the cache has the hidden states.
-
-  Returns:
-    (logits float32 [b * copies, v] of the first new token, Cache).
-  """
-  length = tokens.shape[1]
-  slots = length + ahead * siblings
-  if model.window and siblings == 1:
-    slots = min(slots, model.window + chunk - 1)
-  real = (jnp.arange(length) >= start[:, None]).astype(jnp.int32)
-  given = dict(
-    positions=jnp.maximum(jnp.arange(length) - start[:, None], 0),
-    segment_ids=real,
-    places=Places(slots),
-  )
-
-  def forward(model):
-    if source is None:
-      hidden = model(tokens, **given)
-    else:
-      hidden = model.decode(
-        tokens,
-        model.encode(source, segment_ids=source_segment_ids),
-        memory_segment_ids=source_segment_ids,
-        **given,
-      )
-    return model.logits(hidden[:, -1]), hidden
-
-  (logits, hidden), kept = model.apply(
-    {'params': params}, method=forward, mutable=['cache']
-  )
-
-  def repeat(tree):
-    return jax.tree.map(lambda x: jnp.repeat(x, copies, axis=0), tree)
-
-  sees, memory_mask = None, None
-  if source is not None:
-    memory_mask = repeat(source_segment_ids > 0)[:, None, None]
-  if siblings > 1:
-    sees = jnp.zeros((len(start) * copies, siblings, ahead), jnp.int32)
-  return repeat(logits), Cache(
-    kept=repeat(kept['cache']),
-    place=_fit(jnp.arange(length), slots, 0, empty=-1),
-    index=jnp.asarray(length, jnp.int32),
-    start=repeat(start),
-    sees=sees,
-    memory_mask=memory_mask,
-    hidden=repeat(hidden) if keep_hidden else None,
-    prompt=length,
-    window=model.window,
-    siblings=siblings,
-  )
-
-
-def step(model, params, tokens, cache):
-  """Passes over the next tokens int32 [n, t].
-
-  Returns:
-    (logits float32 [n, t, v], Cache).
-  """
-  shape = tokens.shape
-  tokens = tokens.reshape(len(cache.start), -1)
-  index = cache.index
-  cache, places = cache.write(tokens.shape[1])
-  place = index[..., None] + jnp.arange(shape[1])
-  positions = jnp.broadcast_to(place - cache.start[:, None], tokens.shape)
-  given = dict(positions=positions, places=places)
-
-  def forward(model):
-    if cache.memory_mask is None:
-      hidden = model(tokens, **given)
-    else:
-      hidden = model.decode(tokens, None, **given)
-    return model.logits(hidden), hidden
-
-  (logits, hidden), kept = model.apply(
-    {'params': params, 'cache': cache.kept}, method=forward, mutable=['cache']
-  )
-  cache = cache.replace(kept=kept['cache'])
-  if cache.hidden is not None:
-    cache = cache.replace(hidden=hidden.reshape(*shape, -1))
-  return logits.reshape(*shape, -1), cache
-
-
-def unrolled(model, params):
-  """Returns (model, params) with scanned layers one by one.
-
-  A scan copies each layer's part of the cache out and in, at every step.
-  """
-
-  def split(tree):
-    if not isinstance(tree, dict):
-      return tree
-    out = {}
-    for name, value in tree.items():
-      if name == 'layers':
-        count = jax.tree.leaves(value)[0].shape[0]
-        for i in range(count):
-          out[f'layers_{i}'] = jax.tree.map(lambda x, i=i: x[i], value)
-      else:
-        out[name] = split(value)
-    return out
-
-  if not model.scan_layers:
-    return model, params
-  return model.clone(scan_layers=False, remat='none'), split(params)
-
-
-def untied(model, params):
-  """Returns (model, params) with tied logits' matrix [m, v] of its own.
-
-  On a CPU only, where the product of few rows with it, the largest of a step,
-  reads memory a third faster than with the embedding [v, m].
-  """
-  tied = getattr(model, 'tie_embeddings', False)
-  if not tied or model.dtype != 'float32' or jax.default_backend() != 'cpu':
-    return model, params
-  kernel = params['inputs']['token_embed']['embedding'].T
-  params = params | {'lm_head': {'kernel': kernel}}
-  return model.clone(tie_embeddings=False), params

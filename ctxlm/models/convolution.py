@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ctxlm.models import layers, transformer
+from ctxlm.models import layers, states, transformer
 
 
 def causal_convolution(x, kernel, positions=None):
@@ -54,8 +54,12 @@ class BaseConv(nn.Module):
   layer: int = 0
 
   @nn.compact
-  def __call__(self, x, *, segment_ids=None, positions=None, **_):
-    """Returns [b, l, m] of x [b, l, m]."""
+  def __call__(self, x, *, segment_ids=None, positions=None, places=None, **_):
+    """Returns [b, l, m] of x [b, l, m].
+
+    With `places` the inputs that the kernel reaches from the next token are
+    kept, and it goes on from them.
+    """
     o = self.options
     dtype = jnp.dtype(o.dtype)
     size = o.kernel_sizes[self.layer % len(o.kernel_sizes)] or o.max_length
@@ -65,12 +69,33 @@ class BaseConv(nn.Module):
     init = nn.initializers.normal(size**-0.5)
     kernel = self.param('kernel', init, (size, m)).astype(dtype)
     bias = self.param('bias', nn.initializers.zeros, (m,)).astype(dtype)
-    if segment_ids is None:
-      positions = None
     gate = nn.Dense(
       m, dtype=dtype, kernel_init=layers.normal(m**-0.5), name='gate'
     )(x)
-    return gate * (causal_convolution(x, kernel, positions) + bias)
+    if places is not None and self.has_variable('cache', 'inputs'):
+      line = self._go_on(x, kernel)
+    else:
+      line = causal_convolution(
+        x, kernel, None if segment_ids is None else positions
+      )
+      if places is not None:
+        inside = jnp.where(segment_ids[..., None] > 0, x, 0)
+        self._keep(inside, min(size, places.slots) - 1)
+    return gate * (line + bias)
+
+  def _keep(self, x, count):
+    # The last inputs [b, count, m]; 0 before the row's first.
+    x = jnp.pad(x, [(0, 0), (count, 0), (0, 0)])
+    self.put_variable('cache', 'inputs', x[:, x.shape[1] - count :])
+
+  def _go_on(self, x, kernel):
+    kept = self.get_variable('cache', 'inputs')
+    count, new = kept.shape[1], x.shape[1]
+    x = jnp.concatenate([kept, x], axis=1)
+    self._keep(x, count)
+    reached = [x[:, i : i + count + 1] for i in range(new)]
+    taps = kernel[: count + 1][::-1]
+    return jnp.einsum('bqkm,km->bqm', jnp.stack(reached, axis=1), taps)
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -100,10 +125,18 @@ class Options(transformer.Options):
     return Options
 
 
-class Model(Options, transformer.Model):
+class Model(Options, states.Decoder, transformer.Model):
   """Blocks of gated convolution, pre-norm, residual; see Options."""
 
   mixer = BaseConv
+
+  @property
+  def context_length(self):
+    """See decoder.Decoder; a kernel of max_length reaches no further."""
+    sizes = {size or self.max_length for size in self.kernel_sizes}
+    if self.max_length in sizes:
+      return self.max_length
+    return super().context_length
 
   def __post_init__(self):
     Options.__post_init__(self)

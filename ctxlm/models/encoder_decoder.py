@@ -5,12 +5,12 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ctxlm.models import heads, layers, transformer
+from ctxlm.models import decoder, heads, layers, transformer
 
 STARTS = ('bos', 'eos', 'pad', 'cls')
 
 
-class Model(heads.Heads, transformer.Options, nn.Module):
+class Model(decoder.Decoder, heads.Heads, transformer.Options, nn.Module):
   """Vaswani et al. 2017, figure 1, with one table of token embeddings.
 
   Attributes: those of `transformer.Options`, for both stacks, and
@@ -21,6 +21,8 @@ class Model(heads.Heads, transformer.Options, nn.Module):
 
   num_decoder_layers: int = 0
   decoder_start: str = 'bos'
+
+  encoder_decoder = True
 
   def __post_init__(self):
     transformer.Options.__post_init__(self)
@@ -131,4 +133,13 @@ class Model(heads.Heads, transformer.Options, nn.Module):
       rows=rows,
       places=places,
       **crossing,
+    )
+
+  def go_on(self, tokens, source=None, source_segment_ids=None, **given):
+    """See decoder.Decoder; without a source its keys and values are kept."""
+    if source is None:
+      return self.decode(tokens, None, **given)
+    memory = self.encode(source, segment_ids=source_segment_ids)
+    return self.decode(
+      tokens, memory, memory_segment_ids=source_segment_ids, **given
     )

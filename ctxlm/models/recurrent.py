@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ctxlm.models import transformer
+from ctxlm.models import states, transformer
 
 
 class LSTM(nn.Module):
@@ -25,8 +25,11 @@ class LSTM(nn.Module):
   layer: int = 0
 
   @nn.compact
-  def __call__(self, x, *, segment_ids=None, **_):
-    """Returns [b, l, m] of x [b, l, m]; the state is float32."""
+  def __call__(self, x, *, segment_ids=None, places=None, **_):
+    """Returns [b, l, m] of x [b, l, m]; the state is float32.
+
+    With `places` it goes on from the state that is kept, and keeps the last.
+    """
     m = x.shape[-1]
     dtype = jnp.dtype(self.options.dtype)
     uniform = nn.initializers.uniform(2 * m**-0.5)  # [-1, 1] / sqrt(m)
@@ -50,13 +53,18 @@ class LSTM(nn.Module):
       h = nn.sigmoid(o) * jnp.tanh(c)
       return (c, h), h
 
-    zero = jnp.zeros((x.shape[0], m), jnp.float32)
+    state = (jnp.zeros((x.shape[0], m), jnp.float32),) * 2
+    if places is not None:
+      kept = self.variable('cache', 'state', lambda: state)
+      state = kept.value
     times = inputs.swapaxes(0, 1), begins.swapaxes(0, 1)
-    _, out = jax.lax.scan(step, (zero, zero), times)
+    state, out = jax.lax.scan(step, state, times)
+    if places is not None:
+      kept.value = state
     return out.swapaxes(0, 1).astype(x.dtype)
 
 
-class Model(transformer.Model):
+class Model(states.Decoder, transformer.Model):
   """Blocks of LSTM and MLP, pre-norm, residual; see transformer.Options.
 
   Attributes:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ctxlm.errors import UserError
-from ctxlm.models import attention, heads, layers, positions
+from ctxlm.models import attention, decoder, heads, layers, positions
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -206,8 +206,10 @@ class Inputs(nn.Module):
     return self.dropout(x, rows)
 
 
-class Model(heads.Heads, Options, nn.Module):
+class Model(decoder.Decoder, heads.Heads, Options, nn.Module):
   """A Transformer encoder, or decoder-only language model; see Options."""
+
+  encoder_decoder = False
 
   def __post_init__(self):
     Options.__post_init__(self)

@@ -191,7 +191,7 @@ def test_a_talk_keeps_what_was_said(run, capsys):
   generator.stream = stream
   chat.talk(generator, ['the cat\n', '\n', 'a ' * 200, 'dog\n'])
   out, err = capsys.readouterr()
-  assert out == 'yes\nyes\n' and 'there is room for 21' in err
+  assert out == 'yes\nyes\n' and 'there is room for 22' in err
   cat, dog, yes = (t.encode(w) for w in ('the cat', 'dog', 'yes'))
   end = [t.eos_id]
   assert prompts == [

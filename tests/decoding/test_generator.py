@@ -159,8 +159,8 @@ def test_probabilities_are_the_models(writer):
 def test_a_text_ends_with_the_context(writer):
   run = make(writer, 'greedy', max_new_tokens=60)
   [[one], [other]] = run(prompts((60, 3)))
-  assert len(one['tokens']) == 4 or one['tokens'][-1] == EOS
-  assert len(other['tokens']) > 4 or other['tokens'][-1] == EOS
+  assert len(one['tokens']) == 5 or one['tokens'][-1] == EOS
+  assert len(other['tokens']) > 5 or other['tokens'][-1] == EOS
 
 
 def test_a_draft_model_is_used(writer):
@@ -178,7 +178,7 @@ def test_a_draft_model_is_used(writer):
   'row, wanted',
   [
     ([], 'is empty'),
-    (list(range(2, 47)) + [3] * 19, 'has 64 tokens; the model sees 64'),
+    (list(range(2, 47)) + [3] * 20, 'has 65 tokens; the model sees 64'),
     ([3, 48], 'has the token 48; ids end at 48'),
     ([-1], 'has the token -1'),
   ],

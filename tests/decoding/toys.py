@@ -31,14 +31,12 @@ class Count:
   def __init__(self, count):
     self.count = count
 
-  siblings = 1
-
   def take(self, rows):
-    """See ctxlm.models.cache."""
+    """See ctxlm.decoding.Cache."""
     return Count(self.count[rows])
 
   def rewind(self, count):
-    """See ctxlm.models.cache."""
+    """See ctxlm.decoding.Cache."""
     return Count(self.count - count)
 
 

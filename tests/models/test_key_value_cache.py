@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ctxlm.models import cache as lib
 from ctxlm.models import encoder_decoder, positions, transformer
 
 VOCAB, NEW, PROMPTS = 40, 8, (7, 3)
@@ -90,8 +89,8 @@ def check(model, params, rows, **source):
   """Compares steps of one token and of several with `whole`."""
   want = whole(model, params, rows, **source)
   tokens, start = padded(rows)
-  model, params = lib.untied(*lib.unrolled(model, params))
-  step = jax.jit(lambda t, c: lib.step(model, params, t, c))
+  model, params = model.to_write(params)
+  step = jax.jit(lambda t, c: model.advance(params, t, c))
 
   def same(logits, at):
     for i, n in enumerate(PROMPTS):
@@ -100,8 +99,8 @@ def check(model, params, rows, **source):
       np.testing.assert_allclose(logits[i], expected, atol=1e-5)
 
   begin = jax.jit(
-    lambda ahead, chunk: lib.begin(
-      model, params, tokens, start, ahead=ahead, chunk=chunk, **source
+    lambda ahead, chunk: model.begin(
+      params, tokens, start, ahead=ahead, chunk=chunk, **source
     ),
     static_argnums=(0, 1),
   )
@@ -114,7 +113,7 @@ def check(model, params, rows, **source):
 
   # Three at a time, of which each row then forgets some.
   _, cache = begin(NEW + 2, 3)
-  cache, at, rng = cache.apart(), np.zeros(2, int), np.random.default_rng(0)
+  at, rng = np.zeros(2, int), np.random.default_rng(0)
   while at.max() + 3 <= NEW:
     now = [
       row[n + a : n + a + 3]
@@ -148,11 +147,9 @@ def test_siblings_go_on_from_whom_they_were_taken(window):
   prompts = texts()
   tokens, start = padded(prompts)
   rows = [[list(p[:n])] * 3 for p, n in zip(prompts, PROMPTS, strict=True)]
-  begin = jax.jit(
-    lambda t, s: lib.begin(model, params, t, s, ahead=6, siblings=3)
-  )
+  begin = jax.jit(lambda t, s: model.begin(params, t, s, ahead=6, siblings=3))
   _, cache = begin(tokens, start)
-  step = jax.jit(lambda t, c: lib.step(model, params, t, c))
+  step = jax.jit(lambda t, c: model.advance(params, t, c))
   forward = jax.jit(
     lambda x: model.apply(
       {'params': params}, x, method=lambda m, x: m.logits(m(x))
@@ -180,7 +177,7 @@ def test_siblings_go_on_from_whom_they_were_taken(window):
 def test_a_window_keeps_no_more_than_it_needs():
   model, params = make('rotary', 4, 2, False)
   tokens, start = padded(texts())
-  _, cache = lib.begin(model, params, tokens, start, ahead=1000, chunk=3)
+  _, cache = model.begin(params, tokens, start, ahead=1000, chunk=3)
   sizes = {x.shape for x in jax.tree.leaves(cache.kept)}
   assert sizes == {(2, 2, 6, 6)}  # [b, g, d, s] and [b, g, s, d]; 4 + 3 - 1
-  assert cache.place.tolist() == [6, 1, 2, 3, 4, 5]
+  assert cache.place.tolist() == [[6, 1, 2, 3, 4, 5]] * 2

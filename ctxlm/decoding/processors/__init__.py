@@ -6,13 +6,9 @@ own. The contract:
 
     processor(logits [n, v], text) -> logits [n, v]
 
-with ctxlm.decoding.text.Text. What must not be written is -inf. One that has
-a state, an array [n], carried from token to token, has also
-
-    initial(n) -> state
-    advance(state, tokens [n]) -> state
-
-and is called as `processor(logits, text, state)`. A processor of ten lines:
+with ctxlm.decoding.text.Text. What must not be written is -inf. One with a
+state is an Automaton as well, and is called with it:
+`processor(logits, text, state)`. A processor of ten lines:
 
     @dataclasses.dataclass(frozen=True)
     class Processor:
@@ -25,3 +21,16 @@ and is called as `processor(logits, text, state)`. A processor of ten lines:
 Options that the loop gives, where a class has them as fields: `tokenizer`,
 `vocab_size`, `eos_ids`, and `least`, the tokens that a filter must leave.
 """
+
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Automaton(Protocol):
+  """What carries a state, an array [n], from token to token."""
+
+  def initial(self, n):
+    """Returns the state of n rows before any new token."""
+
+  def advance(self, state, tokens):
+    """Returns the state after tokens int32 [n]."""

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ctxlm.decoding import draw, ranking, steps
+from ctxlm.decoding import draw, ranking
 
 NEVER = -1e9  # the score of what isn't there
 
@@ -72,6 +72,7 @@ class Strategy:
 
   chunk = 1
   keeps_hidden = False
+  drafts = False
   streams = False
 
   def __post_init__(self):
@@ -178,7 +179,7 @@ class Strategy:
     text = text.append(taken, live, picked).replace(states=states)
     return state.replace(
       text=text,
-      cache=steps.take(state.cache, rows),
+      cache=state.cache.take(rows),
       scores=joined['scores'],
       tokens=joined['tokens'],
       lengths=joined['lengths'],

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ctxlm.decoding import ranking, steps
+from ctxlm.decoding import ranking
 from ctxlm.decoding.strategies import sample
 
 
@@ -49,6 +49,7 @@ class Strategy:
   random = False
   chunk = 1
   keeps_hidden = True
+  drafts = False
   streams = True
   results = 1
 
@@ -89,7 +90,7 @@ class Strategy:
     tokens = candidates[jnp.arange(b), best].astype(jnp.int32)
     return State(
       text=rules.push(text, tokens, state.logits),
-      cache=steps.take(cache, jnp.repeat(rows, k)),
+      cache=cache.take(jnp.repeat(rows, k)),
       logits=logits[rows, 0],
       hidden=hidden,
     )

@@ -20,12 +20,13 @@ class State(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-  """Draws every token; see ctxlm.decoding for the methods' contract."""
+  """Draws every token; see ctxlm.decoding.Strategy."""
 
   random = True
   siblings = 1
   chunk = 1
   keeps_hidden = False
+  drafts = False
   streams = True
   results = 1
 

@@ -48,6 +48,7 @@ class Strategy:
 
   siblings = 1
   keeps_hidden = False
+  drafts = True
   streams = True
   results = 1
 
@@ -77,7 +78,6 @@ class Strategy:
     p = self._p(rules.process(logits, text))
     token = draw.choose(p, draw.uniform(draw.keys(text, salt=2)))
     zero = jnp.zeros(len(text.start), jnp.int32)
-    cache = tuple(c.apart() if hasattr(c, 'apart') else c for c in cache)
     return State(rules.push(text, token, logits), cache, zero, zero)
 
   def advance(self, rules, step, state):

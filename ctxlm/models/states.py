@@ -1,0 +1,80 @@
+"""A model that writes from a state of fixed size, such as an LSTM's.
+
+Its layers keep the state in the flax collection `cache`, each row's own, so
+that siblings are rows like all others. What has been read can't be unread.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ctxlm.models import cache as cache_lib
+from ctxlm.models import decoder
+
+
+class States(struct.PyTreeNode):
+  """What the layers keep of n rows.
+
+  Attributes:
+    kept: {module: arrays [n, ...]}, the flax collection.
+    index: int32 scalar, the place of the next token.
+    start: int32 [n], the place of each row's first token.
+    hidden: see ctxlm.models.cache.KeyValues.
+  """
+
+  kept: Any
+  index: Any
+  start: Any
+  hidden: Any = None
+
+  def take(self, rows):
+    """Returns the states whose row i goes on from row `rows[i]` of these."""
+    kept = jax.tree.map(lambda x: x[rows], self.kept)
+    return self.replace(kept=kept, start=self.start[rows])
+
+
+class Decoder(decoder.Decoder):
+  """Methods of a Model whose mixers keep states."""
+
+  rewinds = False
+
+  def begin(
+    self,
+    params,
+    tokens,
+    start,
+    *,
+    ahead,
+    chunk=1,
+    copies=1,
+    siblings=1,
+    source=None,
+    source_segment_ids=None,
+    keep_hidden=False,
+  ):
+    """Passes once over the prompts; see ctxlm.decoding.Model.
+
+    Raises:
+      ValueError: more than one token a step, or a source.
+    """
+    if chunk > 1 or source is not None:
+      raise ValueError('states are of a decoder alone, and are not rewound')
+    length = tokens.shape[1]
+    logits, hidden, kept = self.read_prompts(
+      params, tokens, start, length + ahead
+    )
+    start, kept = decoder.repeat((start, kept), copies * siblings)
+    hidden = decoder.repeat(hidden, copies) if keep_hidden else None
+    index = jnp.asarray(length, jnp.int32)
+    return decoder.repeat(logits, copies), States(kept, index, start, hidden)
+
+  def advance(self, params, tokens, cache):
+    """Passes over the next tokens; see ctxlm.decoding.Model."""
+    length = tokens.shape[1]
+    place = cache.index + jnp.arange(length)
+    positions = place - cache.start[:, None]
+    cache = cache.replace(index=cache.index + length)
+    places = cache_lib.Places(0)
+    return self.read_tokens(params, tokens, cache, positions, places)
