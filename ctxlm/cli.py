@@ -4,8 +4,11 @@ A user's mistake is one line on standard error and exit status 2; `--debug`
 shows the traceback.
 """
 
+import ast
 import importlib
+import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -37,7 +40,8 @@ def main(argv=None):
   argv = list(sys.argv if begun else argv)
   verb = argv[1] if len(argv) > 1 else ''
   if verb in ('', 'help', '-h', '--help'):
-    print('usage: ctxlm VERB --flags   (ctxlm VERB --help lists them)\n')
+    print('usage: ctxlm VERB --flags   (ctxlm VERB --help lists them)')
+    print('the same as: python -m ctxlm VERB --flags\n')
     for name, text in VERBS.items():
       print(f'  {name:<10}{text}')
     return 0 if verb else 2
@@ -85,7 +89,7 @@ def run(verb, module, argv):
   Args:
     verb: its name.
     module: with `define_flags()` and `main()`, which returns an exit status;
-      where it has `takes_arguments`, main gets what is no flag of its own.
+      a main(arguments) is given what is no flag of its own.
     argv: command line.
   """
   # A researcher's own modules, and `configs`, lie where the command is run.
@@ -95,7 +99,7 @@ def run(verb, module, argv):
   module.define_flags()
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
   try:
-    takes = getattr(module, 'takes_arguments', False)
+    takes = bool(inspect.signature(module.main).parameters)
     rest = _parse(argv, takes)
     if len(rest) > 1 and not takes:
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
@@ -121,7 +125,41 @@ def _parse(argv, known_only):
   except OSError as e:  # ml_collections keeps a failed load until it is read
     raise UserError('--config: no such recipe') from e
   except Exception as e:  # whatever a recipe's own code raises
-    raise UserError(f'config: {_short(e)}') from e
+    raise UserError(f'{_flag_of(e, argv)}: {_short(e)}') from e
+
+
+def _text(error):
+  """Returns an error's text; a KeyError's is a repr, or a repr of one."""
+  text = str(error)
+  while text[:1] in ('"', "'") and text[-1:] == text[:1]:
+    try:
+      text = str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+      break
+    if re.fullmatch(r'\w+', text):  # a bare name
+      return repr(text)
+  return text
+
+
+def _missing(error):
+  """Returns the key that ml_collections looked for in vain, or None."""
+  if isinstance(error, (KeyError, AttributeError)):
+    wanted = r"""['"](\w+)['"]$|Key "(\w+)" does not|.*lookup: ([\w.]+)$"""
+    match = re.match(wanted, _text(error), re.MULTILINE)
+    return match and match[match.lastindex]
+
+
+def _flag_of(error, argv):
+  """Returns the flag of the command line that an error is about: '--config.x'.
+
+  'config' where it is none: then the recipe's own code made the mistake.
+  """
+  last = (_missing(error) or '').split('.')[-1]
+  names = [argument.split('=')[0] for argument in argv]
+  return next(
+    (n for n in names if n[:9] == '--config.' and last in n.split('.')),
+    'config',
+  )
 
 
 def _short(error):
@@ -130,16 +168,12 @@ def _short(error):
   ml_collections lists all keys before a suggestion, says no more than the
   key's name where it has none, and puts whole tracebacks into its errors.
   """
-  text = str(error)
-  if isinstance(error, KeyError) and error.args:  # its str is a repr
-    text = str(error.args[0])
+  text = _text(error)
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   if 'Traceback (most recent call last):' in text:
     return lines[-1]
-  if isinstance(error, (KeyError, AttributeError)):
-    hint = lines[-1] if lines[-1].startswith('Did you mean') else ''
-    lines = [lines[0].split(' Other fields present')[0].rstrip('.')]
-    if ' ' not in lines[0]:
-      lines = [f'the recipe has no key {lines[0]}']
-    lines = [f'{lines[0]}. {hint}' if hint else lines[0]]
+  if key := _missing(error):
+    near = re.search(r'Did you mean "([^"]+)"', text)
+    hint = f' Did you mean {near[1]!r}?' if near else ''
+    return f'the recipe has no key {key!r}.{hint}'
   return ' '.join(' '.join(lines).split()) or type(error).__name__

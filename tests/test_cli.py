@@ -1,6 +1,7 @@
-"""The command line begins anew with huge pages, once, where they are asked."""
+"""The command line: its help, its mistakes, and huge pages where asked."""
 
 import os
+import pathlib
 import sys
 
 import pytest
@@ -29,3 +30,20 @@ def test_huge_pages(monkeypatch, tmp_path, enabled, begins_anew):
   cli.use_huge_pages()  # as the new process does
   want = [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]
   assert calls == (want if begins_anew else [])
+
+
+@pytest.mark.parametrize('verb', [[], ['help'], ['--help']])
+def test_help_lists_every_verb(capsys, verb):
+  assert cli.main(['ctxlm', *verb]) == (0 if verb else 2)
+  printed = capsys.readouterr().out
+  assert 'usage: ctxlm VERB' in printed and 'python -m ctxlm VERB' in printed
+  folder = pathlib.Path(cli.__file__).parent / 'commands'
+  modules = {p.stem for p in folder.glob('*.py')} - {'__init__'}
+  listed = {line.split()[0] for line in printed.splitlines()[3:]}
+  assert modules == listed == set(cli.VERBS)
+
+
+def test_a_misspelt_verb(capsys):
+  assert cli.main(['ctxlm', 'trian']) == 2
+  wanted = "ctxlm: no verb 'trian'. Did you mean 'train'?\n"
+  assert capsys.readouterr().err == wanted

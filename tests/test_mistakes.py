@@ -32,6 +32,7 @@ def mistake(argv, folder, devices=1):
 def check_line(err):
   assert err.startswith('ctxlm train: ') and err.endswith('\n')
   assert err.count('\n') == 1 and len(err) < 400, err
+  assert '\\' not in err, err  # no text within a text's repr
 
 
 @pytest.fixture(scope='module')
@@ -46,13 +47,23 @@ def run(text, tmp_path_factory):
   'flags, wanted',
   [
     # A key that no config has, at the top and in a block.
-    (['config.batchsize=8'], 'mean "batch_size"'),
-    (['config.optimizer.learning_rat=1'], 'mean "learning_rate"'),
+    (
+      ['config.batchsize=8'],
+      "ctxlm train: --config.batchsize: the recipe has no key 'batchsize'. "
+      "Did you mean 'batch_size'?\n",
+    ),
+    (
+      ['config.optimizer.learning_rat=1'],
+      "ctxlm train: --config.optimizer.learning_rat: the recipe has no key "
+      "'learning_rat'. Did you mean 'learning_rate'?\n",
+    ),
+    (['config.optimizer.xyzzy=1'], "the recipe has no key 'xyzzy'.\n"),
+    (['config.seed.value=1'], "the recipe has no key 'seed.value'.\n"),
     # Options of plug-ins, and names of plug-ins.
-    (['config.model.hidden_sise=8'], 'mean "hidden_size"'),
+    (['config.model.hidden_sise=8'], "Did you mean 'hidden_size'?\n"),
     (['config.model.name=transfromer'], "'transformer'"),
-    (['config.tasks.causal.objective.name=clozed'], 'no objectives named'),
-    (['config.tasks.causal.data.name=nofile'], 'no data named'),
+    (['config.tasks.causal.objective.name=clozed'], "named 'clozed'"),
+    (['config.tasks.causal.data.name=nofile'], "named 'nofile'"),
     # Wrong types and values.
     (['config.num_steps=many'], 'num_steps'),
     (['config.optimizer.learning_rate=fast'], 'learning_rate'),
@@ -85,7 +96,7 @@ def test_command_line(text, tmp_path):
   # The tests above fork a process that has imported everything; this doesn't.
   argv = tiny.command(tmp_path / 'run', 'config.num_stepz=3')
   status, err = tiny.finish(tiny.start(argv))
-  assert status == 2 and 'mean "num_steps"' in err
+  assert status == 2 and "mean 'num_steps'?" in err
   check_line(err)
   assert not list(tmp_path.iterdir())
   status, err = tiny.finish(tiny.start([*argv, '--debug']))
@@ -133,7 +144,7 @@ def test_run_folder_of_other_text(text, tmp_path):
 
 
 RECIPES = [
-  ('c.num_step = 3', 'Key "num_step" does not exist'),
+  ('c.num_step = 3', "no key 'num_step'. Did you mean 'num_steps'?"),
   ('c.model.hidden_sise = 8', 'model.hidden_sise'),
   ('c.tasks.causal.wieght = 2.0', "Did you mean 'weight'?"),
   ("c.optimizer = {'name': 'adamw'}", 'config.optimizer'),

@@ -21,7 +21,11 @@ def define_flags():
 
 
 def main(arguments):
-  """Entry point of `ctxlm report`."""
+  """Entry point of `ctxlm report`.
+
+  Args:
+    arguments: the experiment's path, or runs to compare.
+  """
   F = flags.FLAGS
   paths, settings = points.parse(arguments)
   if settings:
@@ -38,7 +42,7 @@ def main(arguments):
   module, workdir = experiment.load(paths[0]), Path(F.workdir)
   plan = points.read(workdir)
   if plan is None:
-    raise UserError(f'{workdir} holds no sweep: it has no points.json')
+    raise UserError(f'{workdir} holds no sweep: it has no sweep.json')
   if Path(plan['experiment']).name != Path(paths[0]).name:
     raise UserError(f'{workdir} is a sweep of {plan["experiment"]}')
   for row in write_report(paths[0], module, plan, workdir):
@@ -47,6 +51,3 @@ def main(arguments):
       print(f'{"":<16}{name}: {show(v["mean"], v["interval"])}')
     print(f'{"":<16}criterion: {row["criterion"]}')
   print(workdir / 'report.md')
-
-
-takes_arguments = True

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from ctxlm.errors import UserError
-from ctxlm.lab import experiment, launchers
+from ctxlm.lab import asha, cluster, experiment, launchers, local
 from ctxlm.lab.points import command, parse, points, write
 
 
@@ -22,12 +22,33 @@ def define_flags():
   flags.DEFINE_enum('scale', 'small', experiment.SCALES, 'how large')
   flags.DEFINE_integer('seeds', 3, 'seeds of every point', lower_bound=1)
   flags.DEFINE_integer('jobs', 1, 'points at once', lower_bound=1)
-  flags.DEFINE_enum('launcher', 'local', launchers.NAMES, 'where points run')
-  launchers.define_flags()
+  flags.DEFINE_enum(
+    'launcher', 'local', ('local', 'ray', 'print'), 'where points run'
+  )
+  flags.DEFINE_string('ray_address', 'auto', "the cluster's; see ray.init")
+  flags.DEFINE_float('ray_cpus', 1, 'CPUs that a point asks of the cluster')
+  flags.DEFINE_float('ray_gpus', 0, 'GPUs that a point asks of the cluster')
+  flags.DEFINE_string(
+    'ray_resources', '', "others that a point asks of one host: 'TPU=4'"
+  )
+  flags.DEFINE_string(
+    'asha',
+    '',
+    'METRIC by which lagging points are stopped early; see ctxlm.lab.asha',
+  )
+  flags.DEFINE_enum('asha_mode', 'min', ('min', 'max'), 'which METRIC is best')
+  flags.DEFINE_integer(
+    'asha_reduction', 3, 'one of how many goes on', lower_bound=2
+  )
+  flags.DEFINE_integer('asha_least', 1, 'steps of every point', lower_bound=1)
 
 
 def main(arguments):
-  """Entry point of `ctxlm sweep`."""
+  """Entry point of `ctxlm sweep`.
+
+  Args:
+    arguments: the experiment's path, and --config.KEY=VALUE.
+  """
   F = flags.FLAGS
   paths, settings = parse(arguments)
   if len(paths) != 1:
@@ -35,7 +56,7 @@ def main(arguments):
   if F.workdir is None:
     raise UserError('--workdir DIR is needed: the folder of the run folders')
   module, workdir = experiment.load(paths[0]), Path(F.workdir)
-  found = points(module, F.scale, F.seeds, settings)
+  listed = points(module, F.scale, F.seeds, settings)
   jobs = [
     launchers.Job(
       name,
@@ -43,7 +64,7 @@ def main(arguments):
       command(paths[0], F.scale, workdir / name, settings | overrides),
       config.num_steps,
     )
-    for name, overrides, config in found
+    for name, overrides, config in listed
   ]
   # The report knows the points, wherever they are trained.
   write(
@@ -54,7 +75,7 @@ def main(arguments):
       'settings': settings,
       'points': {
         name: {'overrides': overrides, 'num_steps': config.num_steps}
-        for name, overrides, config in found
+        for name, overrides, config in listed
       },
     },
   )
@@ -68,9 +89,18 @@ def main(arguments):
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
       raise UserError(f'another sweep runs in {workdir}') from e
-    failed = launchers.run(F.launcher, jobs, F)
+    failed = launchers.run(jobs, _launcher(F), _halving(F))
   return 1 if failed else 0
 
 
-# Paths, and --config.KEY=VALUE, are left to `main`.
-takes_arguments = True
+def _launcher(F):
+  if F.launcher == 'ray':
+    return cluster.Ray(F.ray_address, F.ray_cpus, F.ray_gpus, F.ray_resources)
+  return local.Local(F.jobs)
+
+
+def _halving(F):
+  if not F.asha:
+    return None
+  largest = F.asha_mode == 'max'
+  return asha.Asha(F.asha, largest, F.asha_reduction, F.asha_least)

@@ -1,0 +1,73 @@
+"""Points as processes of this machine."""
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing import connection
+
+from ctxlm import cli
+
+
+class Local:
+  """Processes of this machine; each has its share of the cores."""
+
+  def __init__(self, jobs):
+    """Makes a server that forks processes which have imported everything."""
+    self._jobs = jobs
+    self._context = multiprocessing.get_context('forkserver')
+    self._context.set_forkserver_preload(['ctxlm.commands.train'])
+
+  def has_room(self, running):
+    """Whether one more may start."""
+    return running < self._jobs
+
+  def start(self, job):
+    """Starts a job."""
+    threads = max((os.cpu_count() or 1) // self._jobs, 1)
+    process = self._context.Process(
+      target=_train, args=(job.argv, str(job.log), threads)
+    )
+    process.start()
+    return process
+
+  def is_running(self, process):
+    """Whether it has not ended."""
+    return process.is_alive()
+
+  def stop(self, process):
+    """Asks a job to save and end."""
+    process.terminate()
+
+  def close(self, running):
+    """Asks what still runs to save and stop."""
+    for process in running:
+      process.terminate()
+    for process in running:
+      process.join()
+
+
+def _train(argv, log, threads):
+  _die_with_parent()
+  # Ctrl-C goes to all processes: the sweep asks each to save and end.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  with open(log, 'a') as file:
+    os.dup2(file.fileno(), 2)
+    os.dup2(file.fileno(), 1)
+  # A process that a killed sweep left behind may not be gone yet.
+  fcntl.flock(2, fcntl.LOCK_EX)
+  os.environ['NPROC'] = str(threads)  # of XLA's CPU client
+  sys.argv = argv  # ml_collections reads it
+  cli.main(argv)
+
+
+def _die_with_parent():
+  parent = multiprocessing.parent_process().sentinel
+
+  def watch():
+    connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+  threading.Thread(target=watch, daemon=True).start()
