@@ -24,6 +24,7 @@ three on other prompts is drawn.
 
 import dataclasses
 import functools
+from types import SimpleNamespace as Scale
 
 import numpy as np
 
@@ -33,6 +34,53 @@ from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
 THEORY = ('least_squares', 'averaging', 'lasso')
+SCALES = {
+  'smoke': Scale(
+    dim=2,
+    sparse_dim=4,
+    num_steps=4,
+    sparse_steps=4,
+    curriculum_steps=4,
+    every_steps=2,
+    batch_size=4,
+    num_examples=8,
+    hidden_size=8,
+    num_layers=1,
+    num_heads=1,
+    learning_rate=3e-3,
+    warmup_steps=1,
+  ),
+  'small': Scale(
+    dim=5,
+    sparse_dim=10,
+    num_steps=4000,
+    sparse_steps=9000,
+    curriculum_steps=2000,
+    every_steps=250,
+    batch_size=64,
+    num_examples=2000,
+    hidden_size=64,
+    num_layers=3,
+    num_heads=2,
+    learning_rate=3e-3,
+    warmup_steps=300,
+  ),
+  'large': Scale(
+    dim=10,
+    sparse_dim=20,
+    num_steps=50000,
+    sparse_steps=50000,
+    curriculum_steps=20000,
+    every_steps=1000,
+    batch_size=256,
+    num_examples=2000,
+    hidden_size=256,
+    num_layers=6,
+    num_heads=8,
+    learning_rate=1e-3,
+    warmup_steps=300,
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +103,10 @@ class Evaluator:
     source = context.task().source
     xs, ys, lines = fixed(source)
     out, _ = context.call(regression.forward, xs, ys)
-    found = {}
+    metrics = {}
     for name, values in {'error': out, **lines}.items():
       errors = regression.error(values, ys, source.dim)
-      found |= {f'{name}_{i}': e for i, e in enumerate(errors)}
+      metrics |= {f'{name}_{i}': e for i, e in enumerate(errors)}
     d = source.dim
     places = slice((d + 1) // 2, d + 1)
     gain = ((lines['least_squares'] - ys) ** 2 - (np.asarray(out) - ys) ** 2)[
@@ -69,7 +117,7 @@ class Evaluator:
       gain[rng.integers(0, len(gain), len(gain))].mean() for _ in range(1000)
     ]
     low, high = np.quantile(means, (0.025, 0.975))
-    return found | {'below_low': low, 'below_high': high}
+    return metrics | {'below_low': low, 'below_high': high}
 
 
 @functools.cache
@@ -95,53 +143,47 @@ def fixed(source):
 
 def get_config(scale='small'):
   """Returns the recipe of d = 5, all of w, no curriculum."""
-  dim = {'smoke': 2, 'small': 5, 'large': 10}[scale]
-  c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 4000, 'large': 50000}[scale]
-  c.batch_size = {'smoke': 4, 'small': 64, 'large': 256}[scale]
-  width = {'smoke': 8, 'small': 64, 'large': 256}[scale]
-  c.max_length = 2 * (2 * dim + 1)
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = 2 * (2 * s.dim + 1)
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'experiments.regression',
     'vocab_size': 1,
-    'hidden_size': width,
-    'num_layers': {'smoke': 1, 'small': 3, 'large': 6}[scale],
-    'num_heads': {'smoke': 1, 'small': 2, 'large': 8}[scale],
-    'init_stddev': width**-0.5,
+    'hidden_size': s.hidden_size,
+    'num_layers': s.num_layers,
+    'num_heads': s.num_heads,
+    'init_stddev': s.hidden_size**-0.5,
   }
   data = {
     'name': 'experiments.regression',
-    'dim': dim,
-    'points': 2 * dim + 1,
+    'dim': s.dim,
+    'points': 2 * s.dim + 1,
     'sparsity': 0,
     'curriculum_steps': 0,
-    'num_examples': {'smoke': 8, 'small': 2000, 'large': 2000}[scale],
+    'num_examples': s.num_examples,
   }
   c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
   c.optimizer.name = 'muon'
-  c.optimizer.learning_rate = 3e-3 if scale != 'large' else 1e-3
+  c.optimizer.learning_rate = s.learning_rate
   c.optimizer.final_fraction = 0.05
   c.optimizer.weight_decay = 0.0
-  c.optimizer.warmup_steps = 300 if scale != 'smoke' else 1
-  every = {'smoke': 2, 'small': 250, 'large': 1000}[scale]
-  c.log_every_steps = every
-  c.checkpoint.every_steps = every
+  c.optimizer.warmup_steps = s.warmup_steps
+  c.log_every_steps = s.every_steps
+  c.checkpoint.every_steps = s.every_steps
   c.checkpoint.keep = 1
   c.evaluators.prompts = {
     'name': 'experiments.icl_regression',
-    'every_steps': every,
+    'every_steps': s.every_steps,
   }
   return c
 
 
 def sweep(scale):
   """Yields the dense panel, the sparse one, and the curriculum's two."""
-  dim, sparse_steps, steps = {
-    'smoke': (4, 4, 4),
-    'small': (10, 9000, 2000),
-    'large': (20, 50000, 20000),
-  }[scale]
+  s = SCALES[scale]
+  dim, steps = s.sparse_dim, s.curriculum_steps
 
   def prompts(dim, points, sparsity=0, curriculum_steps=0):
     return {
@@ -152,8 +194,7 @@ def sweep(scale):
       'max_length': 2 * points,
     }
 
-  small = get_config(scale).tasks.prompts.data.dim
-  sparse = prompts(dim, dim + 1, sparsity=3) | {'num_steps': sparse_steps}
+  sparse = prompts(dim, dim + 1, sparsity=3) | {'num_steps': s.sparse_steps}
   ablation = {
     'num_steps': steps,
     'model.init_stddev': 0.02,
@@ -166,7 +207,7 @@ def sweep(scale):
   )
   if scale == 'smoke':
     return [sparse, with_it]
-  return [sparse, prompts(small, 2 * small + 1), without, with_it]
+  return [sparse, prompts(s.dim, 2 * s.dim + 1), without, with_it]
 
 
 def _panel(results, dim, sparsity=0, curriculum=False):
@@ -178,8 +219,8 @@ def _panel(results, dim, sparsity=0, curriculum=False):
 
 
 def _dims(results):
-  found = sorted({p.overrides[f'{DATA}.dim'] for p in results.points})
-  return found[0], found[-1]
+  dims = sorted({p.overrides[f'{DATA}.dim'] for p in results.points})
+  return dims[0], dims[-1]
 
 
 def _errors(runs, name, places):
@@ -257,8 +298,7 @@ def _sparse(results):
 
 
 def _steps_to(runs, dim, level=0.2):
-  runs.final(f'eval/prompts/error_{2 * dim}')
-  steps, error = runs.curves(f'eval/prompts/error_{2 * dim}')
+  steps, error = runs.finished().curves(f'eval/prompts/error_{2 * dim}')
   met = error < level
   # Of a run that never gets there, more than it trained.
   return np.where(met.any(1), steps[met.argmax(1)], np.inf)

@@ -23,6 +23,7 @@ recalled 0.16, and no more after 6,000 steps.
 
 import dataclasses
 import functools
+from types import SimpleNamespace as Scale
 
 import jax
 import numpy as np
@@ -31,6 +32,37 @@ from configs import common
 from ctxlm.lab import experiment
 from ctxlm.lab.experiment import Claim, Finding, Line, Plot, product
 from experiments import theory
+
+DATA = 'tasks.text.data'
+SCALES = {
+  'smoke': Scale(
+    num_steps=4,
+    every_steps=2,
+    batch_size=8,
+    length=16,
+    num_examples=8,
+    more_symbols=(),
+    triggers=Scale(size=16, length=16, batch_size=8, every_steps=2),
+  ),
+  'small': Scale(
+    num_steps=2000,
+    every_steps=25,
+    batch_size=64,
+    length=100,
+    num_examples=512,
+    more_symbols=(),
+    triggers=Scale(size=64, length=128, batch_size=32, every_steps=100),
+  ),
+  'large': Scale(
+    num_steps=8000,
+    every_steps=50,
+    batch_size=256,
+    length=100,
+    num_examples=512,
+    more_symbols=(2, 5, 8),
+    triggers=Scale(size=64, length=128, batch_size=32, every_steps=100),
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +90,15 @@ class Evaluator:
     log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
     targets = batch['targets']
     nats = -np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
-    found = {'loss': nats.mean()}
+    metrics = {'loss': nats.mean()}
     for name, line in lines.items():
       at = np.take_along_axis(line, targets[..., None], -1)
-      found[f'{name}_loss'] = -np.log(at).mean()
-      found[f'{name}_kl'] = (line * (np.log(line) - log_p)).sum(-1).mean()
+      metrics[f'{name}_loss'] = -np.log(at).mean()
+      metrics[f'{name}_kl'] = (line * (np.log(line) - log_p)).sum(-1).mean()
     asked = batch['asked']
     if asked.any():
-      found['recall'] = (log_p.argmax(-1) == targets)[asked].mean()
-    return found | heads(batch['tokens'], sown)
+      metrics['recall'] = (log_p.argmax(-1) == targets)[asked].mean()
+    return metrics | heads(batch['tokens'], sown)
 
 
 def forward(model, tokens):
@@ -109,10 +141,10 @@ def heads(tokens, sown):
 
 def get_config(scale='small'):
   """Returns the recipe of the chain; `sweep` makes the triggers' of it."""
-  c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 2000, 'large': 8000}[scale]
-  c.batch_size = {'smoke': 8, 'small': 64, 'large': 256}[scale]
-  c.max_length = 100 if scale != 'smoke' else 16
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = s.length
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'transformer',
@@ -130,47 +162,47 @@ def get_config(scale='small'):
     'kind': 'chain',
     'num_symbols': 3,
     'length': c.max_length,
-    'num_examples': 512 if scale != 'smoke' else 8,
+    'num_examples': s.num_examples,
   }
   c.tasks.text = common.task(data, {'name': 'causal'})
   c.optimizer.learning_rate = 3e-3
   c.optimizer.b2 = 0.95
   c.optimizer.warmup_steps = 50
   c.optimizer.schedule = 'constant'
-  every = {'smoke': 2, 'small': 25, 'large': 50}[scale]
-  c.log_every_steps = every
-  c.checkpoint.every_steps = 20 * every
+  c.log_every_steps = s.every_steps
+  c.checkpoint.every_steps = 20 * s.every_steps
   c.checkpoint.keep = 1
-  c.evaluators.theory = {'name': 'experiments.induction', 'every_steps': every}
+  c.evaluators.theory = {
+    'name': 'experiments.induction',
+    'every_steps': s.every_steps,
+  }
   return c
 
 
 def sweep(scale):
   """Yields one and two layers, of the chain and of the triggers."""
-  data = 'tasks.text.data'
-  length, size = (16, 16) if scale == 'smoke' else (128, 64)
+  s = SCALES[scale]
   triggers = {
-    f'{data}.kind': 'trigger',
-    f'{data}.num_symbols': size,
-    f'{data}.length': length,
-    'max_length': length,
-    'model.vocab_size': size,
-    'model.hidden_size': size,
+    f'{DATA}.kind': 'trigger',
+    f'{DATA}.num_symbols': s.triggers.size,
+    f'{DATA}.length': s.triggers.length,
+    'max_length': s.triggers.length,
+    'model.vocab_size': s.triggers.size,
+    'model.hidden_size': s.triggers.size,
     'model.position': 'learned',
     'optimizer.name': 'muon',
-    'batch_size': 32 if scale != 'smoke' else 8,
-    'num_steps': {'smoke': 4, 'small': 2000, 'large': 8000}[scale],
-    'evaluators.theory.every_steps': 100 if scale != 'smoke' else 2,
+    'batch_size': s.triggers.batch_size,
+    'num_steps': s.num_steps,
+    'evaluators.theory.every_steps': s.triggers.every_steps,
   }
-  kinds = [{f'{data}.kind': 'chain'}, triggers]
-  if scale == 'large':
-    kinds += [
-      {f'{data}.kind': 'chain', f'{data}.num_symbols': v, 'model.vocab_size': v}
-      for v in (2, 5, 8)
-    ]
-  found = product(kinds, {'model.num_layers': (1, 2)})
+  kinds = [{f'{DATA}.kind': 'chain'}, triggers]
+  kinds += [
+    {f'{DATA}.kind': 'chain', f'{DATA}.num_symbols': v, 'model.vocab_size': v}
+    for v in s.more_symbols
+  ]
+  listed = product(kinds, {'model.num_layers': (1, 2)})
   # Smoke takes each kind and each depth once.
-  return found if scale != 'smoke' else found[1:3]
+  return listed if scale != 'smoke' else listed[1:3]
 
 
 def criteria():
@@ -215,12 +247,12 @@ def criteria():
 
 
 def _chains(results, layers, symbols=3):
-  found = results.where(kind='chain', num_layers=layers).points
-  return experiment.Results([p for p in found if _symbols(p) == symbols])
+  points = results.where(kind='chain', num_layers=layers).points
+  return experiment.Results([p for p in points if _symbols(p) == symbols])
 
 
 def _symbols(point):
-  return point.overrides.get('tasks.text.data.num_symbols', 3)
+  return point.overrides.get(f'{DATA}.num_symbols', 3)
 
 
 def _optimal(results):
@@ -246,8 +278,7 @@ def _optimal(results):
 
 
 def _phases(results):
-  runs = _chains(results, 2)
-  runs.final('eval/theory/loss')
+  runs = _chains(results, 2).finished()
   _, unigram = runs.curves('eval/theory/unigram_kl')
   _, bigram = runs.curves('eval/theory/bigram_kl')
   early = (unigram / bigram).min(1)
@@ -261,8 +292,7 @@ def _phases(results):
 
 
 def _coincide(results):
-  runs = _chains(results, 2)
-  runs.final('eval/theory/loss')
+  runs = _chains(results, 2).finished()
   steps, loss = runs.curves('eval/theory/loss')
   _, previous = runs.curves('eval/theory/previous')
   _, unigram = runs.curves('eval/theory/unigram_kl')

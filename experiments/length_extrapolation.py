@@ -6,10 +6,11 @@ at, rotary ones hold a little longer, T5's bias longer still; ALiBi's
 perplexity stays or improves far beyond.
 
   ctxlm sweep experiments/length_extrapolation.py --workdir runs/length \\
-    --seeds=2 [--config.tasks.text.data.path=PATH/input.txt]
+    --seeds=2
   ctxlm report experiments/length_extrapolation.py --workdir runs/length
 
-Bytes of the embedded corpus, or of the file that is named; training length 64
+Bytes of the embedded corpus, or of the file that
+`--config.tasks.text.data.path=input.txt` names; training length 64
 (small) and 128 (large), judged up to 8 times as long. Documents are one
 stream: a document's end bounds no context, else few contexts would be long.
 Token embeddings begin at 1 / sqrt(m) and are scaled by sqrt(m), as in Vaswani
@@ -21,6 +22,7 @@ window's last quarter is judged beside.
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace as Scale
 
 import jax
 import numpy as np
@@ -43,6 +45,44 @@ NAMES = {
   'none': 'none',
 }
 MULTIPLES = (1, 2, 4, 8)
+SCALES = {
+  'smoke': Scale(
+    schemes=('alibi', 'learned'),
+    num_steps=4,
+    log_every_steps=2,
+    batch_size=4,
+    max_length=8,
+    hidden_size=16,
+    num_layers=1,
+    num_heads=2,
+    warmup_steps=1,
+    tokens=256,
+  ),
+  'small': Scale(
+    schemes=SCHEMES,
+    num_steps=800,
+    log_every_steps=100,
+    batch_size=32,
+    max_length=64,
+    hidden_size=96,
+    num_layers=4,
+    num_heads=4,
+    warmup_steps=50,
+    tokens=65536,
+  ),
+  'large': Scale(
+    schemes=SCHEMES,
+    num_steps=3000,
+    log_every_steps=100,
+    batch_size=64,
+    max_length=128,
+    hidden_size=512,
+    num_layers=6,
+    num_heads=8,
+    warmup_steps=50,
+    tokens=65536,
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +156,7 @@ class Evaluator:
     """Returns perplexity_N and last_quarter_N for each multiple N."""
     task = context.task(self.task)
     short = context.config.max_length
-    found = {}
+    metrics = {}
     for multiple in self.multiples:
       length = multiple * short
       view = data_lib.open_view(
@@ -145,9 +185,10 @@ class Evaluator:
         total += np.asarray(nats, np.float64)
       seen = count // size * size
       mean = total[:-1] / seen  # the last place has no target
-      found[f'perplexity_{multiple}'] = math.exp(mean.mean())
-      found[f'last_quarter_{multiple}'] = math.exp(mean[-length // 4 :].mean())
-    return found
+      metrics[f'perplexity_{multiple}'] = math.exp(mean.mean())
+      last = mean[-length // 4 :].mean()
+      metrics[f'last_quarter_{multiple}'] = math.exp(last)
+    return metrics
 
 
 def nats_by_place(model, batch):
@@ -169,40 +210,38 @@ def nats_by_place(model, batch):
 
 def get_config(scale='small'):
   """Returns the recipe."""
-  c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 800, 'large': 3000}[scale]
-  c.batch_size = {'smoke': 4, 'small': 32, 'large': 64}[scale]
-  c.max_length = {'smoke': 8, 'small': 64, 'large': 128}[scale]
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = s.max_length
   c.tokenizer.vocab_size = 262  # bytes, and the special tokens
-  width = {'smoke': 16, 'small': 96, 'large': 512}[scale]
   c.model = common.gpt2_shape(
-    width,
-    {'smoke': 1, 'small': 4, 'large': 6}[scale],
-    {'smoke': 2, 'small': 4, 'large': 8}[scale],
+    s.hidden_size,
+    s.num_layers,
+    s.num_heads,
     position='alibi',
     embedding_scale=True,
-    init_stddev=width**-0.5,
+    init_stddev=s.hidden_size**-0.5,
     max_length=MULTIPLES[-1] * c.max_length,
   )
   own = {'name': 'experiments.length_extrapolation'}
   c.tasks.text = common.task({**own, 'path': ''}, own)
   c.optimizer.learning_rate = 1e-3
-  c.optimizer.warmup_steps = 50 if scale != 'smoke' else 1
+  c.optimizer.warmup_steps = s.warmup_steps
   c.optimizer.b2 = 0.95
-  c.log_every_steps = 100 if scale != 'smoke' else 2
+  c.log_every_steps = s.log_every_steps
   c.checkpoint.every_steps = 100
   c.checkpoint.keep = 1
   c.evaluators.lengths = {
     'name': 'experiments.length_extrapolation',
-    'tokens': 65536 if scale != 'smoke' else 256,
+    'tokens': s.tokens,
   }
   return c
 
 
 def sweep(scale):
   """Yields one point a position scheme."""
-  schemes = SCHEMES if scale != 'smoke' else ('alibi', 'learned')
-  return product({'model.position': schemes})
+  return product({'model.position': SCALES[scale].schemes})
 
 
 def criteria():

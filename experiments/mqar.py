@@ -17,6 +17,7 @@ vocabulary of 256 and batches of 64, where the paper has 8,192 and 512.
 """
 
 import dataclasses
+from types import SimpleNamespace as Scale
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,48 @@ from configs import common
 from ctxlm.lab.experiment import Claim, Finding, Plot, Series, chain, product
 from ctxlm.objectives import losses
 
+PAIRS, WIDTH = 'tasks.recall.data.pairs', 'model.hidden_size'
+METRIC = 'eval/recall/accuracy'
 MIXERS = {
   'attention': {'model.name': 'transformer', 'model.num_layers': 2},
   'attention, 1 layer': {'model.name': 'transformer', 'model.num_layers': 1},
   'convolution': {'model.name': 'convolution', 'model.num_layers': 2},
   'lstm': {'model.name': 'recurrent', 'model.num_layers': 1},
+}
+SCALES = {
+  'smoke': Scale(
+    vocab_size=16,
+    length=16,
+    pairs=2,
+    num_steps=4,
+    every_steps=2,
+    batch_size=4,
+    num_examples=4,
+    hidden_size=8,
+    warmup_steps=1,
+  ),
+  'small': Scale(
+    vocab_size=256,
+    length=64,
+    pairs=8,
+    num_steps=2500,
+    every_steps=100,
+    batch_size=64,
+    num_examples=1024,
+    hidden_size=64,
+    warmup_steps=50,
+  ),
+  'large': Scale(
+    vocab_size=8192,
+    length=256,
+    pairs=16,
+    num_steps=12000,
+    every_steps=500,
+    batch_size=512,
+    num_examples=1024,
+    hidden_size=64,
+    warmup_steps=50,
+  ),
 }
 
 
@@ -105,16 +143,15 @@ class Objective:
 
 def get_config(scale='small'):
   """Returns the recipe of two layers of attention, 64 wide, 8 pairs."""
-  c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 2500, 'large': 12000}[scale]
-  c.batch_size = {'smoke': 4, 'small': 64, 'large': 512}[scale]
-  c.max_length = {'smoke': 16, 'small': 64, 'large': 256}[scale]
-  vocab_size = {'smoke': 16, 'small': 256, 'large': 8192}[scale]
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = s.length
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'transformer',
-    'vocab_size': vocab_size,
-    'hidden_size': 64 if scale != 'smoke' else 8,
+    'vocab_size': s.vocab_size,
+    'hidden_size': s.hidden_size,
     'num_layers': 2,
     'num_heads': 1,
     'mlp_dim': -1,
@@ -124,48 +161,42 @@ def get_config(scale='small'):
   own = {'name': 'experiments.mqar'}
   data = {
     **own,
-    'vocab_size': vocab_size,
-    'length': c.max_length,
-    'pairs': {'smoke': 2, 'small': 8, 'large': 16}[scale],
-    'num_examples': 1024 if scale != 'smoke' else 4,
+    'vocab_size': s.vocab_size,
+    'length': s.length,
+    'pairs': s.pairs,
+    'num_examples': s.num_examples,
   }
   c.tasks.recall = common.task(data, own)
   c.optimizer.learning_rate = 3e-3
   c.optimizer.weight_decay = 0.1
-  c.optimizer.warmup_steps = 50 if scale != 'smoke' else 1
-  every = {'smoke': 2, 'small': 100, 'large': 500}[scale]
-  c.log_every_steps = every
-  c.checkpoint.every_steps = every
+  c.optimizer.warmup_steps = s.warmup_steps
+  c.log_every_steps = s.every_steps
+  c.checkpoint.every_steps = s.every_steps
   c.checkpoint.keep = 1
-  c.evaluators.recall = {'name': 'losses', 'every_steps': every}
+  c.evaluators.recall = {'name': 'losses', 'every_steps': s.every_steps}
   return c
 
 
 def sweep(scale):
   """Yields the mixers at several widths and numbers of pairs."""
-  pairs = 'tasks.recall.data.pairs'
   if scale == 'smoke':
     mixers = [MIXERS[k] for k in MIXERS if k != 'attention, 1 layer']
-    return product(mixers, {pairs: (2,), 'model.hidden_size': (8,)})
+    return product(mixers, {PAIRS: (2,), WIDTH: (8,)})
   if scale == 'large':
     lengths = [
-      {pairs: n, 'tasks.recall.data.length': 16 * n, 'max_length': 16 * n}
+      {PAIRS: n, 'tasks.recall.data.length': 16 * n, 'max_length': 16 * n}
       for n in (4, 8, 16)
     ]
     widths = {WIDTH: (64, 128, 256, 512)}
     return product(MIXERS.values(), lengths, widths)
-  wide = {pairs: (8,), 'model.hidden_size': (64, 128)}
+  wide = {PAIRS: (8,), WIDTH: (64, 128)}
   return chain(
-    product([MIXERS['attention']], {pairs: (4, 8, 16)}, {WIDTH: (64,)}),
-    product([MIXERS['attention']], {pairs: (8,), WIDTH: (128,)}),
+    product([MIXERS['attention']], {PAIRS: (4, 8, 16)}, {WIDTH: (64,)}),
+    product([MIXERS['attention']], {PAIRS: (8,), WIDTH: (128,)}),
     product([MIXERS['convolution']], wide),
-    product([MIXERS['attention, 1 layer']], {pairs: (8,), WIDTH: (64,)}),
-    product([MIXERS['lstm']], {pairs: (8,), WIDTH: (64,)}),
+    product([MIXERS['attention, 1 layer']], {PAIRS: (8,), WIDTH: (64,)}),
+    product([MIXERS['lstm']], {PAIRS: (8,), WIDTH: (64,)}),
   )
-
-
-WIDTH = 'model.hidden_size'
-METRIC = 'eval/recall/accuracy'
 
 
 def _runs(results, mixer, **more):
@@ -210,15 +241,14 @@ def criteria():
 
 
 def _attention(results):
-  runs = _runs(results, 'attention', hidden_size=lambda m: m >= 64)
+  runs = _runs(results, 'attention', hidden_size=lambda m: m >= 64).finished()
   final = {}
   for p in runs.points:
-    d, n = p.overrides[WIDTH], p.overrides['tasks.recall.data.pairs']
+    d, n = p.overrides[WIDTH], p.overrides[PAIRS]
     cell = runs.where(hidden_size=d, pairs=n)
     final[f'{n} pairs, width {d}'] = cell.final(METRIC)
-  least = min((v.min() for v in final.values()), default=0.0)
-  mean = min((v.mean() for v in final.values()), default=0.0)
-  runs.final(METRIC)
+  least = min(v.min() for v in final.values())
+  mean = min(v.mean() for v in final.values())
   return Finding(dict(sorted(final.items())), least >= 0.98, mean >= 0.9)
 
 
@@ -227,9 +257,8 @@ def _cell(results, mixer, width, pairs=8):
 
 
 def _convolution(results):
-  runs = _runs(results, 'convolution', pairs=8)
+  runs = _runs(results, 'convolution', pairs=8).finished()
   widths = sorted({p.overrides[WIDTH] for p in runs.points})
-  runs.final(METRIC)
   at = {w: _cell(results, 'convolution', w) for w in widths}
   least = widths[0]
   most, needed = (256, 0.2) if 256 in at else (widths[-1], 0.05)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.models import layers, transformer
+from ctxlm.objectives import losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Objective:
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of squared errors over d ('loss')."""
-    rows = None if rng is None else batch['index']
+    rows = losses.rows(batch, rng)
     out = apply(
       params, lambda model: model(batch['xs'], batch['ys'], rows), rng
     )

@@ -18,6 +18,7 @@ evaluation are the same for every M and seed.
 
 import dataclasses
 import functools
+from types import SimpleNamespace as Scale
 
 import numpy as np
 
@@ -26,6 +27,47 @@ from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, product
 from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
+SCALES = {
+  'smoke': Scale(
+    tasks=(2, 8),
+    dim=2,
+    points=4,
+    num_steps=4,
+    every_steps=2,
+    batch_size=4,
+    num_examples=8,
+    hidden_size=8,
+    num_layers=1,
+    num_heads=1,
+    learning_rate=3e-3,
+  ),
+  'small': Scale(
+    tasks=(8, 64, 512, 4096),
+    dim=4,
+    points=8,
+    num_steps=3000,
+    every_steps=500,
+    batch_size=128,
+    num_examples=1024,
+    hidden_size=64,
+    num_layers=4,
+    num_heads=2,
+    learning_rate=3e-3,
+  ),
+  'large': Scale(
+    tasks=tuple(2**i for i in range(3, 18, 2)),
+    dim=8,
+    points=16,
+    num_steps=50000,
+    every_steps=2000,
+    batch_size=256,
+    num_examples=1024,
+    hidden_size=128,
+    num_layers=8,
+    num_heads=2,
+    learning_rate=1e-3,
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +88,7 @@ class Evaluator:
     the pool's tasks, or 'new'.
     """
     source = context.task().source
-    found = {}
+    metrics = {}
     for split, (xs, ys, lines) in fixed(source).items():
       out, _ = context.call(regression.forward, xs, ys)
       out = np.asarray(out, np.float64)
@@ -54,21 +96,21 @@ class Evaluator:
       def mean(a, b):
         return regression.error(a, b, source.dim).mean()
 
-      found[f'{split}_error'] = mean(out, ys)
+      metrics[f'{split}_error'] = mean(out, ys)
       for name, line in lines.items():
-        found[f'{split}_{name}_error'] = mean(line, ys)
-        found[f'{split}_to_{name}'] = mean(out, line)
-    return found
+        metrics[f'{split}_{name}_error'] = mean(line, ys)
+        metrics[f'{split}_to_{name}'] = mean(out, line)
+    return metrics
 
 
 @functools.cache
 def fixed(source):
   """Returns {split: (xs, ys, theory's predictions)} of the evaluation."""
   kinds = {'seen': source, 'new': dataclasses.replace(source, tasks=0)}
-  found = {}
+  splits = {}
   for split, kind in kinds.items():
     xs, ys = regression.prompts(kind, 2024)
-    found[split] = (
+    splits[split] = (
       xs,
       ys,
       {
@@ -78,59 +120,51 @@ def fixed(source):
         ),
       },
     )
-  return found
+  return splits
 
 
 def get_config(scale='small'):
   """Returns the recipe of the smallest pool."""
-  c = common.base()
-  c.num_steps = {'smoke': 4, 'small': 3000, 'large': 50000}[scale]
-  c.batch_size = {'smoke': 4, 'small': 128, 'large': 256}[scale]
-  width = {'smoke': 8, 'small': 64, 'large': 128}[scale]
-  dim, points = {'smoke': (2, 4), 'small': (4, 8), 'large': (8, 16)}[scale]
-  c.max_length = 2 * points
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = 2 * s.points
   c.tokenizer.kind = 'none'
   c.model = {
     'name': 'experiments.regression',
     'vocab_size': 1,
-    'hidden_size': width,
-    'num_layers': {'smoke': 1, 'small': 4, 'large': 8}[scale],
-    'num_heads': 1 if scale == 'smoke' else 2,
-    'init_stddev': width**-0.5,
+    'hidden_size': s.hidden_size,
+    'num_layers': s.num_layers,
+    'num_heads': s.num_heads,
+    'init_stddev': s.hidden_size**-0.5,
   }
   data = {
     'name': 'experiments.regression',
-    'dim': dim,
-    'points': points,
+    'dim': s.dim,
+    'points': s.points,
     'noise': 0.5,
     'tasks': 8,
-    'num_examples': 1024 if scale != 'smoke' else 8,
+    'num_examples': s.num_examples,
   }
   c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
   c.optimizer.name = 'muon'
-  c.optimizer.learning_rate = 3e-3 if scale != 'large' else 1e-3
+  c.optimizer.learning_rate = s.learning_rate
   c.optimizer.schedule = 'linear'
   c.optimizer.weight_decay = 0.0
   c.optimizer.warmup_steps = c.num_steps // 4
-  every = {'smoke': 2, 'small': 500, 'large': 2000}[scale]
-  c.log_every_steps = every
-  c.checkpoint.every_steps = every
+  c.log_every_steps = s.every_steps
+  c.checkpoint.every_steps = s.every_steps
   c.checkpoint.keep = 1
   c.evaluators.prompts = {
     'name': 'experiments.task_diversity',
-    'every_steps': every,
+    'every_steps': s.every_steps,
   }
   return c
 
 
 def sweep(scale):
   """Yields one point a size of the pool."""
-  sizes = {
-    'smoke': (2, 8),
-    'small': (8, 64, 512, 4096),
-    'large': tuple(2**i for i in range(3, 18, 2)),
-  }[scale]
-  return product({f'{DATA}.tasks': sizes})
+  return product({f'{DATA}.tasks': SCALES[scale].tasks})
 
 
 def criteria():
@@ -196,17 +230,17 @@ def _crossing(ridge, dmmse):
   # The first M, on a logarithmic scale, at which ridge is the nearer one.
   sizes = np.log2(list(ridge))
   nearer = np.array([np.log(dmmse[m] / ridge[m]) for m in ridge])  # [M, seeds]
-  found = []
+  crossings = []
   for own in nearer.T:
     at = np.argmax(own >= 0)
     if own[at] < 0:
-      found.append(np.inf)
+      crossings.append(np.inf)
     elif at == 0:
-      found.append(2 ** sizes[0])
+      crossings.append(2 ** sizes[0])
     else:
       place = sizes[at - 1 : at + 1]
-      found.append(2 ** np.interp(0.0, own[at - 1 : at + 1], place))
-  return np.array(found)
+      crossings.append(2 ** np.interp(0.0, own[at - 1 : at + 1], place))
+  return np.array(crossings)
 
 
 def _falls(results):

@@ -1,7 +1,7 @@
 """Theory lines: what the best predictor of a synthetic task would say.
 
 Numpy in float64, a batch at a time; each is held against brute force in
-tests/test_theory.py. Predictions for place t use what stands before it only.
+tests/experiments/test_theory.py. Predictions for place t use what stands before it only.
 """
 
 import collections
@@ -199,10 +199,10 @@ class KneserNey:
 
   @staticmethod
   def _discount(table):
-    found = collections.Counter(
+    times = collections.Counter(
       c for words in table.values() for c in words.values()
     )
-    once, twice = found[1], found[2]
+    once, twice = times[1], times[2]
     return once / (once + 2 * twice) if once else 0.0
 
   def probability(self, history, word):

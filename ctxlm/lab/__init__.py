@@ -1,1 +1,1 @@
-"""What experiments run on: points, launchers, early stopping, results, reports."""
+"""What experiments run on: points, launchers, results, verdicts, reports."""

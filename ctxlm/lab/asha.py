@@ -38,11 +38,11 @@ class Asha:
 
   def rungs(self, num_steps):
     """Returns the steps at which runs are compared, the first one first."""
-    found, step = [], num_steps // self.reduction
+    steps, step = [], num_steps // self.reduction
     while step >= max(self.least, 1):
-      found.append(step)
+      steps.append(step)
       step //= self.reduction
-    return found[::-1]
+    return steps[::-1]
 
   def check(self, rows):
     """Looks for the metric in the rows of a run that is done.

@@ -12,6 +12,7 @@ Model, Objective, Evaluator) may stand beside them.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
@@ -93,7 +94,7 @@ class Unfinished(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """What a claim's check found.
+  """What a claim's check came to.
 
   Attributes:
     ours: {what: values over seeds}.
@@ -251,15 +252,23 @@ class Results:
 
     return Results([p for p in self.points if matches(p)])
 
-  def final(self, metric):
-    """Returns the metric's last value of every point, float64 [points].
+  def finished(self):
+    """Returns itself, for a claim that needs all of its points.
 
     Raises:
       Unfinished: some aren't done, or there are none.
     """
     if not self.points or not all(p.done for p in self.points):
       raise Unfinished
-    return np.array([p.curve(metric)[1][-1] for p in self.points])
+    return self
+
+  def final(self, metric):
+    """Returns the metric's last value of every point, float64 [points].
+
+    Raises:
+      Unfinished: see `finished`.
+    """
+    return np.array([p.curve(metric)[1][-1] for p in self.finished().points])
 
   def curves(self, metric):
     """Returns (steps [n], values [points, n]) of the steps that all have.
@@ -268,14 +277,12 @@ class Results:
     a run that has just begun would leave little of the others.
     """
     done = [p for p in self.points if p.done]
-    found = [p.curve(metric) for p in done or self.points]
-    found = [f for f in found if len(f[0])]
-    if not found:
+    curves = [p.curve(metric) for p in done or self.points]
+    curves = [(steps, values) for steps, values in curves if len(steps)]
+    if not curves:
       return np.zeros(0), np.zeros((0, 0))
-    steps = found[0][0]
-    for own, _ in found:
-      steps = np.intersect1d(steps, own)
-    return steps, np.array([v[np.isin(s, steps)] for s, v in found])
+    shared = functools.reduce(np.intersect1d, [steps for steps, _ in curves])
+    return shared, np.array([v[np.isin(s, shared)] for s, v in curves])
 
   def series(self, label, metric):
     """Returns the Series of a metric over steps."""

@@ -1,4 +1,4 @@
-"""The points of a sweep: an experiment's recipes, and the folder of their runs."""
+"""A sweep's points: an experiment's recipes, and the folder of their runs."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def points(module, scale, seeds, settings):
     UserError: a key that the recipe lacks, a wrong value, a point twice, or a
       setting that the experiment overrides.
   """
-  found, names = [], set()
+  checked, names = [], set()
   where = f'{Path(module.__file__).name}: sweep()'
   listed = list(module.sweep(scale))
   if not listed:
@@ -59,8 +59,8 @@ def points(module, scale, seeds, settings):
     if name in names:
       raise UserError(f'{where} yields the point {name} twice')
     names.add(name)
-    found.append((name, overrides, config))
-  return found
+    checked.append((name, overrides, config))
+  return checked
 
 
 def set_key(config, key, value, where):

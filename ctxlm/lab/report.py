@@ -1,8 +1,8 @@
-"""`ctxlm report EXPERIMENT.py --workdir DIR`: were the claims reproduced?
+"""Reports: verdicts on an experiment's claims, tables and plots.
 
-Writes report.md, results.csv, results.json and PNG plots into DIR, also of a
-sweep that is half done. `ctxlm report --compare RUN RUN ... --out DIR` draws
-the curves of any runs over one another.
+`write_report` writes report.md, results.csv, results.json and PNG plots into a
+sweep's folder, also of a sweep that is half done; `compare` draws the curves of
+any runs over one another.
 """
 
 import csv
@@ -203,7 +203,7 @@ def write_report(path, module, plan, workdir):
   ]
   write_text(workdir / 'report.md', '\n'.join(text))
   write_text(workdir / 'results.csv', points_csv(results))
-  found = {
+  summary = {
     'experiment': plan['experiment'],
     'scale': plan['scale'],
     'settings': plan['settings'],
@@ -218,9 +218,8 @@ def write_report(path, module, plan, workdir):
       for p in results.points
     },
   }
-  write_text(
-    workdir / 'results.json', json.dumps(finite(found), indent=1) + '\n'
-  )
+  text = json.dumps(finite(summary), indent=1) + '\n'
+  write_text(workdir / 'results.json', text)
   return rows
 
 

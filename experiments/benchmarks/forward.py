@@ -42,13 +42,13 @@ MAX_LENGTH = 128
 def read_sentences(count):
   """Returns sentences of Python's documentation, of 2 to 80 words."""
   topics = pydoc_data.topics.topics
-  found = []
+  texts = []
   for name in sorted(topics):
     for paragraph in topics[name].split('\n\n'):
-      found += sentences.split(' '.join(paragraph.split()))
-  found = [s for s in dict.fromkeys(found) if 1 < len(s.split()) <= 80]
-  order = np.random.default_rng(0).permutation(len(found))[:count]
-  return [found[i] for i in order]
+      texts += sentences.split(' '.join(paragraph.split()))
+  texts = [s for s in dict.fromkeys(texts) if 1 < len(s.split()) <= 80]
+  order = np.random.default_rng(0).permutation(len(texts))[:count]
+  return [texts[i] for i in order]
 
 
 def write_folder(folder, texts, size, layers):
@@ -138,7 +138,7 @@ def main(arguments=None):
     times = measure(make_contenders(folder), texts, repeats)
   lengths = [len(i) + 2 for i in tokenizer.encode_batch(texts)]
   speed = {k: count / float(np.median(v[1:])) for k, v in times.items()}
-  found = {
+  results = {
     'machine': f'{machine}; load {os.getloadavg()[0]:.1f}',
     'sentences': count,
     'tokens': {
@@ -150,26 +150,28 @@ def main(arguments=None):
     'first_call_seconds': {k: v[0] for k, v in times.items()},
     'ratio': speed['ctxlm'] / speed['sentence-transformers'],
   }
-  print(show(found))
+  print(show(results))
   out = Path(args.out)
   out.mkdir(parents=True, exist_ok=True)
-  (out / 'results.json').write_text(json.dumps(found, indent=2) + '\n')
-  (out / 'results.txt').write_text(show(found) + '\n')
-  return found
+  (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+  (out / 'results.txt').write_text(show(results) + '\n')
+  return results
 
 
-def show(found):
+def show(results):
   """Returns the table as text."""
-  tokens = ', '.join(f'{k} {v:.0f}' for k, v in found['tokens'].items())
+  tokens = ', '.join(f'{k} {v:.0f}' for k, v in results['tokens'].items())
   lines = [
-    found['machine'],
-    f'{found["sentences"]} sentences; tokens: {tokens}',
+    results['machine'],
+    f'{results["sentences"]} sentences; tokens: {tokens}',
     f'{"":24}{"sentences/s":>12}{"fastest":>10}{"first call, s":>15}',
   ]
-  for name, speed in found['sentences_per_second'].items():
-    fastest, first = (found[k][name] for k in ('fastest', 'first_call_seconds'))
+  for name, speed in results['sentences_per_second'].items():
+    fastest, first = (
+      results[k][name] for k in ('fastest', 'first_call_seconds')
+    )
     lines.append(f'{name:24}{speed:12.0f}{fastest:10.0f}{first:15.1f}')
-  lines.append(f'ratio {found["ratio"]:.2f}; the criterion is 1.5')
+  lines.append(f'ratio {results["ratio"]:.2f}; the criterion is 1.5')
   return '\n'.join(lines)
 
 

@@ -229,8 +229,8 @@ def make_contenders(case, dropout, compiled):
   for strategy in ('pmap', 'mesh'):
     name = f'ctxlm {strategy}'
     steps[name], evaluate = make_ctxlm(case, strategy, dropout, first)
-    found = [evaluate(b) for b in batches]
-    np.testing.assert_allclose(found, wanted, TOLERANCE, err_msg=name)
+    losses = [evaluate(b) for b in batches]
+    np.testing.assert_allclose(losses, wanted, TOLERANCE, err_msg=name)
   optimizer = make_config(case).optimizer
   for name in ('torch eager', 'torch compile')[: 2 if compiled else 1]:
     model = reference.build(case, dropout)

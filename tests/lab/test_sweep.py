@@ -20,7 +20,7 @@ from ctxlm.lab import experiment, report
 from ctxlm.lab import points as sweep
 from tests import tiny
 
-TESTS = Path(__file__).parent
+TESTS = tiny.ROOT / 'tests'
 
 
 def environment():
