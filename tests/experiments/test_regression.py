@@ -1,4 +1,4 @@
-"""Prompts of regression in context, and the two experiments on them."""
+"""Prompts of regression in context, and the model that reads them."""
 
 import dataclasses
 import functools
@@ -8,29 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import icl_regression, regression, task_diversity
-from tests.experiments import common
-
-
-def test_smoke_icl(tmp_path):
-  found = common.smoke('icl_regression', tmp_path / 'dir')
-  for point in found['points'].values():
-    last = point['last']
-    assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
-    assert last['eval/prompts/error_4'] > 0
-    assert last['eval/prompts/below_low'] <= last['eval/prompts/below_high']
-
-
-def test_smoke_diversity(tmp_path):
-  found = common.smoke('task_diversity', tmp_path / 'dir')
-  for point in found['points'].values():
-    last = point['last']
-    assert 0 < last['eval/prompts/new_to_ridge'] < 10
-    # dMMSE is the best there is on the tasks seen.
-    assert (
-      last['eval/prompts/seen_dmmse_error']
-      < last['eval/prompts/new_dmmse_error']
-    )
+from experiments import regression
 
 
 def batch(step=None, count=500, **options):
@@ -102,88 +80,3 @@ def test_model_sees_no_y_before_it_is_given():
   by_x = jax.jit(jax.jacrev(lambda xs: model.apply(variables, xs, ys)[0]))(xs)
   by_x = abs(by_x[:, 0]).sum(-1)
   assert (np.triu(by_x, 1) == 0).all() and (np.diag(by_x) > 0).all()
-
-
-def icl_rows(own, last=0.02, low=0.05, faster=1000):
-  d = own['dim']
-  rows = []
-  for step in range(250, 4001, 250):
-    row = {'step': step, 'eval/prompts/below_low': low}
-    row['eval/prompts/below_high'] = low + 0.1
-    slow = 0 if own['curriculum_steps'] else faster
-    for i in range(2 * d + 1):
-      line = max(1 - i / d, 0.0)
-      row[f'eval/prompts/least_squares_{i}'] = line
-      row[f'eval/prompts/lasso_{i}'] = line / 2
-      row[f'eval/prompts/averaging_{i}'] = 0.6
-      row[f'eval/prompts/error_{i}'] = line + (
-        last if step > 1500 + slow else 0.5
-      )
-    rows.append(row)
-  return rows
-
-
-def test_icl_criteria(tmp_path):
-  module = icl_regression
-  assert common.verdicts(module, icl_rows) == ['reproduced'] * 3
-
-  def weak(own):
-    return icl_rows(own, last=0.06, low=-0.01, faster=0)
-
-  assert common.verdicts(module, weak) == [
-    'direction only',
-    'direction only',
-    'not reproduced',
-  ]
-
-  def none(own):
-    return icl_rows(own, last=0.5, low=-0.5, faster=-500)
-
-  assert common.verdicts(module, none) == ['not reproduced'] * 3
-  assert common.verdicts(module, icl_rows, done=False) == ['unfinished'] * 3
-  common.draw(module, icl_rows, tmp_path)
-
-
-def diversity_rows(own, new=None, seen=0.2):
-  m = own['tasks']
-  share = np.log2(m / 8) / 9  # 0 at the fewest, 1 at the most
-  return [
-    {
-      'step': 4000,
-      'eval/prompts/new_error': 1.0 - 0.55 * share if new is None else new,
-      'eval/prompts/new_ridge_error': 0.42,
-      'eval/prompts/new_dmmse_error': 1.2 - 0.7 * share,
-      'eval/prompts/new_to_ridge': 0.5 - 0.45 * share,
-      'eval/prompts/new_to_dmmse': 0.2 - 0.1 * share if new is None else 0.6,
-      'eval/prompts/seen_error': seen,
-      'eval/prompts/seen_dmmse_error': 0.18,
-      'eval/prompts/seen_ridge_error': 0.4,
-    }
-  ]
-
-
-def test_crossing_lies_between_the_sizes_where_the_nearer_one_changes():
-  ridge = {8: np.array([4.0, 1.0, 2.0]), 64: np.array([1.0, 1.0, 2.0])}
-  dmmse = {8: np.array([1.0, 2.0, 1.0]), 64: np.array([2.0, 3.0, 1.0])}
-  # log2 of their ratio goes from -2 to 1 over 3 doublings; ridge is the nearer
-  # one from the first; it never is.
-  found = task_diversity._crossing(ridge, dmmse)
-  np.testing.assert_allclose(found, [32, 8, np.inf])
-
-
-def test_diversity_criteria(tmp_path):
-  module = task_diversity
-  assert common.verdicts(module, diversity_rows) == ['reproduced'] * 3
-
-  def none(own):
-    return diversity_rows(own, new=0.9, seen=0.35)
-
-  assert common.verdicts(module, none) == [
-    'not reproduced',
-    'not reproduced',
-    'direction only',
-  ]
-  assert (
-    common.verdicts(module, diversity_rows, done=False) == ['unfinished'] * 3
-  )
-  common.draw(module, diversity_rows, tmp_path)
