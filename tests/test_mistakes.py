@@ -54,7 +54,7 @@ def run(text, tmp_path_factory):
     ),
     (
       ['config.optimizer.learning_rat=1'],
-      "ctxlm train: --config.optimizer.learning_rat: the recipe has no key "
+      'ctxlm train: --config.optimizer.learning_rat: the recipe has no key '
       "'learning_rat'. Did you mean 'learning_rate'?\n",
     ),
     (['config.optimizer.xyzzy=1'], "the recipe has no key 'xyzzy'.\n"),
