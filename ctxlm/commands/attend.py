@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 
 from ctxlm import cli
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.parallel import processes
 from ctxlm.training import run_folder as run_lib
@@ -28,9 +29,8 @@ def attention_of(run, text, word):
     raise UserError(f'--word {word!r} is not in the text')
   before, upto = text[:start].rstrip(), text[: start + len(word)]
   causal = run.model.causal
-  first = t.bos_id if causal else t.cls_id
-  last = [] if causal else [t.sep_id]
-  ids = [first, *t.encode(text), *last]
+  frame = framing.document(t) if causal else framing.text(t)
+  ids = [*frame.first, *t.encode(text), *(() if causal else frame.last)]
   if len(ids) > run.config.max_length:
     raise UserError(
       f'--text has {len(ids)} tokens; the model takes {run.config.max_length}'

@@ -10,32 +10,10 @@ import sys
 from absl import flags
 
 from ctxlm.commands import generate
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.inference import writing as writer_lib
 from ctxlm.parallel import processes
-
-
-def history(turns, eos_id, limit):
-  """Returns the ids of the newest turns that fit, each with its end.
-
-  Args:
-    turns: list of lists of ids, the oldest first.
-    eos_id: what joins them.
-    limit: ids at most; None is no limit.
-
-  Raises:
-    UserError: the last turn alone is longer.
-  """
-  kept = []
-  for turn in reversed(turns):
-    if limit is not None and len(turn) + 1 + len(kept) > limit:
-      break
-    kept = [*turn, eos_id, *kept]
-  if not kept:
-    raise UserError(
-      f'that turn has {len(turns[-1]) + 1} tokens; there is room for {limit}'
-    )
-  return kept
 
 
 def define_flags():
@@ -72,7 +50,7 @@ def talk(generator, lines):
     if not ids:
       continue
     try:
-      prompt = history([*turns, ids], t.eos_id, limit)
+      prompt = framing.dialogue([*turns, ids], t.eos_id, limit)
     except UserError as e:
       print(e, file=sys.stderr)
       continue

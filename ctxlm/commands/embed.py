@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.inference import loading
 from ctxlm.models.variables import make_apply
@@ -88,9 +89,8 @@ class Embedder:
       texts: list of str.
       progress: tracking.Progress of the texts, or None.
     """
-    ids = self._tokenizer.encode_framed(
-      [self._prompt + t for t in texts], self.max_length
-    )
+    prompted = [self._prompt + t for t in texts]
+    ids = framing.texts(self._tokenizer, prompted, self.max_length)
     order = np.argsort([-len(i) for i in ids], kind='stable')
     size, began, pending = self._batch_size, time.monotonic(), []
     vectors = None

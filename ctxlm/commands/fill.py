@@ -6,6 +6,7 @@ import numpy as np
 from absl import flags
 
 from ctxlm import cli
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.parallel import processes
 from ctxlm.training import run_folder as run_lib
@@ -26,7 +27,7 @@ def fill(run, text, top=5):
   t = run.tokenizer
   if 'mlm_transform' not in run.params:
     raise UserError('fill needs a run trained with the objective mlm')
-  row = np.array([t.cls_id, *t.encode(text), t.sep_id], np.int32)
+  row = np.array(framing.text(t)(t.encode(text)), np.int32)
   places = np.flatnonzero(row == t.mask_id)
   if not len(places):
     raise UserError(

@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 
 from ctxlm import cli
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.parallel import processes
 from ctxlm.training import run_folder as run_lib
@@ -32,7 +33,8 @@ def score(run, text):
   limit = run.config.max_length
   if len(ids) > limit:
     raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
-  row = np.array([run.tokenizer.bos_id, *ids], np.int32)
+  first = framing.document(run.tokenizer).first
+  row = np.array([*first, *ids], np.int32)
 
   def forward(model):
     return jax.nn.log_softmax(model.logits(model(jnp.asarray(row[None, :-1]))))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jax
 
+from ctxlm.data import framing
 from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
 from ctxlm.errors import UserError
 from ctxlm.inference import loading
-from ctxlm.objectives import seq2seq
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
 
@@ -85,17 +85,13 @@ def open_generator(folder, config, *, step='', placement=None):
     placement,
   )
 
+  own_run = found.run is not None and found.small is None
+  frame = framing.document(t) if own_run else framing.template(t)
+  if found.model.encoder_decoder:
+    frame = framing.source(t)
+
   def encode(text):
-    ids = t.encode(text)
-    if not ids:
-      raise UserError('the prompt is empty')
-    if found.model.encoder_decoder:
-      objective = seq2seq.Objective(tokenizer=t)
-      tokens, segments = objective.row(text, len(ids) + 2)
-      return tokens[segments > 0].tolist()
-    if found.run is not None and found.small is None:
-      return [t.bos_id, *ids]  # as the causal objective frames texts
-    return t.encode_prompt(text)
+    return framing.prompt(t, text, frame, found.model.encoder_decoder)
 
   return generator_lib.Generator(writer, config), encode
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.objectives import augment, losses, mlm
 
@@ -105,13 +106,8 @@ class Objective:
 
   def row(self, text):
     """Returns int32 [l]: [CLS] text [SEP], cut to the row, padded."""
-    t, length = self.tokenizer, self.max_length
-    first = t.cls_id if t.cls_id is not None else t.bos_id
-    last = t.sep_id if t.sep_id is not None else t.eos_id
-    ids = [first, *t.encode(text)[: length - 2], last]
-    row = np.full(length, t.pad_id, np.int32)
-    row[: len(ids)] = ids
-    return row, (np.arange(length) < len(ids)).astype(np.int32)
+    t = self.tokenizer
+    return framing.text(t).row(t.encode(text), self.max_length, t.pad_id)
 
   def prepare(self, example, rng):
     """Returns 'tokens' and 'segment_ids' int32 [n, l] of the n views.

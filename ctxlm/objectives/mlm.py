@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.objectives import losses
 
@@ -165,7 +166,7 @@ class Objective:
   def _pair(self, example, rng):
     # [CLS] A [SEP] B [SEP], as create_pretraining_data.py of BERT does: the
     # chunk's sentences are cut in two; B may come from another document.
-    t, length = self.tokenizer, self.max_length
+    length = self.max_length
     sentences = example['sentences']
     cut = 1 if len(sentences) < 2 else int(rng.integers(1, len(sentences)))
     first, second = (
@@ -190,18 +191,8 @@ class Objective:
         first = first[1:] if rng.random() < 0.5 else first[:-1]
       else:
         second = second[1:] if rng.random() < 0.5 else second[:-1]
-    row = [t.cls_id, *first, t.sep_id, *second, t.sep_id]
-    tokens = np.full(length, t.pad_id, np.int32)
-    tokens[: len(row)] = row
-    place = np.arange(length, dtype=np.int32)
-    used = place < len(row)
-    return {
-      'tokens': tokens,
-      'segment_ids': used.astype(np.int32),
-      'positions': np.where(used, place, 0).astype(np.int32),
-      'type_ids': (used & (place >= len(first) + 2)).astype(np.int32),
-      'label': np.int32(label),
-    }
+    row = framing.pair(self.tokenizer, first, second, length)
+    return row | {'label': np.int32(label)}
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats and right answers, of masks and of pairs."""

@@ -10,8 +10,8 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.objectives import augment, losses
 
@@ -73,12 +73,7 @@ class Objective:
   def row(self, text, length):
     """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""
     t = self.tokenizer
-    first = [] if t.cls_id is None else [t.cls_id]
-    last = t.eos_id if t.sep_id is None else t.sep_id
-    ids = [*first, *t.encode(text)[: length - 1 - len(first)], last]
-    row = np.full(length, t.pad_id, np.int32)
-    row[: len(ids)] = ids
-    return row, (np.arange(length) < len(ids)).astype(np.int32)
+    return framing.source(t).row(t.encode(text), length, t.pad_id)
 
   def prepare(self, example, rng):
     """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""

@@ -166,18 +166,6 @@ def test_half_a_character_waits_for_the_other(opened, capsys):
   assert len(seen) > 3 and not any('\ufffd' in s for s in seen)
 
 
-def test_history_is_cut_by_whole_turns():
-  turns = [[5, 6], [7], [8, 9, 10], [11]]
-  whole = [5, 6, 0, 7, 0, 8, 9, 10, 0, 11, 0]
-  assert chat.history(turns, 0, None) == whole
-  assert chat.history(turns, 0, 11) == whole
-  assert chat.history(turns, 0, 10) == whole[3:]
-  assert chat.history(turns, 0, 7) == whole[5:]
-  assert chat.history(turns, 0, 2) == [11, 0]
-  with pytest.raises(UserError, match='2 tokens; there is room for 1'):
-    chat.history(turns, 0, 1)
-
-
 def test_a_talk_keeps_what_was_said(run, capsys):
   generator, _ = writer_lib.open_generator(
     run, config(strategy={'name': 'greedy'}, max_new_tokens=3)

@@ -11,6 +11,7 @@ import transformers as tr
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from ctxlm.commands import convert
+from ctxlm.data import framing
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from tests.families import lines
 
@@ -146,7 +147,7 @@ def ids(path):
 def check(tokenizer, wanted):
   plain, framed = wanted
   assert len(plain) == 1000 and len({tuple(x) for x in plain}) > 600
-  found = tokenizer.encode_batch(LINES), tokenizer.encode_framed(LINES, 10**6)
+  found = tokenizer.encode_batch(LINES), framing.texts(tokenizer, LINES, 10**6)
   model = json.loads(tokenizer._backend.to_str())['model']
   scores = {}
   if model['type'] == 'Unigram':
@@ -186,13 +187,13 @@ def test_round_trip(folder, tmp_path):
   alone = tr.PreTrainedTokenizerFast(
     tokenizer_file=str(tmp_path / 'run/tokenizer/tokenizer.json')
   )
-  assert alone(LINES).input_ids == ours.encode_framed(LINES, 10**6)
+  assert alone(LINES).input_ids == framing.texts(ours, LINES, 10**6)
 
 
 def test_cut_texts_keep_their_frame(folder):
   theirs = tr.AutoTokenizer.from_pretrained(folder)
   ours = tokenizer_lib.load(folder)
-  found = ours.encode_framed(LINES, 9)
+  found = framing.texts(ours, LINES, 9)
   assert found == theirs(LINES, truncation=True, max_length=9).input_ids
   assert max(map(len, found)) == 9 and np.mean([len(i) for i in found]) > 5
 
@@ -215,4 +216,4 @@ def test_trained_here(kind, tmp_path):
     assert plain == ours.encode_batch(LINES)
     framed = theirs(LINES, truncation=True).input_ids
     wanted = [i[:30] for i in plain]
-    assert framed == (wanted if causal else ours.encode_framed(LINES, 30))
+    assert framed == (wanted if causal else framing.texts(ours, LINES, 30))

@@ -73,32 +73,23 @@ class Tokenizer:
     """Returns the ids of a text, no special tokens added."""
     return self._backend.encode(text, add_special_tokens=False).ids
 
-  def encode_prompt(self, text):
-    """Returns the ids of a text that goes on: begun as the template has it."""
-    ids = self._backend.encode(text, add_special_tokens=True).ids
-    return ids[:-1] if ids[-1:] in ([self.eos_id], [self.sep_id]) else ids
-
   def encode_batch(self, texts):
     """Returns the ids of each text, on all cores."""
     found = self._backend.encode_batch(list(texts), add_special_tokens=False)
     return [e.ids for e in found]
 
-  def encode_framed(self, texts, length):
-    """Returns the ids of each text between special tokens, cut to `length`.
+  @functools.cached_property
+  def template(self):
+    """(ids before, ids after) a text by the tokenizer's own post-processor.
 
-    The tokens are those of the tokenizer's own post-processor, as [CLS] and
-    [SEP] of BERT's; cls and sep, or bos and eos, where it has none.
+    None where it has none; see data.framing, which puts them there.
     """
-    backend = self._backend
-    found = backend.encode_batch(list(texts), add_special_tokens=False)
-    if backend.post_processor is not None:
-      room = length - backend.num_special_tokens_to_add(False)
-      for e in found:
-        e.truncate(room)
-      return [backend.post_process(e).ids for e in found]
-    first = self.bos_id if self.cls_id is None else self.cls_id
-    last = self.eos_id if self.sep_id is None else self.sep_id
-    return [[first, *e.ids[: length - 2], last] for e in found]
+    if self._backend.post_processor is None:
+      return None
+    word = tokenizers.Tokenizer(tokenizers.models.WordLevel({'a': 0}))
+    whole = self._backend.post_process(word.encode('a'))
+    own = [i for i, mask in enumerate(whole.special_tokens_mask) if not mask]
+    return tuple(whole.ids[: own[0]]), tuple(whole.ids[own[-1] + 1 :])
 
   def offsets(self, text):
     """Returns (start, end) characters of each of a text's tokens."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from ctxlm.data import framing
 from ctxlm.data.sources import units
 from ctxlm.errors import UserError
 
@@ -51,12 +52,8 @@ def write(folder, base, tokenizer, length, overlap, frame):
 
 def documents(texts, tokenizer, frame):
   """Yields each text's ids, framed: int64 [n]."""
-  first, last = tokenizer.bos_id, tokenizer.eos_id
-  if frame == 'cls' and None not in (tokenizer.cls_id, tokenizer.sep_id):
-    first, last = tokenizer.cls_id, tokenizer.sep_id
   for batch in batches(texts):
-    for ids in tokenizer.encode_batch(batch):
-      yield np.array([first, *ids, last])
+    yield from framing.documents(tokenizer, batch, frame)
 
 
 def batches(texts):

@@ -1,0 +1,156 @@
+"""Framing: text to tokens with their special tokens, once for everything.
+
+Training, evaluation and every command put special tokens around text by these
+functions: a document's, a text's of an encoder, a source's or target's of an
+encoder-decoder, a pair's, a prompt's and a dialogue's.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ctxlm.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+  """The ids that stand before and after a text.
+
+  >>> Frame((1,), (2,))([10, 11, 12], length=4)
+  [1, 10, 11, 2]
+  """
+
+  first: tuple
+  last: tuple
+
+  def __call__(self, ids, length=None):
+    """Returns a text's ids between the special ones, cut to `length`."""
+    return [*self.first, *ids[: self._room(length)], *self.last]
+
+  def row(self, ids, length, pad_id):
+    """Returns (tokens, segment_ids) int32 [length], cut and padded."""
+    ids = self(ids, length)
+    tokens = np.full(length, pad_id, np.int32)
+    tokens[: len(ids)] = ids
+    return tokens, (np.arange(length) < len(ids)).astype(np.int32)
+
+  def _room(self, length):
+    if length is None:
+      return None
+    return max(length - len(self.first) - len(self.last), 0)
+
+
+def document(tokenizer):
+  """Returns the Frame of a document that a causal model learns: bos, eos."""
+  return Frame((tokenizer.bos_id,), (tokenizer.eos_id,))
+
+
+def text(tokenizer):
+  """Returns an encoder's Frame: cls, sep; bos, eos where one is lacking."""
+  t = tokenizer
+  if None in (t.cls_id, t.sep_id):
+    return document(t)
+  return Frame((t.cls_id,), (t.sep_id,))
+
+
+def source(tokenizer):
+  """Returns the Frame of an encoder-decoder's source, and of its target.
+
+  It is that of the tokenizer's family: x </s> for T5, which has no token that
+  begins a text, and <s> x </s> for BART.
+  """
+  t = tokenizer
+  last = t.eos_id if t.sep_id is None else t.sep_id
+  return Frame(() if t.cls_id is None else (t.cls_id,), (last,))
+
+
+def template(tokenizer):
+  """Returns the Frame that the tokenizer's own files tell, or else `text`."""
+  if tokenizer.template is None:
+    return text(tokenizer)
+  return Frame(*tokenizer.template)
+
+
+def texts(tokenizer, strings, length):
+  """Returns the ids of each text as its template has it, cut to `length`."""
+  frame = template(tokenizer)
+  return [frame(ids, length) for ids in tokenizer.encode_batch(strings)]
+
+
+def documents(tokenizer, strings, kind):
+  """Yields each training document's ids, framed: int64 [n].
+
+  Args:
+    tokenizer: a Tokenizer.
+    strings: list of str.
+    kind: 'bos' is of `document`, 'cls' of `text`.
+  """
+  frame = {'bos': document, 'cls': text}[kind](tokenizer)
+  for ids in tokenizer.encode_batch(strings):
+    yield np.array(frame(ids))
+
+
+def pair(tokenizer, first, second, length):
+  """Returns BERT's row of two segments: cls first sep second sep.
+
+  Args:
+    tokenizer: a Tokenizer.
+    first, second: ids, `length` - 3 together at most.
+    length: of the row.
+
+  Returns:
+    'tokens', 'segment_ids', 'positions', 'type_ids': int32 [length]; types are
+    1 from the second segment on, its end included.
+  """
+  t = tokenizer
+  ids = [t.cls_id, *first, t.sep_id, *second, t.sep_id]
+  tokens, used = Frame((), ()).row(ids, length, t.pad_id)
+  place = np.arange(length, dtype=np.int32)
+  return {
+    'tokens': tokens,
+    'segment_ids': used,
+    'positions': place * used,
+    'type_ids': used * (place >= len(first) + 2),
+  }
+
+
+def prompt(tokenizer, string, frame, whole=False):
+  """Returns a prompt's ids; what it says of special tokens itself stays.
+
+  Args:
+    tokenizer: a Tokenizer.
+    string: str.
+    frame: Frame.
+    whole: whether the prompt is closed, as an encoder's is; else it goes on.
+
+  Raises:
+    UserError: it is empty.
+  """
+  ids = tokenizer.encode(string)
+  if not ids:
+    raise UserError('the prompt is empty')
+  return frame(ids) if whole else [*frame.first, *ids]
+
+
+def dialogue(turns, eos_id, limit):
+  """Returns the ids of the newest turns that fit, each with its end.
+
+  Args:
+    turns: list of lists of ids, the oldest first.
+    eos_id: what ends a turn (Zhang et al. 2020, section 2).
+    limit: ids at most; None is no limit.
+
+  Raises:
+    UserError: the last turn alone is longer.
+  """
+  frame, kept = Frame((), (eos_id,)), []
+  for turn in reversed(turns):
+    framed = frame(turn)
+    if limit is not None and len(framed) + len(kept) > limit:
+      break
+    kept = framed + kept
+  if not kept:
+    raise UserError(
+      f'that turn has {len(turns[-1]) + 1} tokens; there is room for {limit}'
+    )
+  return kept
