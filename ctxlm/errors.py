@@ -1,4 +1,10 @@
-"""The one exception that means: the user can fix this."""
+"""What the user is told: mistakes to mend, and notes of what was done.
+
+Both are one line on standard error.
+"""
+
+import functools
+import sys
 
 
 class UserError(Exception):
@@ -6,3 +12,9 @@ class UserError(Exception):
 
   The command line prints the message without a traceback and exits with 2.
   """
+
+
+@functools.cache
+def note(text):
+  """Prints a line on standard error, the same one once a process."""
+  print(text, file=sys.stderr, flush=True)

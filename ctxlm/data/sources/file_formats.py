@@ -6,12 +6,15 @@ All are UTF-8, with or without a byte order mark; `source` has the options of
 
 import csv
 import json
+import re
 
 from ctxlm import plugins
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.files import lines
 
+csv.field_size_limit(2**31 - 1)  # its own is 131,072 characters
 SEPARATORS = ('blank_line', 'line', 'file')
+_SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 def read_text(path, source):
@@ -31,14 +34,24 @@ def read_text(path, source):
 
 
 def read_jsonl(path, source):
-  """One JSON object a line; each has the fields that are asked for."""
+  """One JSON object a line; each has the fields that are asked for.
+
+  Half a surrogate pair, which JSON can escape and UTF-8 can't hold, is read as
+  U+FFFD, and a line says so.
+  """
   wanted = (source.fields or {}).values()
+  halves = []
   for number, line in enumerate(lines(path), 1):
     if not line.strip():
       continue
     try:
       record = json.loads(line)
-    except ValueError as e:
+      if '\\u' in line:
+        plain = json.dumps(record, ensure_ascii=False)
+        if _SURROGATE.search(plain):
+          record = json.loads(_SURROGATE.sub('\ufffd', plain))
+          halves.append(number)
+    except (ValueError, RecursionError) as e:
       raise UserError(f'{path}, line {number}, is not JSON: {e}') from e
     if not isinstance(record, dict):
       raise UserError(f'{path}, line {number}, is no JSON object')
@@ -49,38 +62,43 @@ def read_jsonl(path, source):
           + plugins.suggest(name, record)
         )
     yield record
+  if halves:
+    note(
+      f'{path}: half a surrogate pair is read as U+FFFD in {len(halves)} lines,'
+      f' the first of them line {halves[0]}'
+    )
 
 
 def read_csv(path, source):
   """Comma-separated values, quoted as spreadsheets do."""
-  stream = (line + '\n' for line in lines(path))
-  yield from _table(path, source, csv.reader(stream, strict=True))
+  reader = csv.reader((line + '\n' for line in lines(path)), strict=True)
+  try:
+    rows = ((reader.line_num, row) for row in reader)
+    yield from _table(path, source, rows)
+  except csv.Error as e:
+    raise UserError(f'{path}, line {reader.line_num}: {e}') from e
 
 
 def read_tsv(path, source):
   """Tab-separated values; quotation marks mean nothing, as in GLUE."""
-  stream = (line + '\n' for line in lines(path))
-  reader = csv.reader(stream, delimiter='\t', quoting=csv.QUOTE_NONE)
-  yield from _table(path, source, reader)
+  rows = (line.split('\t') if line else [] for line in lines(path))
+  yield from _table(path, source, enumerate(rows, 1))
 
 
-def _table(path, source, reader):
+def _table(path, source, rows):
   columns = list(source.columns)
-  try:
-    for row in reader:
-      if not row:
-        continue
-      if not columns:
-        columns = row
-        continue
-      if len(row) != len(columns):
-        raise UserError(
-          f'{path}, line {reader.line_num}, has {len(row)} fields, not '
-          f'{len(columns)} as {columns}'
-        )
-      yield dict(zip(columns, row))
-  except csv.Error as e:
-    raise UserError(f'{path}, line {reader.line_num}: {e}') from e
+  for number, row in rows:
+    if not row:
+      continue
+    if not columns:
+      columns = row
+      continue
+    if len(row) != len(columns):
+      raise UserError(
+        f'{path}, line {number}, has {len(row)} fields, not '
+        f'{len(columns)} as {columns}'
+      )
+    yield dict(zip(columns, row))
 
 
 def number(text):

@@ -89,8 +89,7 @@ class Writer:
   def add(self, record):
     """Appends one."""
     line = json.dumps(record, ensure_ascii=False) + '\n'
-    # A surrogate that JSON escapes is kept, rather than refused.
-    size = self._file.write(line.encode('utf-8', 'surrogatepass'))
+    size = self._file.write(line.encode())
     self._ends.append(self._ends[-1] + size)
 
   def close(self):

@@ -6,6 +6,7 @@ from ctxlm.data.sources.records import Store, Writer
 from ctxlm.errors import UserError
 
 UNITS = ('document', 'paragraph', 'sentence')
+TEXTS = ('text', 'text_a', 'text_b', 'negative')  # fields that models read
 
 
 def check(unit):
@@ -34,7 +35,7 @@ def choose(records, fields, unit, fingerprint):
   if not len(records):
     raise UserError('the data has no records: is the file or split empty?')
   if fields:
-    check_fields(records[0], fields.values())
+    check_fields(records[0], fields.values(), 0)
     records = Fields(records, fields)
   if unit == 'document':
     return records
@@ -59,15 +60,17 @@ class Fields:
 
   def __getitem__(self, i):
     record = self.base[i]
+    check_fields(record, self.fields.values(), i)
     return {new: record[old] for new, old in self.fields.items()}
 
 
-def check_fields(record, names):
-  """Raises UserError if a record lacks one of the fields."""
+def check_fields(record, names, number):
+  """Raises UserError if a record, the `number`-th, lacks one of the fields."""
   for name in names:
     if name not in record:
+      which = 'the data' if number == 0 else f'record {number} of the data'
       raise UserError(
-        f'the data has no field {name!r}.{plugins.suggest(name, record)} '
+        f'{which} has no field {name!r}.{plugins.suggest(name, record)} '
         'Set config.tasks.NAME.data.fields'
       )
 
@@ -80,12 +83,7 @@ def texts(records):
   """
   for i in range(len(records)):
     record = records[i]
-    if 'text' not in record:
-      which = 'the data' if i == 0 else f'record {i} of the data'
-      raise UserError(
-        f"{which} has no field 'text'.{plugins.suggest('text', record)} "
-        'Set config.tasks.NAME.data.fields'
-      )
+    check_fields(record, ['text'], i)
     text = record['text']
     if not isinstance(text, str):
       raise UserError(

@@ -129,6 +129,91 @@ def test_mistakes_in_files(tmp_path, cache_root, name, content, options, match):
   assert not list(cache_root.glob('files/*.new'))
 
 
+def test_lines_of_old_macs(tmp_path):
+  (tmp_path / 'a.txt').write_bytes(b'One a.\rOne b.\r\rTwo.\r')
+  found = read(only(tmp_path / 'a.txt'))
+  assert [r['text'] for r in found] == ['One a.\nOne b.', 'Two.']
+  (tmp_path / 'a.csv').write_bytes(b'x,y\r"a\rb",2\rd,3\r')
+  assert read(only(tmp_path / 'a.csv')) == [
+    {'x': 'a\nb', 'y': '2'},
+    {'x': 'd', 'y': '3'},
+  ]
+
+
+@pytest.mark.parametrize('mark', ['\x0c', '\x1c', '\x85', '\u2028'])
+def test_other_marks_end_no_line(tmp_path, mark):
+  (tmp_path / 'a.txt').write_text(f'One{mark}a.\nOne b.')
+  for unit in ('paragraph', 'sentence'):
+    found = read(only(tmp_path / 'a.txt', unit=unit))
+    assert [r['text'] for r in found] == [f'One{mark}a.', 'One b.']
+
+
+@pytest.mark.parametrize('ending', ['csv', 'tsv'])
+def test_long_fields(tmp_path, ending):
+  text = 'word ' * 60_000  # more than the csv module's own limit
+  path = tmp_path / f'a.{ending}'
+  path.write_text('text\n' + text + '\n')
+  assert read(only(path)) == [{'text': text}]
+
+
+def test_a_carriage_return_in_a_tsv_is_text(tmp_path):
+  (tmp_path / 'a.tsv').write_bytes(b'text\tlabel\na\rb\t1\n')
+  assert read(only(tmp_path / 'a.tsv')) == [{'text': 'a\rb', 'label': 1}]
+
+
+def test_half_a_surrogate_pair_is_replaced(tmp_path, capsys):
+  path = tmp_path / 'a.jsonl'
+  path.write_text(
+    '{"text": "a"}\n'
+    '{"text": "b \\ud83d ", "more": ["\\udc00"]}\n'
+    '{"text": "\\ud83d\\ude00 \\u00e9"}\n'
+  )
+  found = read(only(path))
+  assert found == [
+    {'text': 'a'},
+    {'text': 'b \ufffd ', 'more': ['\ufffd']},
+    {'text': '\U0001f600 é'},
+  ]
+  err = capsys.readouterr().err
+  assert err.count('\n') == 1 and 'in 1 lines' in err and 'line 2' in err
+
+
+def test_every_row_has_the_fields(tmp_path):
+  path = tmp_path / 'a.jsonl'
+  path.write_text('{"text": "a", "body": "a"}\n{"text": "b"}\n')
+  assert len(read(only(path))) == 2
+  with pytest.raises(UserError, match="line 2, has no field 'body'"):
+    read(only(path, fields={'text': 'body'}))
+  path.write_text('{"text": "a"}\n{"txt": "b"}\n')
+  with pytest.raises(UserError, match="record 1 .*no field 'text'.*'txt'"):
+    read(only(path, unit='sentence'))
+
+
+@pytest.mark.parametrize(
+  'fields', [None, {'text': 'text'}, {'text': 'text', 'name': 'id'}]
+)
+def test_a_text_is_in_one_split_whatever_its_id(tmp_path, fields):
+  path = tmp_path / 'a.jsonl'
+  rows = [{'id': str(n), 'text': f'text {n % 400}'} for n in range(1200)]
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  source = files.Source(pattern=str(path), fields=fields)
+  texts = [{r['text'] for r in read(source, s)} for s in splits.SPLITS]
+  assert sum(map(len, texts)) == len(set.union(*texts)) == 400
+  assert all(texts)
+
+
+def test_splits_go_by_the_chosen_fields(tmp_path):
+  path = tmp_path / 'a.csv'
+  lines = [f'{n},title {n},body {n % 200}' for n in range(800)]
+  path.write_text('\n'.join(['id,title,body', *lines]))
+  source = files.Source(pattern=str(path), fields={'text': 'body'})
+  texts = [{r['text'] for r in read(source, s)} for s in splits.SPLITS]
+  assert sum(map(len, texts)) == 200
+  # Without text, by all that there is.
+  source = files.Source(pattern=str(path), fields={'label': 'id'})
+  assert sum(len(read(source, s)) for s in splits.SPLITS) == 800
+
+
 def test_mistakes_in_options(tmp_path):
   (tmp_path / 'a.txt').write_text('x')
   with pytest.raises(UserError, match='no file matches'):
