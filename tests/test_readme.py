@@ -1,0 +1,172 @@
+"""READMEs and docstrings name what there is: recipes, commands, files, words."""
+
+import ast
+import functools
+import importlib
+import inspect
+import pathlib
+import re
+import shlex
+
+import pytest
+from absl import flags
+
+from ctxlm import cli, config
+
+ROOT = pathlib.Path(__file__).parent.parent
+READMES = ('README.md', 'configs/README.md', 'experiments/README.md')
+FOLDERS = ('ctxlm', 'configs', 'experiments')
+
+
+def read(path):
+  return (ROOT / path).read_text(encoding='utf-8')
+
+
+def table(path):
+  """Returns the names of Python files that begin a README's table rows."""
+  return re.findall(r'^\| `([\w/]+\.py)` \|', read(path), re.MULTILINE)
+
+
+def docstrings():
+  """Yields (path, docstring) of every module, class and function."""
+  kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+  for folder in FOLDERS:
+    for path in sorted((ROOT / folder).rglob('*.py')):
+      for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+          yield str(path.relative_to(ROOT)), text
+
+
+@functools.cache
+def texts():
+  return [(path, read(path)) for path in READMES] + list(docstrings())
+
+
+def commands():
+  """Yields (path, argv) of commands: a line with flags or a file, or in ``."""
+  for path, text in texts():
+    text = text.replace('\\\n', ' ')
+    lines = [part for line in text.splitlines() for part in line.split('&&')]
+    lines = [line for line in lines if '--' in line or '.py' in line]
+    lines += re.findall(r'`((?:ctxlm|python) [^`]+)`', ' '.join(text.split()))
+    for line in lines:
+      if re.match(r'\s*(ctxlm [a-z]+|python -m (ctxlm|experiments))\b', line):
+        yield path, shlex.split(line.split(' > ')[0], comments=True)
+
+
+@functools.cache
+def flags_of(verb):
+  """Returns the names of a verb's flags."""
+  before = set(flags.FLAGS)
+  importlib.import_module(f'ctxlm.commands.{verb}').define_flags()
+  own = set(flags.FLAGS) - before
+  for name in own:
+    delattr(flags.FLAGS, name)
+  return own | {'debug', 'help'}
+
+
+def check_key(path):
+  """A key of config.base(); below a block of plug-ins anything goes."""
+  block = config.base()
+  for i, key in enumerate(path.split('.')):
+    if i and path.split('.')[0] in config.OPEN:
+      return
+    assert key in block, path
+    block = block[key]
+
+
+def check_verb(argv):
+  verb, *words = argv
+  if verb != 'VERB':
+    assert verb in (*cli.VERBS, 'help'), verb
+  for word in words:
+    name = word.split('=')[0].removeprefix('--')
+    if name.startswith('config.'):
+      check_key(name.removeprefix('config.'))
+    elif word.startswith('--') and verb in cli.VERBS:
+      assert name in flags_of(verb), word
+
+
+def check_module(name, words):
+  source = inspect.getsource(importlib.import_module(name))
+  for word in words:
+    if word.startswith('--'):
+      option = word.split('=')[0]
+      assert f"'{option}'" in source, word
+
+
+def test_commands_name_what_there_is():
+  count = 0
+  for path, argv in commands():
+    count += 1
+    try:
+      if argv[:2] == ['python', '-m'] and argv[2] != 'ctxlm':
+        check_module(argv[2], argv[3:])
+      else:
+        check_verb(argv[argv.index('ctxlm') + 1 :])
+    except Exception as e:
+      raise AssertionError(f'{path}: {shlex.join(argv)}') from e
+  assert count > 50
+
+
+def test_files_that_are_named_exist():
+  pattern = r'\b(?:ctxlm|configs|experiments|tests)/[\w/]+\.(?:py|md)\b'
+  missing = {
+    (path, name)
+    for path, text in texts()
+    for name in re.findall(pattern, text)
+    if not (ROOT / name).exists() and 'NAME' not in name
+  }
+  assert not missing
+
+
+def test_every_recipe_has_a_row_and_every_row_a_recipe():
+  files = {
+    str(p.relative_to(ROOT)) for p in (ROOT / 'configs').rglob('*.py')
+  } - {'configs/common.py'}
+  rows = table('configs/README.md')
+  assert sorted(rows) == sorted(files)
+  for line in read('configs/README.md').splitlines():
+    if match := re.match(r'\| `(configs/\w+\.py)`', line):
+      assert f'`ctxlm train --config {match[1]}' in line, line
+
+
+def test_every_experiment_has_a_row_and_every_row_an_experiment():
+  folder = ROOT / 'experiments'
+  files = {
+    str(p.relative_to(ROOT))
+    for p in folder.rglob('*.py')
+    if re.search(r'^def (sweep|main)\(', p.read_text(), re.MULTILINE)
+  }
+  assert sorted(table('experiments/README.md')) == sorted(files)
+  # The rows of an experiment are its claims.
+  rows = re.split(r'^\| `', read('experiments/README.md'), flags=re.MULTILINE)
+  for row in rows[1:]:
+    path = row.split('`')[0]
+    if path in files and 'benchmarks' not in path:
+      name = path.removesuffix('.py').replace('/', '.')
+      claims = importlib.import_module(name).criteria()
+      lines = row.split('\n\n')[0].strip().splitlines()
+      assert len(lines) == len(claims), path
+
+
+def test_what_they_share_is_named():
+  for path in (ROOT / 'experiments').glob('*.py'):
+    assert f'`experiments/{path.name}`' in read('experiments/README.md')
+
+
+def test_the_readme_is_short_and_its_map_whole():
+  text = read('README.md')
+  assert len(text.splitlines()) <= 150
+  named = set(re.findall(r'^      (\w+)/', text, re.MULTILINE))
+  there = {p.parent.name for p in (ROOT / 'ctxlm').glob('*/__init__.py')}
+  assert named == there | {'benchmarks'}
+
+
+@pytest.mark.parametrize(
+  'word',
+  ['context', 'placement', 'slot', 'window', 'view', 'rows', 'step', 'record']
+  + ['example', 'features', 'batch'],
+)
+def test_a_word_has_one_meaning(word):
+  assert read('README.md').count(f'\n- **{word}**: ') == 1
