@@ -18,6 +18,10 @@ def load(folder, **options):
 
   Raises:
     ctxlm.errors.UserError: the folder can't be read; one line says why.
+
+  >>> model, params, tokenizer = ctxlm.load(DIR)
+  >>> tokenizer.decode(tokenizer.encode('the cat'))
+  'the cat'
   """
   from ctxlm.inference import loading
 

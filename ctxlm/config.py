@@ -15,7 +15,12 @@ from ctxlm.errors import UserError
 
 
 def base():
-  """Returns the config with every key that the library reads."""
+  """Returns the config with every key that the library reads.
+
+  >>> c = base()
+  >>> c.optimizer.learning_rate, c.parallel.strategy
+  (0.001, 'pmap')
+  """
   c = ml_collections.ConfigDict()
   c.seed = 0
   c.num_steps = 1000
@@ -102,6 +107,11 @@ def check(config):
 
   ml_collections lets pass a key misspelt inside `get_config`, and a mapping
   put in place of a block; so the whole tree is held against `base()`.
+
+  >>> c = base()
+  >>> check(c)
+  Traceback (most recent call last):
+  ctxlm.errors.UserError: config.tasks is empty: name at least one task
   """
   schema = base()
   _check_block(schema, config, '')
@@ -192,7 +202,12 @@ def to_json(config):
 
 
 def from_json(text):
-  """Returns a locked, checked config from `to_json`'s text."""
+  """Returns a locked, checked config from `to_json`'s text.
+
+  >>> from_json(to_json(base()))
+  Traceback (most recent call last):
+  ctxlm.errors.UserError: config.tasks is empty: name at least one task
+  """
   config = ml_collections.ConfigDict(json.loads(text))
   check(config)
   return config.lock()

@@ -23,7 +23,11 @@ CLASSES = {
 
 
 def suggest(word, known):
-  """Returns ' Did you mean X?', or the known words when nothing is near."""
+  """Returns ' Did you mean X?', or the known words when nothing is near.
+
+  >>> suggest('adam', ('adamw', 'sgd'))
+  " Did you mean 'adamw'?"
+  """
   near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
   if near:
     return f' Did you mean {near[0]!r}?'
@@ -39,6 +43,9 @@ def find(kind, name):
 
   Raises:
     UserError: if there is no such module, or it lacks the class.
+
+  >>> find('objectives', 'causal').__module__
+  'ctxlm.objectives.causal'
   """
   path = name if '.' in name else f'ctxlm.{kind}.{name}'
   try:
@@ -97,6 +104,10 @@ def build(kind, block, **extra):
 
   Raises:
     UserError: an unknown name or option, or a value that the class refuses.
+
+  >>> source = build('data.sources', {'name': 'files', 'pattern': '*.txt'})
+  >>> source.pattern
+  '*.txt'
   """
   check(kind, block, kind)
   cls = find(kind, block['name'])

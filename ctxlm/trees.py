@@ -9,13 +9,21 @@ def path_name(path):
 
 
 def flatten(tree):
-  """Returns {'a/b': leaf} of {'a': {'b': leaf}}, or of any pytree."""
+  """Returns {'a/b': leaf} of {'a': {'b': leaf}}, or of any pytree.
+
+  >>> flatten({'dense': {'kernel': 1, 'bias': 2}})
+  {'dense/bias': 2, 'dense/kernel': 1}
+  """
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {path_name(path): leaf for path, leaf in leaves}
 
 
 def nest(flat):
-  """Returns {'a': {'b': x}} of {'a/b': x}: the inverse of `flatten`."""
+  """Returns {'a': {'b': x}} of {'a/b': x}: the inverse of `flatten`.
+
+  >>> nest({'dense/bias': 2, 'dense/kernel': 1})
+  {'dense': {'bias': 2, 'kernel': 1}}
+  """
   tree = {}
   for path, value in flat.items():
     *parents, last = path.split('/')

@@ -20,6 +20,9 @@ def unigram_in_context(tokens, num_symbols, prior=1.0):
     tokens: int [b, l] below num_symbols.
     num_symbols: v.
     prior: of the Dirichlet distribution.
+
+  >>> unigram_in_context(np.array([[0, 0, 1]]), num_symbols=2).round(2).tolist()
+  [[[0.67, 0.33], [0.75, 0.25], [0.6, 0.4]]]
   """
   counts = np.eye(num_symbols)[tokens].cumsum(axis=1) + prior
   return counts / counts.sum(-1, keepdims=True)
@@ -31,6 +34,9 @@ def bigram_in_context(tokens, num_symbols, prior=1.0):
   Chains whose rows are Dirichlet(prior) draws: (n_ij + prior) / (n_i + prior
   v), i the token at each place, over the transitions before it. That is Bayes
   optimal, given the first token (Edelman et al. 2024, 2402.11004, section 2).
+
+  >>> bigram_in_context(np.array([[0, 1, 0]]), num_symbols=2).round(2).tolist()
+  [[[0.5, 0.5], [0.5, 0.5], [0.33, 0.67]]]
   """
   b, l = tokens.shape
   counts = np.full((b, num_symbols, num_symbols), float(prior))
@@ -62,6 +68,9 @@ def least_squares(xs, ys):
   Args:
     xs: [b, k, d].
     ys: [b, k].
+
+  >>> least_squares([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]]).round(2).tolist()
+  [[0.0, 4.0, 6.0]]
   """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
 
@@ -75,6 +84,9 @@ def ridge(xs, ys, penalty):
   """Returns predictions [b, k] by ridge regression; see least_squares.
 
   With w ~ N(0, I) and noise of variance `penalty` it is the posterior mean.
+
+  >>> ridge([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]], 1.0).round(2).tolist()
+  [[0.0, 2.0, 5.0]]
   """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
 
@@ -88,7 +100,11 @@ def ridge(xs, ys, penalty):
 
 
 def averaging(xs, ys):
-  """Returns predictions [b, k] with w = mean of x_i y_i (Garg et al. 2022)."""
+  """Returns predictions [b, k] with w = mean of x_i y_i (Garg et al. 2022).
+
+  >>> averaging([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]]).round(2).tolist()
+  [[0.0, 4.0, 15.0]]
+  """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
   return _solve_each(
     xs, ys, lambda x, y: np.einsum('btd,bt->bd', x, y) / x.shape[1]
@@ -99,6 +115,9 @@ def lasso(xs, ys, penalty, sweeps=100):
   """Returns predictions [b, k] of least |y - x w|^2 / 2t + penalty |w|_1.
 
   Coordinate descent (Friedman et al. 2007), `sweeps` times through w.
+
+  >>> lasso([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]], 0.5).round(2).tolist()
+  [[0.0, 3.0, 5.4]]
   """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
 
@@ -130,6 +149,10 @@ def discrete_posterior_mean(xs, ys, tasks, stddev):
     ys: [b, k].
     tasks: [m, d].
     stddev: of the noise.
+
+  >>> xs, ys = [[[1.0], [1.0]]], [[2.0, 2.0]]
+  >>> discrete_posterior_mean(xs, ys, [[2.0], [0.0]], 1.0).round(2).tolist()
+  [[1.0, 1.76]]
   """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
   tasks = np.asarray(tasks, np.float64)
@@ -153,6 +176,11 @@ def forward_backward(observed, initial, transition, emission):
     initial: P(state at 0), [s].
     transition: P(next | state), [s, s].
     emission: P(observed | state), [s, v].
+
+  >>> two = np.array([[0.9, 0.1], [0.1, 0.9]])
+  >>> posterior, log_p = forward_backward([0, 0], [0.5, 0.5], two, two)
+  >>> posterior.round(2).tolist()
+  [[0.98, 0.02], [0.98, 0.02]]
   """
   length, states = len(observed), len(initial)
   forward, scale = np.empty((length, states)), np.empty(length)
@@ -175,6 +203,10 @@ class KneserNey:
   Chen & Goodman 1998, section 2.7: P(w | h) = max(c(h w) - D, 0) / c(h .)
   + D N1+(h .) / c(h .) P(w | h'), where shorter contexts count the different
   words that precede, and D = n1 / (n1 + 2 n2); below the unigrams, 1 / v.
+
+  >>> model = KneserNey([[0, 1, 0, 1, 1]], order=2, vocab_size=2)
+  >>> round(model.probability([0], 1), 2)
+  0.88
   """
 
   def __init__(self, sequences, order, vocab_size):

@@ -132,7 +132,11 @@ class Strategy(Protocol):
 
 
 def base():
-  """Returns the decoding config with every key."""
+  """Returns the decoding config with every key.
+
+  >>> base().strategy.name
+  'sample'
+  """
   c = ml_collections.ConfigDict()
   # {name, ...}: options of ctxlm.decoding.strategies.NAME.Strategy.
   c.strategy = ml_collections.ConfigDict({'name': 'sample'})

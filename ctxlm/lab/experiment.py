@@ -62,6 +62,9 @@ def product(*parts):
 
   Args:
     *parts: {key: values}, or a list of overrides.
+
+  >>> product({'seed': (0, 1)}, [{'num_steps': 9}])
+  [{'seed': 0, 'num_steps': 9}, {'seed': 1, 'num_steps': 9}]
   """
   lists = []
   for part in parts:
@@ -76,7 +79,11 @@ def product(*parts):
 
 
 def zipped(values):
-  """Returns overrides that take the values of all keys in step."""
+  """Returns overrides that take the values of all keys in step.
+
+  >>> zipped({'num_steps': (10, 20), 'batch_size': (8, 4)})
+  [{'num_steps': 10, 'batch_size': 8}, {'num_steps': 20, 'batch_size': 4}]
+  """
   return [
     dict(zip(values, row, strict=True))
     for row in zip(*values.values(), strict=True)
@@ -84,7 +91,11 @@ def zipped(values):
 
 
 def chain(*parts):
-  """Returns lists of overrides, one after the other."""
+  """Returns lists of overrides, one after the other.
+
+  >>> chain([{'seed': 0}], product({'num_steps': (10, 20)}))
+  [{'seed': 0}, {'num_steps': 10}, {'num_steps': 20}]
+  """
   return list(itertools.chain(*parts))
 
 
@@ -173,7 +184,12 @@ class Plot:
 
 
 def interval(values):
-  """Returns (mean, half-width) of the 95 % interval, Student's t; nan of one."""
+  """Returns (mean, half-width) of the 95 % interval, Student's t; nan of one.
+
+  >>> mean, half = interval([1, 2, 3])
+  >>> print(f'{mean:.1f} ± {half:.1f}')
+  2.0 ± 2.5
+  """
   values = np.asarray(values, float)
   n = len(values)
   if n < 2:

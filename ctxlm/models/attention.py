@@ -37,6 +37,9 @@ def make_mask(
     q_segment_ids, kv_segment_ids: int [b, q], [b, k]; a query sees its own
       segment only.
     prefix: bool [b, k]; keys that all of their segment see, although causal.
+
+  >>> make_mask(2, 3, causal=True)[0, 0].astype(int).tolist()
+  [[1, 1, 0], [1, 1, 1]]
   """
   seen = None
 
@@ -69,6 +72,10 @@ def attention_weights(q, k, *, bias=None, mask=None, scale=None):
     bias: float, broadcastable to [b, h, q, k].
     mask: bool, broadcastable to [b, h, q, k].
     scale: of the scores; None is 1 / sqrt(d).
+
+  >>> q = k = jnp.zeros((1, 2, 1, 4))
+  >>> attention_weights(q, k, mask=make_mask(2, 2, causal=True)).tolist()
+  [[[[1.0, 0.0], [0.5, 0.5]]]]
   """
   return jax.nn.softmax(_scores(q, k, bias, mask, scale), axis=-1)
 
@@ -119,6 +126,11 @@ def attention(
 
   Raises:
     ValueError: the backend can't do what is asked.
+
+  >>> q = k = jnp.zeros((1, 2, 1, 4))
+  >>> v = jnp.array([[[[2.0]], [[4.0]]]])
+  >>> attention(q, k, v, causal=True).tolist()
+  [[[[2.0]], [[3.0]]]]
   """
   backend = _choose(backend, q, k, bias, mask, prefix, dropout)
   if backend == 'splash':

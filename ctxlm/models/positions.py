@@ -15,6 +15,9 @@ def sinusoidal(positions, hidden_size):
   Args:
     positions: int [...].
     hidden_size: m, even.
+
+  >>> np.asarray(sinusoidal(jnp.arange(2), 4), float).round(2).tolist()
+  [[0.0, 1.0, 0.0, 1.0], [0.84, 0.54, 0.01, 1.0]]
   """
   rate = 10000.0 ** (-jnp.arange(0, hidden_size, 2) / hidden_size)
   angle = positions[..., None].astype(jnp.float32) * rate
@@ -32,6 +35,10 @@ def rotary(x, positions, base=10000.0):
     x: [b, l, h, d], d even.
     positions: int [b or 1, l].
     base: of the wavelengths.
+
+  >>> x = rotary(jnp.ones((1, 2, 1, 2)), jnp.arange(2)[None])
+  >>> np.asarray(x, float).round(2).tolist()
+  [[[[1.0, 1.0]], [[-0.3, 1.38]]]]
   """
   half = x.shape[-1] // 2
   rate = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -48,6 +55,9 @@ def alibi_slopes(num_heads):
   A geometric sequence from 2^(-8/n); for a number of heads that is no power
   of two, the nearest lower one's, then every other of the next (Press et al.
   2022, arXiv:2108.12409, section 3 and its code).
+
+  >>> alibi_slopes(4).tolist()
+  [0.25, 0.0625, 0.015625, 0.00390625]
   """
 
   def powers(n):
@@ -63,6 +73,9 @@ def relative(q_length, k_length):
 
   Distances are of places in the row: within a packed document they equal
   those of its own positions, and across documents nothing is seen.
+
+  >>> relative(2, 3).tolist()
+  [[-1, 0, 1], [-2, -1, 0]]
   """
   offset = k_length - q_length
   return jnp.arange(k_length)[None] - (jnp.arange(q_length) + offset)[:, None]
@@ -74,6 +87,9 @@ def alibi(num_heads, relative):
   Args:
     num_heads: h.
     relative: int [..., q, k], key's place minus query's.
+
+  >>> alibi(1, relative(1, 3)).tolist()
+  [[[-0.0078125, -0.00390625, -0.0]]]
   """
   distance = jnp.abs(relative)[..., None, :, :].astype(jnp.float32)
   return -alibi_slopes(num_heads)[:, None, None] * distance
@@ -89,6 +105,9 @@ def t5_buckets(relative, *, bidirectional, num_buckets=32, max_distance=128):
     relative: int [..., q, k], key's place minus query's.
     bidirectional: whether keys after the query have buckets of their own.
     num_buckets, max_distance: as above.
+
+  >>> t5_buckets(relative(1, 4), bidirectional=False).tolist()
+  [[3, 2, 1, 0]]
   """
   bucket = 0
   if bidirectional:

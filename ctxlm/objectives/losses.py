@@ -12,6 +12,9 @@ def cross_entropy(logits, targets, weights, smoothing=0.0):
     targets: int [...].
     weights: float [...].
     smoothing: e; the label is (1 - e) of the target and e / v of each token.
+
+  >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]), jnp.array([1.0, 0.0]))
+  (Array(1.3862944, dtype=float32), Array(1., dtype=float32))
   """
   logits = logits.astype(jnp.float32)
   at = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
@@ -23,7 +26,11 @@ def cross_entropy(logits, targets, weights, smoothing=0.0):
 
 
 def accuracy(logits, targets, weights):
-  """Returns (sum of weights where the largest logit is right, weights)."""
+  """Returns (sum of weights where the largest logit is right, weights).
+
+  >>> accuracy(jnp.eye(4)[:2], jnp.array([0, 3]), jnp.ones(2))
+  (Array(1., dtype=float32), Array(2., dtype=float32))
+  """
   weights = weights.astype(jnp.float32)
   right = (logits.argmax(-1) == targets).astype(jnp.float32)
   return (right * weights).sum(), weights.sum()

@@ -23,6 +23,11 @@ def schedule(config, num_steps, learning_rate=None):
     config: the block `config.optimizer`.
     num_steps: where it ends.
     learning_rate: the peak, in place of the config's; it may be traced.
+
+  >>> from ctxlm import config
+  >>> rate = schedule(config.base().optimizer, num_steps=1000)
+  >>> [round(float(rate(step)), 6) for step in (0, 99, 550, 1000)]
+  [1e-05, 0.001, 0.0005, 0.0]
   """
   peak, warmup = config.learning_rate, config.warmup_steps
   peak = peak if learning_rate is None else learning_rate

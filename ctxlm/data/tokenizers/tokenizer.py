@@ -204,6 +204,10 @@ def load(path):
 
   Raises:
     UserError: nothing there that can be read.
+
+  >>> train('bpe', 300, ['the cat and the dog'] * 9).save(FOLDER)
+  >>> load(FOLDER).decode(load(FOLDER).encode('a dog'))
+  'a dog'
   """
   return Tokenizer(tokenizer_files.read(Path(path)))
 
@@ -218,6 +222,10 @@ def train(kind, vocab_size, texts):
 
   Raises:
     UserError: a vocabulary too small for the alphabet, or no text.
+
+  >>> tokenizer = train('wordpiece', 100, ['the cat and the dog'] * 9)
+  >>> tokenizer.tokens(tokenizer.encode('the cat'))
+  ['the', 'cat']
   """
   if kind not in tokenizer_training.KINDS:
     raise UserError(
