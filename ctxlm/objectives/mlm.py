@@ -8,17 +8,19 @@ SpanBERT (Joshi et al. 2020), lengths geometric with p = 0.2, at most 10.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.data import framing
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.objectives import losses
 
 UNITS = ('token', 'word', 'span')
 PAIRS = ('', 'next_sentence', 'sentence_order')
+WATCHED = 32  # rows after which too few masks are said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Objective:
       the rest stays.
     unit: what is masked whole: 'token', 'word' or 'span'.
     pair: '' for windows, 'next_sentence' (half of the second segments are of
-      another document, and as long) or 'sentence_order' (half of the pairs are swapped).
+      another document, and as long) or 'sentence_order' (half of the pairs are
+      swapped; both segments are as long).
     tokenizer, max_length: given by the loop.
   """
 
@@ -106,6 +109,7 @@ class Objective:
     count = int(wanted) + int(rng.random() < wanted - int(wanted))
     count = min(max(count, min(1, candidate.sum())), self.num_masked)
     chosen = self._choose(tokens, segment_ids, candidate, count, rng)
+    self._watch(tokens, candidate, len(chosen))
     draw = rng.random(len(chosen))
     ordinary = self._ordinary()
     new = tokens.copy()
@@ -125,6 +129,29 @@ class Objective:
       'masked_weights': weights,
     }
 
+  @functools.cached_property
+  def _seen(self):
+    return np.zeros(4)  # rows; tokens, of these unknown, and masked
+
+  def _watch(self, tokens, candidate, masked):
+    # Says it once where far fewer tokens are masked than was asked.
+    t = self.tokenizer
+    unknown = 0
+    if t.unk_id not in (None, t.bos_id, t.eos_id):
+      unknown = (tokens == t.unk_id).sum()
+    self._seen[:] += 1, candidate.sum() + unknown, unknown, masked
+    rows, all_tokens, all_unknown, all_masked = self._seen
+    if rows == WATCHED and all_masked < self.rate * all_tokens / 2:
+      note(
+        f'objective mlm masks {all_masked / all_tokens:.1%} of the tokens, '
+        f'where rate={self.rate} asks for more than twice as many: '
+        + (
+          f'{all_unknown / all_tokens:.0%} of them are unknown to the tokenizer'
+          if all_unknown > all_tokens / 2
+          else f"few {self.unit}s fit; unit='token' needs none"
+        )
+      )
+
   def _ordinary(self):
     keep = np.ones(self.tokenizer.vocab_size, bool)
     keep[sorted(self.tokenizer.special_ids)] = False
@@ -139,6 +166,12 @@ class Objective:
     starts[0] = True
     words = np.split(np.arange(len(tokens)), np.flatnonzero(starts)[1:])
     words = [w for w in words if candidate[w[0]]]
+    # A word longer than all that is chosen falls back to its tokens.
+    words = [
+      part
+      for w in words
+      for part in ([w] if len(w) <= count else np.split(w, len(w)))
+    ]
     chosen = []
     if self.unit == 'word':
       for i in rng.permutation(len(words)):
@@ -165,33 +198,31 @@ class Objective:
 
   def _pair(self, example, rng):
     # [CLS] A [SEP] B [SEP], as create_pretraining_data.py of BERT does: the
-    # chunk's sentences are cut in two; B may come from another document.
-    length = self.max_length
-    sentences = example['sentences']
-    cut = 1 if len(sentences) < 2 else int(rng.integers(1, len(sentences)))
-    first, second = (
-      np.concatenate(s) if s else np.zeros(0, np.int32)
-      for s in (sentences[:cut], sentences[cut:])
-    )
-    middle = 0
-    if not len(second):  # a single sentence is cut in the middle
-      middle = max(len(first) // 2, 1)
-      first, second = first[:middle], first[middle:]
+    # chunk's sentences are cut in two; B may come from another document. No
+    # rule on lengths may tell the label from them.
+    tokens = np.concatenate(example['sentences'])
+    cuts = np.cumsum([len(s) for s in example['sentences']])[:-1]
+    single = not len(cuts)  # it is cut in the middle
+    if single:
+      cut = len(tokens) // 2
+    elif self.pair == 'next_sentence':
+      cut = cuts[rng.integers(len(cuts))]
+    else:
+      cut = cuts[np.abs(2 * cuts - len(tokens)).argmin()]
+    first, second = tokens[:cut], tokens[cut:]
     label = int(rng.random() < 0.5)
     if self.pair == 'next_sentence':
-      other = example['other'][len(example['other']) // 2 if middle else 0 :]
-      # B is as long whether it follows or not: its length would tell.
+      other = example['other'][len(example['other']) // 2 if single else 0 :]
+      # B is as long whether it follows or not.
       size = min(len(second), len(other))
       second = (other if label else second)[:size]
-    elif label:
-      first, second = second, first
-    while len(first) + len(second) > length - 3:
-      # The longer one loses a token, at either end by a coin.
-      if len(first) > len(second):
-        first = first[1:] if rng.random() < 0.5 else first[:-1]
-      else:
-        second = second[1:] if rng.random() < 0.5 else second[:-1]
-    row = framing.pair(self.tokenizer, first, second, length)
+    else:
+      # Both are as long: documents may begin with longer sentences.
+      size = min(len(first), len(second))
+      first, second = (_trim(part, size, rng) for part in (first, second))
+      if label:
+        first, second = second, first
+    row = framing.pair(self.tokenizer, first, second, self.max_length)
     return row | {'label': np.int32(label)}
 
   def loss(self, apply, params, batch, rng):
@@ -224,6 +255,12 @@ class Objective:
       found[self.pair] = losses.cross_entropy(pair, label, valid)
       found[f'{self.pair}_accuracy'] = losses.accuracy(pair, label, valid)
     return found
+
+
+def _trim(tokens, size, rng):
+  # BERT: each token that is too many goes from either end by a coin.
+  start = rng.binomial(len(tokens) - size, 0.5)
+  return tokens[start : start + size]
 
 
 def at_positions(hidden, positions):

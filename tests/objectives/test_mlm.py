@@ -1,7 +1,12 @@
+import collections
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from ctxlm.data.tokenizers.tokenizer import _starts_word
+from ctxlm.data.tokenizers.tokenizer import train as train_tokenizer
+from ctxlm.data.views import pairs
 from ctxlm.objectives.mlm import Objective
 
 
@@ -77,6 +82,92 @@ def test_words_are_masked_whole(tokenizer, unit):
   assert np.mean(lengths) > (4 if unit == 'span' else 1.5)
 
 
+# Chinese, Japanese and Thai have no spaces between words.
+UNSPACED = {
+  'zh': '我们在这里学习语言模型,它们从上下文中学习。',
+  'ja': '私たちはここで言語モデルを学びます。カタカナも、ひらがなも。',
+  'th': 'เราเรียนรู้แบบจำลองภาษาที่นี่จากบริบท',
+}
+
+
+@pytest.fixture(scope='module')
+def unspaced():
+  """Tokenizers of text without spaces."""
+  texts = [t * 20 for t in UNSPACED.values()]
+  return {
+    kind: train_tokenizer(kind, size, texts)
+    for kind, size in (('bpe', 400), ('unigram', 120), ('wordpiece', 250))
+  }
+
+
+@pytest.mark.parametrize('language', UNSPACED)
+@pytest.mark.parametrize('unit', ['word', 'span'])
+@pytest.mark.parametrize('kind', ['bpe', 'unigram', 'wordpiece'])
+def test_text_without_spaces_is_masked(unspaced, kind, unit, language, capsys):
+  tokenizer = unspaced[kind]
+  objective = Objective(unit=unit, tokenizer=tokenizer, max_length=64)
+  rng = np.random.default_rng(0)
+  ids = np.tile(tokenizer.encode(UNSPACED[language]), 40).astype(np.int32)
+  total = 0
+  for _ in range(100):
+    start = rng.integers(len(ids) - 64)
+    row = ids[start : start + 64]
+    out = objective.masked(row, np.ones(64, np.int32), rng)
+    assert out['masked_weights'].sum() > 0
+    total += out['masked_weights'].sum()
+  assert 0.12 < total / 6400 <= 0.155
+  assert not capsys.readouterr().err
+
+
+def test_words_of_text_without_spaces(unspaced):
+  for start in (
+    ' ab',
+    '我们',
+    'モデル',
+    '。',
+    '「',
+    '“',
+    ',',
+    '\n',
+    '我'.encode()[:2],
+  ):
+    text = start if isinstance(start, bytes) else start.encode()
+    assert _starts_word(text), start
+  for rest in 'ab', 'é', 'ก', '我'.encode()[1:], 'é'.encode()[:1]:
+    text = rest if isinstance(rest, bytes) else rest.encode()
+    assert not _starts_word(text), rest
+  # In each tokenizer's writing: a space, ##, Ġ or ▁.
+  for tokenizer in unspaced.values():
+    ids = tokenizer.encode('我们。')
+    first = [i for i in ids if tokenizer.tokens([i]) != ['▁']][0]
+    assert tokenizer.word_starts[first] and tokenizer.word_starts[ids[-1]]
+
+
+def test_a_word_over_the_quota_falls_back_to_its_tokens(tokenizer):
+  objective = Objective(unit='word', tokenizer=tokenizer, max_length=32)
+  tokens = np.full(32, 40, np.int32)  # each goes on the word
+  ones = np.ones(32, np.int32)
+  counts = collections.Counter()
+  for seed in range(300):
+    out = objective.masked(tokens, ones, np.random.default_rng(seed))
+    used = out['masked_weights'] > 0
+    assert used.sum() in (4, 5)
+    counts.update(out['masked_positions'][used].tolist())
+  assert set(counts) == set(range(32))
+
+
+def test_too_few_masks_are_said(tokenizer, capsys):
+  tokenizer.unk_id = 5
+  tokenizer.special_ids = {0, 1, 2, 3, 4, 5}
+  objective = Objective(tokenizer=tokenizer, max_length=32)
+  rng = np.random.default_rng(0)
+  for _ in range(200):
+    tokens = np.where(rng.random(32) < 0.8, 5, 9).astype(np.int32)
+    objective.masked(tokens, np.ones(32, np.int32), rng)
+  err = capsys.readouterr().err
+  assert err.count('\n') == 1 and 'unknown to the tokenizer' in err, err
+
+
 def test_next_sentence_pairs_by_hand(tokenizer):
   objective = Objective(
     pair='next_sentence', tokenizer=tokenizer, max_length=16
@@ -103,6 +194,56 @@ def test_next_sentence_pairs_by_hand(tokenizer):
   assert stats.binomtest(sum(labels), 400, 0.5).pvalue > 1e-3
 
 
+SHORT = {
+  'one sentence': lambda rng: [rng.integers(1, 10)],
+  'one token': lambda rng: [1],
+  'the first longer': lambda rng: [rng.integers(6, 10), rng.integers(1, 5)],
+  'the last longer': lambda rng: [*rng.integers(1, 3, 2), rng.integers(5, 20)],
+}
+
+
+@pytest.mark.parametrize('kind', SHORT)
+@pytest.mark.parametrize('pair', ['next_sentence', 'sentence_order'])
+def test_no_rule_on_lengths_tells_the_label(
+  tokenizer, tmp_path, monkeypatch, pair, kind
+):
+  monkeypatch.setenv('CTXLM_CACHE', str(tmp_path))
+  rng = np.random.default_rng(0)
+  tokenizer.fingerprint = kind
+  tokenizer.encode_batch = lambda texts: [
+    tokenizer.encode(t.replace('.', '')) for t in texts
+  ]
+
+  def text(sizes):
+    sentences = (' '.join(map(str, rng.integers(5, 50, n))) for n in sizes)
+    return ' '.join(s + '.' for s in sentences)
+
+  # Most rows are of the kind; two of the documents are always pairs.
+  sizes = [[3, 3], [4, 4], *(SHORT[kind](rng) for _ in range(300))]
+  records = [{'text': text(s)} for s in sizes]
+  view = pairs.View.open(records, pair, tokenizer, 32, None)
+  whole = sum(sum(s) > 1 for s in sizes)
+  assert len(view) == whole
+  objective = Objective(pair=pair, tokenizer=tokenizer, max_length=32)
+  labels = collections.defaultdict(list)
+  total = 0
+  for i in range(6000):
+    out = objective._pair(view.read(i % len(view), rng), rng)
+    a, end = np.flatnonzero(out['tokens'] == 2)
+    assert a > 1 and end > a + 1  # neither half is empty
+    labels[a - 1, end - a - 1].append(int(out['label']))
+    total += int(out['label'])
+  assert stats.binomtest(total, 6000, 0.5).pvalue > 1e-3
+  # The best rule there is, learned on one half and judged on the other.
+  right = count = 0
+  for known in labels.values():
+    learned, judged = known[::2], known[1::2]
+    guess = 2 * sum(learned) > len(learned)
+    right += sum(x == guess for x in judged)
+    count += len(judged)
+  assert stats.binomtest(right, count, 0.5).pvalue > 1e-3, right / count
+
+
 @pytest.mark.parametrize('count', [1, 3])
 def test_lengths_tell_nothing_of_the_label(tokenizer, count):
   objective = Objective(
@@ -112,7 +253,7 @@ def test_lengths_tell_nothing_of_the_label(tokenizer, count):
   lengths = [[], []]
   for _ in range(2000):
     example = {
-      'sentences': [np.full(n, 9) for n in rng.integers(1, 9, count)],
+      'sentences': [np.full(n, 9) for n in rng.integers(2, 9, count)],
       'other': np.full(rng.integers(1, 12), 40),
     }
     out = objective._pair(example, rng)

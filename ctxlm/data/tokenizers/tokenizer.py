@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import string
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ NAMES = {
   'mask': ('[MASK]', '<mask>'),
   'unk': ('[UNK]', '<unk>', '<|endoftext|>'),
 }
+# Characters that are written without spaces: Chinese and Japanese.
+_UNSPACED = (
+  (0x2E80, 0x9FFF),
+  (0xF900, 0xFAFF),
+  (0xFF66, 0xFF9F),
+  (0x20000, 0x3FFFF),
+)
 
 
 class Tokenizer:
@@ -112,14 +120,12 @@ class Tokenizer:
   def word_starts(self):
     """Bool [v]: whether a token begins a word, by its entry alone.
 
-    A word is what spaces delimit, and each punctuation mark is its own.
+    A word is what spaces delimit; each punctuation mark is its own, and where
+    scripts have no spaces (Chinese, Japanese) each character.
     """
-    entries = self.tokens(range(self.vocab_size))
-    kind = self._marks()
-    starts = [_starts_word(e, kind) for e in entries]
-    for i in self.special_ids:
-      starts[i] = True
-    return np.array(starts, bool)
+    added = self._backend.get_added_tokens_decoder()
+    starts = [t is None or _starts_word(t) for t in self.token_bytes]
+    return np.array([s or i in added for i, s in enumerate(starts)], bool)
 
   @functools.cached_property
   def token_bytes(self):
@@ -187,12 +193,19 @@ def _byte_of():
   }
 
 
-def _starts_word(entry, mark):
-  if mark == '##':
-    return not entry.startswith('##')
-  if entry[:1] in ('Ġ', 'Ċ', 'ĉ', 'č', '▁'):
-    return True
-  return entry[:1] in string.punctuation and entry != ''
+def _starts_word(text):
+  # `text`: the UTF-8 of a token, which may end within a character.
+  if not text or 0x80 <= text[0] < 0xC0:
+    return False
+  first = text.decode('utf-8', 'replace')[0]
+  if first == '\ufffd':
+    return 0xE3 <= text[0] <= 0xE9  # U+3000 to U+9FFF
+  return (
+    first.isspace()
+    or first in string.punctuation
+    or unicodedata.category(first).startswith('P')
+    or any(low <= ord(first) <= high for low, high in _UNSPACED)
+  )
 
 
 def load(path):

@@ -12,7 +12,7 @@ from ctxlm import files
 from ctxlm.data.sources import records, sentences, units
 from ctxlm.errors import UserError
 
-VERSION = 1  # raise it whenever chunks change
+VERSION = 2  # raise it whenever chunks change
 
 
 class View(records.Lazy):
@@ -20,7 +20,8 @@ class View(records.Lazy):
 
   A chunk is as many consecutive sentences of a document as fit into
   `length` - 3 tokens (BERT's [CLS] A [SEP] B [SEP]); every sentence is in
-  exactly one, and a longer one is cut.
+  exactly one, and a longer one is cut. A chunk of one token is no pair and is
+  left out; its document is a rival still.
   """
 
   _opened = ('_arrays',)
@@ -103,18 +104,22 @@ def write(folder, base, tokenizer, room):
         continue
       at = len(ends) - 1
       if used and used + len(ids) > room:
-        chunks.append((len(documents) - 1, first, at))
+        if used > 1:
+          chunks.append((len(documents) - 1, first, at))
         first, used = at, 0
       used += len(ids)
       tokens.extend(ids)
       ends.append(len(tokens))
-    if used:
+    if used > 1:
       chunks.append((len(documents) - 1, first, len(ends) - 1))
+    if used:
       documents.append(len(ends) - 1)
   if len(documents) < 3:
     raise UserError(
       'pairs need two documents or more: separate them, see data.separator'
     )
+  if not chunks:
+    raise UserError('pairs need documents of two tokens or more')
   np.save(folder / 'tokens.npy', np.array(tokens, np.uint32))
   np.save(folder / 'ends.npy', np.array(ends, np.int64))
   np.save(folder / 'documents.npy', np.array(documents, np.int64))
