@@ -1,4 +1,4 @@
-"""Imports run downwards only."""
+"""Imports run downwards only, and the root holds the ground and nothing else."""
 
 import ast
 import pathlib
@@ -9,23 +9,25 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # From the top down: a module may import what stands in a lower line, or in
 # its own.
 LAYERS = [
-  {'__main__', 'commands'},
-  {'lab'},
-  {'inference'},
-  {'cli'},
-  {'training'},
-  {'evaluators'},
-  {'decoding'},
-  {'families'},
-  {'objectives'},
-  {'models'},
-  {'data'},
-  {'parallel'},
-  {'config'},
-  {'plugins'},
-  {'files', 'trees'},
-  {'errors'},
+  {'__main__', 'commands'},  # one verb a file: flags in, one call, words out
+  {'lab'},  # what experiments run on: points, launchers, verdicts, reports
+  {'inference'},  # a checkpoint opened, to write, to fill, to score
+  {'training'},  # the one assembly and the one loop
+  {'evaluators'},  # one file a judgement
+  {'decoding'},  # strategies, processors and grammars of text
+  {'families'},  # one table a family of reference checkpoints
+  {'objectives'},  # what is learned
+  {'models'},  # attention, positions, layers, then one file a model
+  {'data'},  # sources, views, tokenizers, and the loader
+  {'parallel'},  # where arrays live
+  {'cli'},  # the ground: the command line,
+  {'config'},  # every key and its check,
+  {'plugins'},  # names that become classes,
+  {'files', 'trees'},  # files written whole, leaves by path,
+  {'errors'},  # and the one exception of a user's mistake
 ]
+GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
+GROUND |= {'files', 'trees'}
 
 
 def layer(name):
@@ -56,18 +58,36 @@ def test_imports_run_downwards(path):
   assert layer(own) is not None, f'give {own} a place in LAYERS'
   for name in imported(path):
     assert layer(name) is not None, name
-    # The verbs share cli's flags.
     assert layer(own) <= layer(name), f'{own} imports {name}'
+
+
+def test_the_root_holds_the_ground_alone():
+  assert {p.stem for p in ROOT.glob('*.py')} == GROUND
+  folders = {p.parent.name for p in ROOT.glob('*/*.py')}
+  assert folders | GROUND - {'__init__'} == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize(
+  'path', sorted(ROOT.rglob('*.py')), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_the_library_knows_no_recipe_or_experiment(path):
+  tree = ast.parse(path.read_text())
+  for node in ast.walk(tree):
+    names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+    if isinstance(node, ast.ImportFrom):
+      names = [node.module]
+    for name in names:
+      assert name.split('.')[0] not in ('configs', 'experiments', 'tests')
 
 
 @pytest.mark.parametrize('name', ['attention', 'positions'])
 def test_pure_functions_import_jax_only(name):
   tree = ast.parse((ROOT / 'models' / f'{name}.py').read_text())
-  found = {
+  modules = {
     (n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split('.')[
       0
     ]
     for n in ast.walk(tree)
     if isinstance(n, (ast.Import, ast.ImportFrom))
   }
-  assert found <= {'jax', 'numpy', 'functools'}
+  assert modules <= {'jax', 'numpy', 'functools'}

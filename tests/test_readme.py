@@ -12,6 +12,7 @@ import pytest
 from absl import flags
 
 from ctxlm import cli, config
+from tests import test_imports
 
 ROOT = pathlib.Path(__file__).parent.parent
 READMES = ('README.md', 'configs/README.md', 'experiments/README.md')
@@ -158,9 +159,12 @@ def test_what_they_share_is_named():
 def test_the_readme_is_short_and_its_map_whole():
   text = read('README.md')
   assert len(text.splitlines()) <= 150
-  named = set(re.findall(r'^      (\w+)/', text, re.MULTILINE))
+  named = re.findall(r'^      (\w+)/', text, re.MULTILINE)
   there = {p.parent.name for p in (ROOT / 'ctxlm').glob('*/__init__.py')}
-  assert named == there | {'benchmarks'}
+  assert set(named) == there | {'benchmarks'}
+  # Imports run downwards in it.
+  order = [test_imports.layer(name) for name in named if name in there]
+  assert order == sorted(order)
 
 
 @pytest.mark.parametrize(
