@@ -104,12 +104,12 @@ class Source:
 
     keys = 1 + pick(keys, half - 1)
     values = half + pick(values, half)
-    context = 2 * self.pairs
-    slots = (self.length - context) // 2
-    weights = (self.power - 1) * jnp.log(jnp.arange(1, slots + 1))
-    queries = context + 2 * pick(gaps, slots, weights)
+    asked = 2 * self.pairs  # where the pairs end
+    places = (self.length - asked) // 2
+    weights = (self.power - 1) * jnp.log(jnp.arange(1, places + 1))
+    queries = asked + 2 * pick(gaps, places, weights)
     tokens = jnp.zeros(self.length, jnp.int32)
-    tokens = tokens.at[0:context:2].set(keys).at[1:context:2].set(values)
+    tokens = tokens.at[0:asked:2].set(keys).at[1:asked:2].set(values)
     return {
       'tokens': tokens.at[queries].set(keys),
       'queries': queries,

@@ -2,8 +2,8 @@
 
 A prompt is x_1, y_1, ..., x_k, y_k with y = w . x + noise and a w of its own
 (Garg et al. 2022, 2208.01066). The model predicts each y from what is before
-it. Inputs have d + 1 slots, y in the first and x in the others, as in
-Raventos et al. 2023 (2306.15063); Garg et al. put y into x's first slot.
+it. Inputs have d + 1 entries, y in the first and x in the others, as in
+Raventos et al. 2023 (2306.15063); Garg et al. put y into x's first.
 Plug-ins of experiments/icl_regression.py and experiments/task_diversity.py.
 """
 

@@ -1,4 +1,4 @@
-"""Imports run downwards only, and the root holds the ground and nothing else."""
+"""Imports run downwards only; the root holds the ground and nothing else."""
 
 import ast
 import pathlib

@@ -121,6 +121,33 @@ def test_files_that_are_named_exist():
   assert not missing
 
 
+def resolve(name):
+  """Imports what a dotted name stands for: a module, or what it has."""
+  parts = name.split('.')
+  for i in range(len(parts), 0, -1):
+    try:
+      thing = importlib.import_module('.'.join(parts[:i]))
+    except ModuleNotFoundError:
+      continue
+    for part in parts[i:]:
+      fields = getattr(thing, '__dataclass_fields__', {})
+      thing = fields[part] if part in fields else getattr(thing, part)
+    return thing
+  raise ImportError(name)
+
+
+def test_names_of_our_modules_exist():
+  missing = set()
+  for path, text in texts():
+    for name in re.findall(r'\bctxlm(?:\.\w+)+', text):
+      if not any(part.isupper() for part in name.split('.')):
+        try:
+          resolve(name)
+        except (ImportError, AttributeError):
+          missing.add((path, name))
+  assert not missing
+
+
 def test_every_recipe_has_a_row_and_every_row_a_recipe():
   files = {
     str(p.relative_to(ROOT)) for p in (ROOT / 'configs').rglob('*.py')
@@ -154,6 +181,15 @@ def test_every_experiment_has_a_row_and_every_row_an_experiment():
 def test_what_they_share_is_named():
   for path in (ROOT / 'experiments').glob('*.py'):
     assert f'`experiments/{path.name}`' in read('experiments/README.md')
+
+
+def test_the_first_blocks_are_those_that_ci_runs():
+  installs, tests, looks = re.findall(
+    r'^```sh\n(.*?)^```', read('README.md'), re.MULTILINE | re.DOTALL
+  )
+  assert 'pip install -e .' in installs and 'ctxlm train' in installs
+  assert '.[test]' in tests and 'pytest' in tests
+  assert looks.startswith('ctxlm score --workdir runs/quickstart ')
 
 
 def test_the_readme_is_short_and_its_map_whole():

@@ -64,9 +64,9 @@ def features(case, batch):
     return {'input_ids': tokens, 'labels': tokens}
   if case.objective == 'mlm':
     labels = np.full(batch['tokens'].shape, -100, np.int64)
-    row, slot = np.nonzero(batch['masked_weights'])
-    place = batch['masked_positions'][row, slot]
-    labels[row, place] = batch['masked_targets'][row, slot]
+    masked = np.nonzero(batch['masked_weights'])
+    place = batch['masked_positions'][masked]
+    labels[masked[0], place] = batch['masked_targets'][masked]
     return {'input_ids': tokens, 'labels': torch.from_numpy(labels)}
   seen = torch.from_numpy(batch['segment_ids']).long()
   return {

@@ -1,9 +1,7 @@
 """Sweeps: points, launchers, what is done and what goes on; reports."""
 
 import csv
-import importlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -15,8 +13,7 @@ import numpy as np
 import pytest
 
 from ctxlm.errors import UserError
-from ctxlm.lab import experiment, report
-from ctxlm.lab import points as sweep
+from ctxlm.lab import report
 from tests import tiny
 
 TESTS = tiny.ROOT / 'tests'
@@ -46,128 +43,6 @@ def ctxlm(verb, *argv):
   finally:
     process.kill()
   return process.returncode, out, err
-
-
-def test_helpers():
-  rows = experiment.product({'a': (1, 2), 'b': (3,)}, [{'c': 4}, {'c': 5}])
-  assert rows == [
-    {'a': 1, 'b': 3, 'c': 4},
-    {'a': 1, 'b': 3, 'c': 5},
-    {'a': 2, 'b': 3, 'c': 4},
-    {'a': 2, 'b': 3, 'c': 5},
-  ]
-  assert experiment.zipped({'a': (1, 2), 'b': (3, 4)}) == [
-    {'a': 1, 'b': 3},
-    {'a': 2, 'b': 4},
-  ]
-  assert experiment.chain([{'a': 1}], [{'b': 2}]) == [{'a': 1}, {'b': 2}]
-  with pytest.raises(ValueError):
-    experiment.zipped({'a': (1, 2), 'b': (3,)})
-
-
-def test_interval_is_that_of_student():
-  # 1, 2, 3: s / sqrt(3) = 0.57735, t(0.975, 2) = 4.30265.
-  assert experiment.interval([1, 2, 3]) == pytest.approx((2, 2.48414), abs=1e-4)
-  mean, half = experiment.interval([5.0])
-  assert mean == 5 and np.isnan(half)
-
-
-def test_every_experiment_has_a_large_scale():
-  for path in sorted((tiny.ROOT / 'experiments').glob('*.py')):
-    module = importlib.import_module(f'experiments.{path.stem}')
-    if hasattr(module, 'sweep'):
-      assert len(sweep.points(module, 'large', 3, {})) >= 3
-
-
-def test_table_groups_seeds_and_orders_places():
-  points = [
-    experiment.Point(
-      f'a={a},seed={seed}',
-      {'a': a, 'seed': seed},
-      9,
-      [{'step': 9, 'eval/e/x_10': 1.0 + seed, 'eval/e/x_9': float(a)}],
-      seed == 0,
-    )
-    for a in (3, 4)
-    for seed in (0, 1)
-  ]
-  text = report.seeds_table(experiment.Results(points)).splitlines()
-  assert text[0] == '|  | a=3 | a=4 |'
-  assert text[2:5] == [
-    '| steps | 9 | 9 |',
-    '| seeds done | 1 of 2 | 1 of 2 |',
-    '| x_9 | 3 | 4 |',
-  ]
-  assert text[5].startswith('| x_10 | 1.5 ')
-
-
-def test_json_holds_no_infinity():
-  found = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
-  assert report.finite(found) == {
-    'a': [1.0, None],
-    'b': {'c': None, 'd': 'text', 'e': 2},
-  }
-
-
-class Toy:
-  """A module whose sweep a test gives."""
-
-  __file__ = 'toy.py'
-
-  def __init__(self, *overrides):
-    from tests import toy
-
-    self.get_config, self.sweep = toy.get_config, lambda scale: overrides
-
-
-def test_points_take_seeds_and_the_names_that_tell():
-  toy = Toy(
-    {'batch_size': 8, 'optimizer.learning_rate': 0.1, 'optimizer.b1': 0.5},
-    {'batch_size': 8, 'optimizer.learning_rate': 0.2, 'optimizer.b1': 0.6},
-    {'batch_size': 8, 'optimizer.learning_rate': 0.3, 'seed': 7},
-  )
-  found = sweep.points(toy, 'small', 2, {'num_steps': 9})
-  assert [name for name, _, _ in found] == [
-    'learning_rate=0.1,seed=0',
-    'learning_rate=0.1,seed=1',
-    'learning_rate=0.2,seed=0',
-    'learning_rate=0.2,seed=1',
-    'learning_rate=0.3,seed=7',
-  ]
-  _, overrides, config = found[3]
-  assert overrides['seed'] == config.seed == 1
-  assert config.optimizer.b1 == 0.6 and config.num_steps == 9
-
-
-@pytest.mark.parametrize(
-  'overrides, wanted',
-  [
-    ({'optimizer.learning_rat': 1.0}, "Did you mean 'learning_rate'?"),
-    ({'optimiser.learning_rate': 1.0}, "Did you mean 'optimizer'?"),
-    ({'seed.value': 1}, "no 'value'"),
-    ({'num_steps': 'many'}, 'num_steps'),
-    ({'batch_size': 0}, 'batch_size must be 1 or more'),
-    ({'model.name': 'toi'}, 'no models named'),
-  ],
-)
-def test_wrong_points(overrides, wanted):
-  with pytest.raises(UserError, match='toy.py: sweep()') as e:
-    sweep.points(Toy({}, overrides), 'small', 1, {})
-  assert wanted in str(e.value)
-
-
-def test_a_value_that_the_data_refuses():
-  from experiments import mqar
-
-  with pytest.raises(UserError, match='point .*length must be even'):
-    sweep.points(mqar, 'small', 1, {'tasks.recall.data.length': 30})
-
-
-def test_the_same_point_twice_and_none():
-  with pytest.raises(UserError, match='seed=0 twice'):
-    sweep.points(Toy({'num_steps': 1}, {'num_steps': 1}), 'small', 1, {})
-  with pytest.raises(UserError, match='yields nothing'):
-    sweep.points(Toy(), 'small', 1, {})
 
 
 def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
