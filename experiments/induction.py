@@ -29,8 +29,15 @@ import jax
 import numpy as np
 
 from configs import common
-from ctxlm.lab import experiment
-from ctxlm.lab.experiment import Claim, Finding, Line, Plot, product
+from ctxlm.lab.experiment import (
+  Claim,
+  Finding,
+  Line,
+  Plot,
+  Unfinished,
+  product,
+)
+from ctxlm.lab.results import Results
 from experiments import theory
 
 DATA = 'tasks.text.data'
@@ -248,7 +255,7 @@ def criteria():
 
 def _chains(results, layers, symbols=3):
   points = results.where(kind='chain', num_layers=layers).points
-  return experiment.Results([p for p in points if _symbols(p) == symbols])
+  return Results([p for p in points if _symbols(p) == symbols])
 
 
 def _symbols(point):
@@ -299,7 +306,7 @@ def _coincide(results):
   # Before, there is the drop from uniform to unigram, which is none of it.
   span = max(int(round(100 / (steps[1] - steps[0]))), 1)
   if len(steps) <= span:
-    raise experiment.Unfinished  # too short to have phases, as smoke is
+    raise Unfinished  # too short to have phases, as smoke is
   before = np.arange(len(steps) - span) < unigram.argmin(1)[:, None]
 
   def largest(values, without):  # gain in 100 steps, and the middle of these

@@ -10,7 +10,8 @@ from absl import flags
 
 from ctxlm.errors import UserError
 from ctxlm.lab import experiment, points
-from ctxlm.lab.report import compare, show, write_report
+from ctxlm.lab.report import compare, write_report
+from ctxlm.lab.tables import show
 
 
 def define_flags():

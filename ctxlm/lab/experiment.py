@@ -12,10 +12,8 @@ Model, Objective, Evaluator) may stand beside them.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import itertools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ctxlm import plugins
 from ctxlm.errors import UserError
 
 SCALES = ('smoke', 'small', 'large')
@@ -197,109 +194,3 @@ def interval(values):
   with np.errstate(invalid='ignore'):  # of infinite values
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
   return float(values.mean()), float(half)
-
-
-@dataclasses.dataclass
-class Point:
-  """One run of a sweep.
-
-  Attributes:
-    name: of its folder.
-    overrides: of the recipe, with 'seed'.
-    num_steps: that it is to train.
-    rows: of metrics.jsonl, timings left out.
-    done: whether it is trained to the end.
-  """
-
-  name: str
-  overrides: dict
-  num_steps: int
-  rows: list
-  done: bool
-
-  def curve(self, metric):
-    """Returns (steps, values) of a metric, numpy arrays."""
-    rows = [(r['step'], r[metric]) for r in self.rows if metric in r]
-    return tuple(np.array(rows, float).reshape(-1, 2).T)
-
-
-def read_rows(folder):
-  """Returns the lines of a run's metrics.jsonl, without timings."""
-  path = Path(folder) / 'metrics.jsonl'
-  rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      continue  # the line that a killed run was writing
-    row.pop('train/tokens_per_second', None)
-    rows.append(row)
-  return rows
-
-
-def is_done(folder, num_steps):
-  """Whether a run's last checkpoint, written after all metrics, is there."""
-  last = Path(folder) / 'checkpoints' / str(num_steps)
-  return (last / '_CHECKPOINT_METADATA').exists()
-
-
-class Results:
-  """The points of a sweep, as its `criteria` and `report` read them."""
-
-  def __init__(self, points):
-    """Keeps the points, sorted by seed."""
-    self.points = sorted(points, key=lambda p: p.overrides['seed'])
-
-  def where(self, **wanted):
-    """Returns the Results whose overrides match, by their keys' last words.
-
-    A value may be a function that says whether it matches.
-    """
-
-    def matches(point):
-      own = {k.split('.')[-1]: v for k, v in point.overrides.items()}
-      for key, value in wanted.items():
-        if key not in own:
-          raise ValueError(f'no override {key!r}.' + plugins.suggest(key, own))
-        same = value(own[key]) if callable(value) else own[key] == value
-        if not same:
-          return False
-      return True
-
-    return Results([p for p in self.points if matches(p)])
-
-  def finished(self):
-    """Returns itself, for a claim that needs all of its points.
-
-    Raises:
-      Unfinished: some aren't done, or there are none.
-    """
-    if not self.points or not all(p.done for p in self.points):
-      raise Unfinished
-    return self
-
-  def final(self, metric):
-    """Returns the metric's last value of every point, float64 [points].
-
-    Raises:
-      Unfinished: see `finished`.
-    """
-    return np.array([p.curve(metric)[1][-1] for p in self.finished().points])
-
-  def curves(self, metric):
-    """Returns (steps [n], values [points, n]) of the steps that all have.
-
-    Of the runs that are done, or, as long as none is, of those that have begun:
-    a run that has just begun would leave little of the others.
-    """
-    done = [p for p in self.points if p.done]
-    curves = [p.curve(metric) for p in done or self.points]
-    curves = [(steps, values) for steps, values in curves if len(steps)]
-    if not curves:
-      return np.zeros(0), np.zeros((0, 0))
-    shared = functools.reduce(np.intersect1d, [steps for steps, _ in curves])
-    return shared, np.array([v[np.isin(s, shared)] for s, v in curves])
-
-  def series(self, label, metric):
-    """Returns the Series of a metric over steps."""
-    return Series(label, *self.curves(metric))

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from ctxlm.lab import asha, experiment
+from ctxlm.lab import asha, results
 from ctxlm.lab.board import Board
 
 POLL = 0.5  # seconds
@@ -35,7 +35,7 @@ class Job:
   @property
   def done(self):
     """Whether its last checkpoint is there."""
-    return experiment.is_done(self.folder, self.num_steps)
+    return results.is_done(self.folder, self.num_steps)
 
   @property
   def stopped(self):
@@ -50,7 +50,7 @@ class Job:
   @property
   def step(self):
     """The newest step that it has logged."""
-    rows = experiment.read_rows(self.folder)
+    rows = results.read_rows(self.folder)
     return rows[-1]['step'] if rows else 0
 
   @property
@@ -71,7 +71,7 @@ def run(jobs, launcher, halving=None):
   """
   for job in jobs:
     if halving:  # what a sweep that was killed had come to
-      rows = experiment.read_rows(job.folder)
+      rows = results.read_rows(job.folder)
       halving.lags(job.name, rows, job.num_steps)
     else:
       asha.go_on(job.folder)
@@ -91,7 +91,7 @@ def run(jobs, launcher, halving=None):
         if launcher.is_running(handle):
           at = None
           if halving and not job.stopped:
-            rows = experiment.read_rows(job.folder)
+            rows = results.read_rows(job.folder)
             at = halving.lags(job.name, rows, job.num_steps)
           if at:
             asha.stop(job.folder, at[0], halving.metric, at[1])
@@ -102,7 +102,7 @@ def run(jobs, launcher, halving=None):
         if job.done:
           board.say(f'done    {job.name}  {seconds:.0f} s')
           if halving:
-            halving.check(experiment.read_rows(job.folder))
+            halving.check(results.read_rows(job.folder))
         elif job.stopped:
           board.drop(job)
           board.say(f'stopped {job.name}  {seconds:.0f} s, step {job.step}')

@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 
-from ctxlm.lab import experiment, plots, report
+from ctxlm.lab import plots, report
 from ctxlm.lab import points as sweep
+from ctxlm.lab import results as results_lib
 from tests import tiny
 
 
@@ -48,9 +49,9 @@ def results(module, rows_of, done=True):
     rows = rows_of(own)
     is_done = done(own) if callable(done) else done
     points.append(
-      experiment.Point(name, overrides, config.num_steps, rows, is_done)
+      results_lib.Point(name, overrides, config.num_steps, rows, is_done)
     )
-  return experiment.Results(points)
+  return results_lib.Results(points)
 
 
 def verdicts(module, rows_of, done=True):

@@ -2,12 +2,12 @@
 
 import math
 
-from ctxlm.lab import experiment, report
+from ctxlm.lab import results, tables
 
 
 def test_table_groups_seeds_and_orders_places():
   points = [
-    experiment.Point(
+    results.Point(
       f'a={a},seed={seed}',
       {'a': a, 'seed': seed},
       9,
@@ -17,7 +17,7 @@ def test_table_groups_seeds_and_orders_places():
     for a in (3, 4)
     for seed in (0, 1)
   ]
-  text = report.seeds_table(experiment.Results(points)).splitlines()
+  text = tables.seeds_table(results.Results(points)).splitlines()
   assert text[0] == '|  | a=3 | a=4 |'
   assert text[2:5] == [
     '| steps | 9 | 9 |',
@@ -29,7 +29,7 @@ def test_table_groups_seeds_and_orders_places():
 
 def test_json_holds_no_infinity():
   found = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
-  assert report.finite(found) == {
+  assert tables.finite(found) == {
     'a': [1.0, None],
     'b': {'c': None, 'd': 'text', 'e': 2},
   }
