@@ -31,6 +31,14 @@ VERBS = {
 }
 
 
+# What Python says of a value, and what a user is told.
+NUMBERS = (
+  (
+    r'invalid literal for int\(\) with base 10: .*',
+    'it must be a whole number',
+  ),
+  (r'could not convert string to float: .*', 'it must be a number'),
+)
 HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
@@ -176,4 +184,7 @@ def _short(error):
     near = re.search(r'Did you mean "([^"]+)"', text)
     hint = f' Did you mean {near[1]!r}?' if near else ''
     return f'the recipe has no key {key!r}.{hint}'
-  return ' '.join(' '.join(lines).split()) or type(error).__name__
+  line = ' '.join(' '.join(lines).split()) or type(error).__name__
+  for python, ours in NUMBERS:
+    line = re.sub(python, ours, line)
+  return line

@@ -65,8 +65,8 @@ def run(text, tmp_path_factory):
     (['config.tasks.causal.objective.name=clozed'], "named 'clozed'"),
     (['config.tasks.causal.data.name=nofile'], "named 'nofile'"),
     # Wrong types and values.
-    (['config.num_steps=many'], 'num_steps'),
-    (['config.optimizer.learning_rate=fast'], 'learning_rate'),
+    (['config.num_steps=many'], 'num_steps=many: it must be a whole number\n'),
+    (['config.optimizer.learning_rate=fast'], '=fast: it must be a number\n'),
     (['config.optimizer.name=adam'], "'adamw'"),
     (['config.model.num_heads=5'], 'num_heads=5'),
     # Not divisible: by the devices, by the micro-batches.
