@@ -270,8 +270,8 @@ def criteria():
       'contexts are all long',
       'a control of the first claim; not in the paper in this form',
       'ALiBi best at every length beyond L',
-      f'last quarter of {last} L: ALiBi < T5 bias, rotary, sinusoidal, learned, '
-      'every seed',
+      f'last quarter of {last} L: ALiBi < T5 bias, rotary, sinusoidal, '
+      'learned, every seed',
       _last_quarter,
     ),
   ]

@@ -1,7 +1,8 @@
 """Theory lines: what the best predictor of a synthetic task would say.
 
 Numpy in float64, a batch at a time; each is held against brute force in
-tests/experiments/test_theory.py. Predictions for place t use what stands before it only.
+tests/experiments/test_theory.py. Predictions for place t use what stands before
+it only.
 """
 
 import collections
@@ -69,8 +70,8 @@ def least_squares(xs, ys):
     xs: [b, k, d].
     ys: [b, k].
 
-  >>> least_squares([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]]).round(2).tolist()
-  [[0.0, 4.0, 6.0]]
+  >>> least_squares([[[1.0], [2.0]]], [[2.0, 4.0]]).round(2).tolist()
+  [[0.0, 4.0]]
   """
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
 

@@ -1,4 +1,4 @@
-"""READMEs and docstrings name what there is: recipes, commands, files, words."""
+"""READMEs and docstrings name what there is: recipes, commands, files."""
 
 import ast
 import functools
