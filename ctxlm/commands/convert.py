@@ -19,6 +19,7 @@ from ctxlm import config as config_lib
 from ctxlm.errors import UserError
 from ctxlm.families import export, files, sentence
 from ctxlm.inference import loading
+from ctxlm.models import heads
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint
@@ -58,8 +59,8 @@ def run_config(found, workdir):
     data = {'name': 'files', 'pattern': 'data/pairs.jsonl'}
   elif found.model.causal:
     objective, evaluator = {'name': 'causal'}, 'perplexity'
-  elif 'mlm_transform' in found.params and not found.sentence:
-    pair = 'next_sentence' if 'next_sentence_head' in found.params else ''
+  elif heads.has(found.params, 'mlm') and not found.sentence:
+    pair = 'next_sentence' * heads.has(found.params, 'next_sentence')
     objective = {'name': 'mlm', 'pair': pair}
   else:
     own = found.sentence

@@ -8,6 +8,8 @@ from absl import flags
 from ctxlm import cli
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.models import heads
+from ctxlm.objectives import mlm
 from ctxlm.parallel import processes
 from ctxlm.training import run_folder as run_lib
 
@@ -25,7 +27,7 @@ def fill(run, text, top=5):
       head.
   """
   t = run.tokenizer
-  if 'mlm_transform' not in run.params:
+  if not heads.has(run.params, 'mlm'):
     raise UserError('fill needs a run trained with the objective mlm')
   row = np.array(framing.text(t)(t.encode(text)), np.int32)
   places = np.flatnonzero(row == t.mask_id)
@@ -40,7 +42,7 @@ def fill(run, text, top=5):
 
   def forward(model):
     hidden = model(jnp.asarray(row[None]))[0, places]
-    return jax.nn.softmax(model.mlm_logits(hidden))
+    return jax.nn.softmax(mlm.mlm_logits(model, hidden))
 
   probabilities = np.asarray(run.call(forward))
   found = []

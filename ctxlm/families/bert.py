@@ -49,7 +49,7 @@ NEEDS = {
   'add_cross_attention': False,
   'position_embedding_type': 'absolute',
 }
-POOLER = {'pooler': 'pooler.dense'}
+POOLER = {'heads/pooler/dense': 'pooler.dense'}
 IGNORED = (r'embeddings\.(position_ids|token_type_ids)$',)
 
 FAMILY = Family(
@@ -61,12 +61,12 @@ FAMILY = Family(
   heads={
     'pooler': POOLER,
     'mlm': {
-      'mlm_transform/dense': 'cls.predictions.transform.dense',
-      'mlm_transform/norm': 'cls.predictions.transform.LayerNorm',
-      'mlm_bias': ('cls.predictions.decoder', 'cls.predictions'),
+      'heads/mlm/dense': 'cls.predictions.transform.dense',
+      'heads/mlm/norm': 'cls.predictions.transform.LayerNorm',
+      'heads/mlm': ('cls.predictions.decoder[bias]', 'cls.predictions[bias]'),
     },
     'lm': {'lm_head': 'cls.predictions.decoder'},
-    'next_sentence': {'next_sentence_head': 'cls.seq_relationship'},
+    'next_sentence': {'heads/next_sentence': 'cls.seq_relationship'},
   },
   architectures=(
     (('mlm', 'pooler', 'next_sentence'), 'BertForPreTraining'),

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm import plugins
+from ctxlm import plugins, trees
 from ctxlm.errors import UserError
-from ctxlm.families import bart, bert, gpt2, llama, roberta, t5
+from ctxlm.families import bart, bert, gpt2, llama, roberta, rules, t5
 from ctxlm.families import family as family_lib
 from ctxlm.families.files import read_json
 from ctxlm.families.formats import tensors, tf_checkpoint
-from ctxlm.trees import path_name
 
 FAMILIES = (
   gpt2.FAMILY,
@@ -71,53 +70,33 @@ def read(folder, shardings=None, **options):
   except UserError as e:
     where = '' if str(folder) in str(e) else f'{folder}: '
     raise UserError(f'{where}{e}') from e
-  tree = nest({path: p.shape for path, p in places.items()})
-  if shardings is None:
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shardings = lambda tree: jax.tree.map(lambda _: one, tree)  # noqa: E731
-  where = shardings(tree)
+  tree = trees.nest({path: p.shape for path, p in places.items()})
+  shardings = on_first_device if shardings is None else shardings
+  placed = shardings(tree)
 
   def load(path, sharding):
-    p = places[path_name(path)]
+    p = places[path]
     return jax.make_array_from_callback(p.shape.shape, sharding, p.read)
 
-  return block, jax.tree_util.tree_map_with_path(load, where)
+  return block, trees.map_with_name(load, placed)
+
+
+def on_first_device(tree):
+  """Returns the shardings that put all of a tree on the first device."""
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.tree.map(lambda _: one, tree)
 
 
 def shapes(model):
-  """Returns {path: shape} of a model's parameters, every head's included."""
+  """Returns {path: shape} of a model's parameters, heads left out."""
   tokens = jnp.zeros((1, 2), jnp.int32)
+  both = model.encoder_decoder
 
   def run(model):
-    both = model.encoder_decoder
-    hidden = model(tokens, tokens) if both else model(tokens)
-    model.next_sentence(model.pool(hidden))
-    return model.logits(hidden), model.mlm_logits(hidden)
+    return model.logits(model(tokens, tokens) if both else model(tokens))
 
-  found = jax.eval_shape(lambda: model.init(jax.random.key(0), method=run))
-  leaves = jax.tree_util.tree_leaves_with_path(found['params'])
-  return {path_name(path): x.shape for path, x in leaves}
-
-
-def complete_of(model):
-  """Returns family.complete of a Model."""
-  name = type(model).__module__.rsplit('.', 1)[-1]
-  options = plugins.options(type(model))
-  return family_lib.complete(
-    {'name': name} | {o: getattr(model, o) for o in options}
-  )
-
-
-def nest(flat):
-  """Returns {'a': {'b': x}} of {'a/b': x}."""
-  tree = {}
-  for path, value in flat.items():
-    *parents, last = path.split('/')
-    node = tree
-    for name in parents:
-      node = node.setdefault(name, {})
-    node[last] = value
-  return tree
+  made = jax.eval_shape(lambda: model.init(jax.random.key(0), method=run))
+  return {path: x.shape for path, x in trees.flatten(made['params']).items()}
 
 
 class Source:
@@ -154,7 +133,7 @@ class Source:
     return head is None or embedding is None or tensors.same(head, embedding)
 
   def places(self, ours, options):
-    """Returns {our path: Read} of what the checkpoint has.
+    """Returns {our path: Read} of what the checkpoint has, heads included.
 
     Args:
       ours: see `shapes`.
@@ -165,7 +144,7 @@ class Source:
         another shape, or no place in the family.
     """
     left, lacks, found, heads = dict(self._tensors), {}, {}, {}
-    for path, shape in ours.items():
+    for path, shape in (ours | self._head_shapes(options)).items():
       parts = []
       for one, part_shape in unstack(path, shape):
         placed = self._family.place(one, part_shape, options)
@@ -194,6 +173,28 @@ class Source:
         f'the checkpoint has {sorted(left)[0]}, which has no place in a '
         f'{self._family.model_type} model'
       )
+    return found
+
+  def _head_shapes(self, options):
+    whole = {name: tuple(x.shape) for name, x in self._tensors.items()}
+    found = {}
+    for table in self._family.heads.values():
+      own = {k: v for k, v in table.items() if k.startswith('heads/')}
+      try:
+        found |= rules.head_shapes(own, whole)
+      except LookupError as e:
+        raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
+    # All heads read hidden states; a lone norm or bias is theirs or the
+    # logits'.
+    size, known = options['hidden_size'], set(found)
+    for path, shape in found.items():
+      alone = path.rpartition('/')[0] + '/kernel' not in known
+      fits = (size, options['vocab_size']) if alone else (size,)
+      if (alone or path.endswith('/kernel')) and shape[0] not in fits:
+        raise UserError(
+          f'{self._family.place(path, shape, options)[0].names[0]} has shape '
+          f'{list(shape[::-1])}; config.json asks for hidden states of {size}'
+        )
     return found
 
   def _take(self, at, shape, left):

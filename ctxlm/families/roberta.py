@@ -36,9 +36,9 @@ FAMILY = Family(
   heads={
     'pooler': bert.POOLER,
     'mlm': {
-      'mlm_transform/dense': 'lm_head.dense',
-      'mlm_transform/norm': 'lm_head.layer_norm',
-      'mlm_bias': ('lm_head.decoder', 'lm_head'),
+      'heads/mlm/dense': 'lm_head.dense',
+      'heads/mlm/norm': 'lm_head.layer_norm',
+      'heads/mlm': ('lm_head.decoder[bias]', 'lm_head[bias]'),
     },
     'lm': {'lm_head': 'lm_head.decoder'},
   },

@@ -85,8 +85,9 @@ def place(path, shape, table, conv1d=False):
     path: ours, such as 'stack/layers_3/mlp/up/kernel'.
     shape: ours.
     table: {our module: their module}. The value may be a tuple of names, the
-      first of which is written, or end in '[i/n]': part i of n. A key with
-      the name of a tensor is of tensors: their names are whole, and the
+      first of which is written, or end in '[i/n]': part i of n, or in a
+      tensor's name, as '[bias]', which is then all that the module has. A key
+      with the name of a tensor is of tensors: their names are whole, and the
       reference may have axes of 1 in front of ours.
     conv1d: whether weights are [in, out].
   """
@@ -97,6 +98,8 @@ def place(path, shape, table, conv1d=False):
   if names is None:
     return None
   names = (names,) if isinstance(names, str) else names
+  if leaf_of(names):
+    names = tuple(n.partition('[')[0] for n in names)
   if number:
     names = tuple(n.replace('{}', number[1]) for n in names)
   axes = tuple(range(len(shape)))
@@ -118,3 +121,41 @@ def place(path, shape, table, conv1d=False):
   if leaf == 'embedding':
     return Place(names, tuple((a,) for a in axes), part, parts)
   return Place(names, (axes,), part, parts)
+
+
+def leaf_of(names):
+  """Returns the one tensor that a module of a table has; '' is any."""
+  first = names if isinstance(names, str) else names[0]
+  found = re.search(r'\[([a-z]+)\]$', first)
+  return found[1] if found else ''
+
+
+def head_shapes(table, shapes):
+  """Returns {our path: shape} of a head, as the checkpoint has it.
+
+  Nothing else says how large a head is: how many labels, for example.
+
+  Args:
+    table: {our module: their module} of the head.
+    shapes: {their tensor's name: shape}.
+
+  Raises:
+    LookupError: it has some of the tensors; the name of one that it lacks.
+  """
+  found, lacks = {}, []
+  for module, names in table.items():
+    plain = [n.partition('[')[0] for n in np.atleast_1d(names)]
+    only = leaf_of(names)
+    for leaf in (only,) if only else ('weight', 'bias'):
+      their = [f'{n}.{leaf}' for n in plain]
+      shape = next((shapes[n] for n in their if n in shapes), None)
+      if shape is None:
+        lacks.append(their[0])
+      elif leaf == 'bias':
+        found[f'{module}/bias'] = tuple(shape)
+      else:  # a norm's scale, or a linear map [out, in]
+        ours = 'kernel' if len(shape) == 2 else 'scale'
+        found[f'{module}/{ours}'] = tuple(shape[::-1])
+  if found and lacks:
+    raise LookupError(lacks[0])
+  return found

@@ -3,8 +3,8 @@
 The contract that objectives rely on:
 
     model(tokens, *, segment_ids, positions, type_ids, rows) -> hidden [b,l,m]
-    model.logits(hidden), model.mlm_logits(hidden), model.pool(hidden),
-    model.next_sentence(pooled), model.project(pooled)
+    model.logits(hidden) -> logits of the next token
+    model.head(name, module, *args) -> what an objective's head makes of them
 
 `rows` int32 [b] are the examples' places in the global batch, by which
 dropout is drawn; None is deterministic.

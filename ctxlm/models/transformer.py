@@ -45,7 +45,7 @@ class Options:
       BART); output_dropout: of the stack's output (T5).
     init_stddev: of all kernels; those that write to the residual of a
       pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
-    projection_layers: depth of `project`.
+    projection_layers: depth of the projection head (SimCSE).
     scan_layers: one compiled block, scanned; remat: 'none', 'full', 'dots'.
     attention_backend: see ctxlm.models.attention.
     dtype: of the computation; parameters are float32.

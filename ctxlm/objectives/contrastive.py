@@ -12,12 +12,14 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.models import layers
 from ctxlm.objectives import augment, losses, mlm
 
 POOLINGS = ('cls', 'mean', 'first_last_mean')
@@ -146,7 +148,7 @@ class Objective:
       used = (segment_ids > 0)[..., None].astype(jnp.float32)
       pooled = (hidden * used).sum(1) / jnp.maximum(used.sum(1), 1)
     if project and self.project:
-      pooled = model.project(pooled)
+      pooled = model.head('projection', Projection(model.options), pooled)
     return pooled.astype(jnp.float32)
 
   def encode(self, apply, params, batch, rng):
@@ -173,7 +175,7 @@ class Objective:
         rows=None if rng is None else batch['index'] * (n + 1) + n,
       )
       masked = mlm.at_positions(hidden, batch['masked_positions'])
-      return vectors, model.mlm_logits(masked)
+      return vectors, mlm.mlm_logits(model, masked)
 
     vectors, logits = apply(params, forward, rng)
     vectors = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True).clip(
@@ -223,3 +225,26 @@ def _field(example, name):
       f'{sorted(example)}: name it in config.tasks.NAME.data.fields'
     )
   return example[name]
+
+
+class Projection(nn.Module):
+  """SimCSE's MLP head: dense and tanh, `projection_layers` times.
+
+  Attributes:
+    options: the model's.
+  """
+
+  options: Any
+
+  @nn.compact
+  def __call__(self, x):
+    """Returns [b, m] of x [b, m]."""
+    o = self.options
+    for i in range(o.projection_layers):
+      x = nn.Dense(
+        o.hidden_size,
+        name=f'dense_{i}',
+        kernel_init=layers.normal(o.init_stddev),
+      )(x)
+      x = jnp.tanh(x)
+    return x

@@ -11,11 +11,13 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
+from ctxlm.models import layers
 from ctxlm.objectives import losses
 
 UNITS = ('token', 'word', 'span')
@@ -240,8 +242,8 @@ class Objective:
       masked = at_positions(hidden, batch['masked_positions'])
       pair = None
       if self.pair:
-        pair = model.next_sentence(model.pool(hidden))
-      return model.mlm_logits(masked), pair
+        pair = pair_logits(model, hidden)
+      return mlm_logits(model, masked), pair
 
     masked, pair = apply(params, logits, rng)
     weights = batch['masked_weights'] * batch['valid'][:, None]
@@ -266,3 +268,58 @@ def _trim(tokens, size, rng):
 def at_positions(hidden, positions):
   """Returns hidden [b, l, m] at positions [b, k]: [b, k, m]."""
   return jnp.take_along_axis(hidden, positions[..., None], axis=1)
+
+
+class Head(nn.Module):
+  """Dense, activation and norm before the tokens' vectors, a bias behind them.
+
+  Attributes:
+    options: the model's.
+  """
+
+  options: Any
+
+  @nn.compact
+  def __call__(self, x, decode):
+    """Returns logits float32 [..., v] of x [..., m]; decode: [.., m] to that."""
+    o = self.options
+    x = nn.Dense(
+      o.hidden_size,
+      dtype=jnp.dtype(o.dtype),
+      name='dense',
+      kernel_init=layers.normal(o.init_stddev),
+    )(x)
+    x = layers.make_norm(o, 'norm')(layers.ACTIVATIONS[o.activation](x))
+    bias = self.param('bias', nn.initializers.zeros, (o.vocab_size,))
+    return decode(x) + bias
+
+
+class Pooler(nn.Module):
+  """tanh(dense(first token)), float32 (BERT).
+
+  Attributes:
+    options: the model's.
+  """
+
+  options: Any
+
+  @nn.compact
+  def __call__(self, hidden):
+    """Returns [b, m] of hidden [b, l, m]."""
+    o = self.options
+    dense = nn.Dense(
+      o.hidden_size, kernel_init=layers.normal(o.init_stddev), name='dense'
+    )
+    return jnp.tanh(dense(hidden[:, 0].astype(jnp.float32)))
+
+
+def mlm_logits(model, hidden):
+  """Returns the model's MLM logits float32 [..., v] of hidden [..., m]."""
+  return model.head('mlm', Head(model.options), hidden, model.decode_tokens)
+
+
+def pair_logits(model, hidden):
+  """Returns logits float32 [b, 2] of hidden [b, l, m]; 1 is 'not next'."""
+  pooled = model.head('pooler', Pooler(model.options), hidden)
+  out = nn.Dense(2, kernel_init=layers.normal(model.init_stddev))
+  return model.head('next_sentence', out, pooled)

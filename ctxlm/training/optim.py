@@ -96,15 +96,19 @@ def decayed(params):
 def _muon_dimensions(params):
   """Says which axes of a kernel are its rows and columns; None is AdamW's.
 
-  Muon is for the hidden matrices; embeddings and heads are left to AdamW
-  (Jordan et al. 2024). A leading axis of stacked layers is a batch axis.
+  Muon is for the hidden matrices; embeddings, and what maps to tokens or
+  labels, are left to AdamW (Jordan et al. 2024). A head's matrix from hidden
+  states to hidden states is one of the former. A leading axis of stacked
+  layers is a batch axis.
   """
   Dims = optax.contrib.MuonDimensionNumbers
 
   def one(path, x):
     name = path_name(path)
     extra = 1 if 'layers/' in name else 0
-    if not name.endswith('/kernel') or 'head' in name:
+    if not name.endswith('/kernel') or name.startswith('lm_head/'):
+      return None
+    if name.startswith('heads/') and x.shape[0] != x.shape[-1]:
       return None
     if re.search(r'(query|key|value)/kernel$', name) and x.ndim == 3 + extra:
       return Dims(extra, (extra + 1, extra + 2))

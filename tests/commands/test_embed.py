@@ -95,7 +95,9 @@ def test_trained_vectors_go_out(folder, pooling, tmp_path):
   plain = types.SimpleNamespace(pooling=pooling)
   found = loading.dataclasses.replace(found, sentence=plain, small=None)
   convert.write_run(found, tmp_path / 'run')
-  assert run.load(tmp_path / 'run').tasks[0].objective.pooling == pooling
+  assert (
+    run.load(tmp_path / 'run').program.tasks[0].objective.pooling == pooling
+  )
   _, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'out')
   assert not left_out
   trained = loading.load(tmp_path / 'run')

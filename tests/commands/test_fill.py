@@ -5,6 +5,7 @@ import pytest
 
 from ctxlm.commands import fill
 from ctxlm.errors import UserError
+from ctxlm.objectives import mlm
 
 TEXT = 'the [MASK] sees the [MASK] at 5.'
 
@@ -14,7 +15,7 @@ def test_best_tokens_are_those_of_the_mlm_head(runs):
   t = run.tokenizer
   found = fill.fill(run, TEXT, top=7)
   row = np.array([[t.cls_id, *t.encode(TEXT), t.sep_id]])
-  out = np.asarray(run.call(lambda m: m.mlm_logits(m(row))), np.float64)[0]
+  out = np.asarray(run.call(lambda m: mlm.mlm_logits(m, m(row))), np.float64)[0]
   places = np.flatnonzero(row[0] == t.mask_id)
   assert len(found) == len(places) == 2
   for best, place in zip(found, places, strict=True):

@@ -7,6 +7,9 @@ import numpy as np
 import torch
 import transformers as tr
 
+from ctxlm import plugins
+from ctxlm.families import family as family_lib
+
 
 @dataclasses.dataclass
 class Drawn:
@@ -203,3 +206,12 @@ def randomise(model, seed=0):
         head.bias.copy_(head.decoder.bias)
       except AttributeError:
         continue
+
+
+def options_of(model):
+  """Returns family.complete of a Model of ours."""
+  name = type(model).__module__.rsplit('.', 1)[-1]
+  options = plugins.options(type(model))
+  return family_lib.complete(
+    {'name': name} | {o: getattr(model, o) for o in options}
+  )

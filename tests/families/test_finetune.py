@@ -163,9 +163,9 @@ def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
   )
   fresh = line.split('initialised afresh: ')[1].split(', ')
   assert set(fresh) == {
-    'mlm_bias/bias',
-    'mlm_transform/dense/bias',
-    'mlm_transform/dense/kernel',
-    'mlm_transform/norm/bias',
-    'mlm_transform/norm/scale',
+    'heads/mlm/bias',
+    'heads/mlm/dense/bias',
+    'heads/mlm/dense/kernel',
+    'heads/mlm/norm/bias',
+    'heads/mlm/norm/scale',
   }

@@ -18,6 +18,8 @@ from ctxlm.commands import convert, fill
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder
 from ctxlm.families.formats import tensors
+from ctxlm.models import transformer
+from ctxlm.objectives import mlm
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.training import loop as train
 from ctxlm.training import run_folder as run_lib
@@ -179,7 +181,7 @@ def test_only_the_shard_is_read(tmp_path):
   save(drawn, tmp_path)
   model, _, _ = ctxlm.load(tmp_path)
   source = folder.Source(family, {k: Spy(v) for k, v in weights.items()})
-  places = source.places(folder.shapes(model), folder.complete_of(model))
+  places = source.places(folder.shapes(model), reference.options_of(model))
   for path, p in places.items():
     shape = p.shape.shape
     asked.clear()
@@ -237,9 +239,9 @@ def recipe(name):
 @pytest.mark.parametrize(
   'name, kind, head',
   [
-    ('quickstart_causal', 'GPT2LMHeadModel', 'logits'),
-    ('llama_1b', 'LlamaForCausalLM', 'logits'),
-    ('bert_base', 'BertForMaskedLM', 'mlm_logits'),
+    ('quickstart_causal', 'GPT2LMHeadModel', transformer.Model.logits),
+    ('llama_1b', 'LlamaForCausalLM', transformer.Model.logits),
+    ('bert_base', 'BertForMaskedLM', mlm.mlm_logits),
   ],
 )
 def test_what_was_trained_here_goes_out(
@@ -250,7 +252,7 @@ def test_what_was_trained_here_goes_out(
   tokens = np.random.default_rng(0).integers(5, 90, (2, 9))
 
   def forward(model):
-    return getattr(model, head)(model(tokens))
+    return head(model, model(tokens))
 
   init = functools.partial(model.init, method=forward)
   params = init(jax.random.key(0))['params']

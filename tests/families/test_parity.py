@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import ctxlm
 from ctxlm.families import folder as folder_lib
+from ctxlm.models import heads
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import causal, mlm, seq2seq
 from ctxlm.training.optim import path_name
@@ -74,10 +75,11 @@ def _states(model, head, params, inputs, keywords):
   def forward(model):
     hidden = model(*inputs, **keywords)
     pair = None
-    if 'next_sentence_head' in params:
-      pair = model.next_sentence(model.pool(hidden))
-    logits = model.mlm_logits if head == 'mlm' else model.logits
-    return hidden, logits(hidden), pair
+    if heads.has(params, 'next_sentence'):
+      pair = mlm.pair_logits(model, hidden)
+    if head == 'mlm':
+      return hidden, mlm.mlm_logits(model, hidden), pair
+    return hidden, model.logits(hidden), pair
 
   (hidden, logits, pair), found = model.apply(
     {'params': params}, method=forward, mutable=['intermediates']
@@ -286,9 +288,7 @@ def their_gradients(drawn, model):
       named.pop(f'{top}.bias')
   family = folder_lib.find(drawn.model.config.model_type)
   source = folder_lib.Source(family, named)
-  places = source.places(
-    folder_lib.shapes(model), folder_lib.complete_of(model)
-  )
+  places = source.places(folder_lib.shapes(model), reference.options_of(model))
   return {
     path: p.read(tuple(slice(0, n) for n in p.shape.shape))
     for path, p in places.items()

@@ -142,12 +142,17 @@ def test_muon_makes_hidden_matrices_orthogonal():
     'layers_0/mlp/up/kernel': ((8, 16), 8, 16),
     'layers/mlp/down/kernel': ((3, 16, 8), 16, 8),  # three layers, stacked
     'layers/attention/key/kernel': ((2, 8, 2, 4), 8, 8),
+    'heads/mlm/dense/kernel': ((8, 8), 8, 8),
   }
   p = {
     name: stretched(rng, r, c, np.prod(shape) // (r * c)).reshape(shape)
     for name, (shape, r, c) in hidden.items()
   }
-  others = ('inputs/token_embed/embedding', 'lm_head/kernel')
+  others = (
+    'inputs/token_embed/embedding',
+    'lm_head/kernel',
+    'heads/next_sentence/kernel',
+  )
   p |= {name: stretched(rng, 9, 8)[0] for name in others}
   c = block(name='muon', learning_rate=1.0, weight_decay=0.0)
   tx = optim.make(c, 10, p)

@@ -31,11 +31,11 @@ BERT = {
   f'{LAYER}/mlp/up/kernel': 'bert/encoder/layer_1/intermediate/dense/kernel',
   f'{LAYER}/mlp/down/bias': 'bert/encoder/layer_1/output/dense/bias',
   f'{LAYER}/mlp_norm/scale': 'bert/encoder/layer_1/output/LayerNorm/gamma',
-  'pooler/kernel': 'bert/pooler/dense/kernel',
-  'mlm_transform/dense/kernel': 'cls/predictions/transform/dense/kernel',
-  'mlm_transform/norm/bias': 'cls/predictions/transform/LayerNorm/beta',
-  'mlm_bias/bias': 'cls/predictions/output_bias',
-  'next_sentence_head/bias': 'cls/seq_relationship/output_bias',
+  'heads/pooler/dense/kernel': 'bert/pooler/dense/kernel',
+  'heads/mlm/dense/kernel': 'cls/predictions/transform/dense/kernel',
+  'heads/mlm/norm/bias': 'cls/predictions/transform/LayerNorm/beta',
+  'heads/mlm/bias': 'cls/predictions/output_bias',
+  'heads/next_sentence/bias': 'cls/seq_relationship/output_bias',
 }
 GPT2 = {
   'inputs/token_embed/embedding': 'model/wte',
@@ -70,7 +70,7 @@ def test_values(name):
   else:
     theirs = 'cls/seq_relationship/output_weights'
     np.testing.assert_array_equal(  # [2, in], unlike all others
-      found['next_sentence_head/kernel'].T, write.value(theirs, (2, 6))
+      found['heads/next_sentence/kernel'].T, write.value(theirs, (2, 6))
     )
 
 
