@@ -1,33 +1,46 @@
-"""Trains on from a converted checkpoint, of any family, on your own text.
+"""Trains on from a checkpoint, of any family, on your own text.
 
-The argument is the run folder that `ctxlm convert` wrote; its model, tokenizer
-and kind of task are taken over. Files of pairs, which seq2seq needs, have the
+The argument is a folder of Hugging Face or sentence-transformers, a model
+folder that `ctxlm convert` wrote, or a run folder; its model, tokenizer and
+kind of task are taken over. Files of pairs, which seq2seq needs, have the
 fields text_a and text_b:
 
-ctxlm convert --from bert-base-uncased --to runs/bert
-ctxlm train --config configs/finetune.py:runs/bert --workdir runs/mine \
-  --config.tasks.text.data.pattern='text/*.txt' --config.max_length=128
+ctxlm train --config configs/finetune.py:bert-base-uncased \\
+  --workdir runs/mine --config.tasks.text.data.pattern='text/*.txt' \\
+  --config.max_length=128
 """
 
-from pathlib import Path
-
-from ctxlm import config as config_lib
+from configs import common
 
 
 def get_config(folder='runs/converted'):
   """Returns the recipe."""
-  text = Path(folder, 'config.json').read_text(encoding='utf-8')
-  c = config_lib.from_json(text).copy_and_resolve_references()
-  c.unlock()
-  c.init_from = str(folder)
-  c.tokenizer.path = str(Path(folder, 'tokenizer'))
-  c.tasks.text.data = {'name': 'files', 'pattern': 'data/*'}
+  c = common.base()
+  opened = common.start_from(c, folder)
+  objective, evaluator = kind(opened)
+  data = {'name': 'files', 'pattern': 'data/*'}
+  if objective['name'] == 'contrastive':
+    data['unit'] = 'sentence'
+  c.tasks.text = common.task(data, objective)
   c.num_steps = 1000
-  c.max_length = min(c.max_length, 512)
+  c.max_length = min(opened.block['max_length'], 512)
   c.optimizer.learning_rate = 5e-5
   c.optimizer.schedule = 'linear'
   c.optimizer.warmup_steps = 100
   c.checkpoint.every_steps = 200
-  for block in c.evaluators.values():
-    block.every_steps = 200
+  c.evaluators[evaluator] = {'name': evaluator, 'every_steps': 200}
   return c
+
+
+def kind(opened):
+  """Returns (objective, evaluator) that suit what a folder holds."""
+  heads = opened.shapes.get('heads', {})
+  if opened.block['name'] == 'encoder_decoder':
+    return {'name': 'seq2seq'}, 'losses'
+  if opened.block.get('causal', True):
+    return {'name': 'causal'}, 'perplexity'
+  if 'mlm' in heads and not opened.sentence:
+    pair = 'next_sentence' if 'next_sentence' in heads else ''
+    return {'name': 'mlm', 'pair': pair}, 'losses'
+  pooling = opened.sentence.pooling if opened.sentence else 'mean'
+  return {'name': 'contrastive', 'pooling': pooling}, 'alignment'

@@ -18,18 +18,12 @@ def get_config():
   c.batch_size = 256
   c.max_length = 2048
   c.tokenizer.vocab_size = 32_000
-  c.model = common.gpt2_shape(
+  c.model = common.llama_shape(
     2048,
     22,
     32,
     num_kv_heads=4,
     mlp_dim=5632,
-    activation='silu',
-    gated=True,
-    norm='rmsnorm',
-    position='rotary',
-    bias=False,
-    tie_embeddings=False,
     max_length=2048,
     scan_layers=True,
     remat='full',

@@ -3,26 +3,31 @@
 Gao et al. 2021, section 4: triples of NLI, temperature 0.05, judged by STS
 benchmark's Spearman correlation. The argument is the folder of two files,
 nli.csv (columns sent0, sent1, hard_neg) and stsb.csv (columns sentence1,
-sentence2, score):
+sentence2, score); behind a comma, the folder of a checkpoint whose model,
+tokenizer and parameters to start from, in place of a small model afresh:
 
-ctxlm train --config configs/simcse.py:data/simcse --workdir runs/simcse \
-  --config.init_from=runs/quickstart_mlm
+ctxlm train --config configs/simcse.py:data/simcse,bert-base-uncased \
+  --workdir runs/simcse
 """
 
 from configs import common
 
 
-def get_config(folder='data/simcse'):
+def get_config(folders='data/simcse'):
   """Returns the recipe."""
+  folder, _, checkpoint = folders.partition(',')
   c = common.base()
   c.num_steps = 500
   c.batch_size = 64
   c.max_length = 32
-  c.tokenizer.kind = 'wordpiece'
-  c.tokenizer.vocab_size = 4096
-  c.model = common.bert_shape(
-    192, 3, 6, max_length=96, dropout=0.1, attention_dropout=0.1
-  )
+  if checkpoint:
+    common.start_from(c, checkpoint)
+  else:
+    c.tokenizer.kind = 'wordpiece'
+    c.tokenizer.vocab_size = 4096
+    c.model = common.bert_shape(
+      192, 3, 6, max_length=96, dropout=0.1, attention_dropout=0.1
+    )
   c.tasks.pairs = common.task(
     {
       'name': 'files',

@@ -4,7 +4,7 @@ __version__ = '0.1.0'
 
 
 def load(folder, **options):
-  """Loads a Hugging Face folder, or a run folder.
+  """Loads a Hugging Face folder, a model folder or a run folder.
 
   Args:
     folder: path.
@@ -14,7 +14,8 @@ def load(folder, **options):
 
   Returns:
     (model, params, tokenizer): a Flax module, its parameters in float32, and
-    a ctxlm.data.tokenizers.tokenizer.Tokenizer, or None where the folder has none.
+    a ctxlm.data.tokenizers.tokenizer.Tokenizer, or None where the folder has
+    none.
 
   Raises:
     ctxlm.errors.UserError: the folder can't be read; one line says why.
@@ -25,5 +26,5 @@ def load(folder, **options):
   """
   from ctxlm.inference import loading
 
-  found = loading.load(folder, **options)
-  return found.model, found.params, found.tokenizer
+  loaded = loading.load(folder, **options)
+  return loaded.model, loaded.params, loaded.tokenizer

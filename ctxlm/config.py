@@ -7,6 +7,8 @@ overrides; `check` answers a wrong key or value with one line.
 
 import json
 import math
+import re
+from collections.abc import Mapping
 
 import ml_collections
 
@@ -29,9 +31,11 @@ def base():
   c.max_length = 256  # tokens in a row
   c.num_workers = 0  # loader processes; 0 uses threads
   c.log_every_steps = 20
-  # Start from the parameters of another run folder. Heads that it lacks are
-  # initialised afresh, and named in the log.
-  c.init_from = ''
+  # Whose parameters to start from: a run folder, a model folder, or one of
+  # Hugging Face. Or steps, see ctxlm.training.initial: ({'from': FOLDER},
+  # {'without': PATTERN}, ...). What is not taken is initialised afresh, and
+  # named in the log.
+  c.init_from = ml_collections.FieldReference('', field_type=object)
 
   # NAME -> {data: {name, ...}, objective: {name, ...}, weight}; the loop sums
   # the tasks' losses.
@@ -99,6 +103,8 @@ CHOICES = {
   'parallel.strategy': ('pmap', 'mesh'),
   'checkpoint.best_mode': ('min', 'max'),
 }
+# Kinds of steps of config.init_from: what else a step of the kind may say.
+INIT_STEPS = {'from': ('step', 'tokenizer'), 'without': ()}
 POSITIVE = ('batch_size', 'accumulation', 'max_length', 'log_every_steps')
 
 
@@ -124,6 +130,7 @@ def check(config):
   for path in POSITIVE:
     if _get(config, path) < 1:
       raise UserError(f'config.{path} must be 1 or more')
+  init_steps(config.init_from)
   if config.num_steps < 0:
     raise UserError('config.num_steps must be 0 or more')
   if config.batch_size % config.accumulation:
@@ -158,6 +165,46 @@ def check(config):
     )
 
 
+def init_steps(value):
+  """Returns the steps of `config.init_from`: a tuple of mappings, all str.
+
+  Args:
+    value: '', a folder, or a sequence of steps, see INIT_STEPS.
+
+  Raises:
+    UserError: it is none of these, or a step isn't.
+  """
+  if isinstance(value, str):
+    return ({'from': value},) if value else ()
+  if not isinstance(value, (tuple, list)):
+    raise UserError(f'config.init_from={value!r} must be a folder, or steps')
+  return tuple(_init_step(step) for step in value)
+
+
+def _init_step(step):
+  where = f'config.init_from: {step!r}'
+  if not isinstance(step, Mapping):
+    raise UserError(f"{where} is no step, such as {{'from': FOLDER}}")
+  kinds = [key for key in step if key in INIT_STEPS]
+  if len(kinds) != 1:
+    raise UserError(f'{where} needs one of the keys {", ".join(INIT_STEPS)}')
+  known = (*kinds, *INIT_STEPS[kinds[0]])
+  for key, value in step.items():
+    if key not in known:
+      raise UserError(
+        f'{where}: {key!r} is unknown.{plugins.suggest(key, known)}'
+      )
+    if not isinstance(value, str) or not (value or key == 'step'):
+      raise UserError(f'{where}: {key!r} must be a text')
+  if step.get('tokenizer', 'same') not in ('same', 'any'):
+    raise UserError(f"{where}: 'tokenizer' is 'same' or 'any'")
+  try:
+    re.compile(step.get('without', ''))
+  except re.error as e:
+    raise UserError(f'{where} is no regular expression: {e}') from e
+  return dict(step)
+
+
 def _get(config, path):
   for key in path.split('.'):
     config = config[key]
@@ -180,7 +227,7 @@ def _check_block(schema, block, where):
         raise UserError(f'config.{path} must be a block of keys')
       if path not in OPEN:
         _check_block(wanted, value, f'{path}.')
-    elif not _same_type(wanted, value):
+    elif path != 'init_from' and not _same_type(wanted, value):
       raise UserError(
         f'config.{path}={value!r} must be of type {type(wanted).__name__}'
       )

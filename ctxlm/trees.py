@@ -39,3 +39,12 @@ def map_with_name(function, tree, *rest):
   return jax.tree_util.tree_map_with_path(
     lambda path, *leaves: function(path_name(path), *leaves), tree, *rest
   )
+
+
+def abstract(shapes, shardings):
+  """Returns the tree of jax.ShapeDtypeStruct that knows its shardings."""
+
+  def one(x, sharding):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+  return jax.tree.map(one, shapes, shardings)

@@ -11,8 +11,8 @@ from absl import flags
 from ctxlm import cli
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.inference import loading
 from ctxlm.parallel import processes
-from ctxlm.training import run_folder as run_lib
 
 
 def attention_of(run, text, word):
@@ -31,9 +31,9 @@ def attention_of(run, text, word):
   causal = run.model.causal
   frame = framing.document(t) if causal else framing.text(t)
   ids = [*frame.first, *t.encode(text), *(() if causal else frame.last)]
-  if len(ids) > run.config.max_length:
+  if len(ids) > run.max_length:
     raise UserError(
-      f'--text has {len(ids)} tokens; the model takes {run.config.max_length}'
+      f'--text has {len(ids)} tokens; the model takes {run.max_length}'
     )
   places = slice(1 + len(t.encode(before)), 1 + len(t.encode(upto)))
   if places.start >= places.stop:
@@ -115,7 +115,7 @@ def main():
   processes.start()
   if F.text is None or F.word is None:
     raise UserError('--text "..." and --word WORD are needed')
-  run = run_lib.load(F.workdir, F.step)
+  run = loading.load(F.workdir, step=F.step)
   tokens, weights = attention_of(run, F.text, F.word)
   try:
     draw(tokens, weights, F.word, F.out)

@@ -1,8 +1,9 @@
-"""`ctxlm convert --from DIR --to WORKDIR`, and back with `--to-hf DIR`.
+"""`ctxlm convert --from DIR --to DIR`, and back with `--to-hf DIR`.
 
-A Hugging Face or sentence-transformers folder becomes a run folder, which
-every command takes and `config.init_from` starts from; a run folder becomes
-what transformers and sentence-transformers load.
+A Hugging Face or sentence-transformers folder becomes a model folder, which
+every command that needs no data takes and `config.init_from` starts from; a
+run folder or a model folder becomes what transformers and
+sentence-transformers load.
 """
 
 import contextlib
@@ -12,69 +13,30 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from ctxlm import config as config_lib
 from ctxlm.errors import UserError
-from ctxlm.families import export, files, sentence
+from ctxlm.families import export, files, model_folder, sentence
 from ctxlm.inference import loading
-from ctxlm.models import heads
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import processes
-from ctxlm.training import checkpoint
-from ctxlm.training import run_folder as run_lib
-from ctxlm.training import step as step_lib
 
 
-def write_run(found, workdir):
-  """Writes a run folder of a loading.Loaded."""
-  loading.need_tokenizer(found)
-  config = run_config(found, workdir)
-  with _new_folder(workdir) as new:
-    run_lib.write(config, found.tokenizer, new)
-    if found.small:
-      (new / loading.KEPT).mkdir()
-      files.copy_small(found.small, new / loading.KEPT)
-    state = step_lib.TrainState(
-      step=jnp.zeros((), jnp.int32), params=found.params, opt_state={}, ema=None
+def write_model(loaded, folder):
+  """Writes a model folder of a loading.Loaded."""
+  loading.need_tokenizer(loaded)
+  with _new_folder(folder) as new:
+    model_folder.write(
+      new,
+      loaded.block,
+      loaded.params,
+      loaded.tokenizer,
+      loaded.small,
+      loaded.sentence,
     )
-    saved = checkpoint.Checkpoints(new, config, {'converted': True})
-    saved.save(0, state)
-    saved.close()
 
 
-def run_config(found, workdir):
-  """Returns the config of a run of a loaded model: tasks that suit it."""
-  c = config_lib.base()
-  c.num_steps = 0
-  c.model = found.block
-  c.max_length = found.model.max_length
-  c.tokenizer.kind = 'file'
-  c.tokenizer.path = str(Path(workdir).resolve() / 'tokenizer')
-  data = {'name': 'corpus'}
-  evaluator = 'losses'
-  if found.model.encoder_decoder:
-    objective = {'name': 'seq2seq'}
-    data = {'name': 'files', 'pattern': 'data/pairs.jsonl'}
-  elif found.model.causal:
-    objective, evaluator = {'name': 'causal'}, 'perplexity'
-  elif heads.has(found.params, 'mlm') and not found.sentence:
-    pair = 'next_sentence' * heads.has(found.params, 'next_sentence')
-    objective = {'name': 'mlm', 'pair': pair}
-  else:
-    own = found.sentence
-    objective = {
-      'name': 'contrastive',
-      'pooling': own.pooling if own else 'mean',
-    }
-    data['unit'], evaluator = 'sentence', 'alignment'
-  c.tasks.text = {'data': data, 'objective': objective, 'weight': 1.0}
-  c.evaluators[evaluator] = {'name': evaluator}
-  return c
-
-
-def write_hf(found, folder):
+def write_hf(loaded, folder):
   """Writes a folder that transformers loads; see families.export.
 
   One of sentence vectors is one that sentence-transformers loads, too.
@@ -82,21 +44,20 @@ def write_hf(found, folder):
   Returns:
     paths of the parameters that were left out.
   """
-  loading.need_tokenizer(found)
+  loading.need_tokenizer(loaded)
+  pooled = loaded.sentence
   with _new_folder(folder) as new:
-    inner = new
-    if found.small:
-      files.copy_small(found.small, new)
-      inner = new / found.sentence.path if found.sentence else new
+    inner = new / pooled.path if pooled else new
+    if loaded.small:
+      files.copy_small(loaded.small, new)
+    if pooled and not (loaded.small and sentence.read(new) == pooled):
+      sentence.write(new, pooled, loaded.model.hidden_size)
     original = inner / 'config.json'
     original = files.read_json(original) if original.is_file() else None
     if not original:
-      export.write_tokenizer(inner, found.tokenizer, found.model)
-      pooled = loading.trained_sentence(found.run) if found.run else None
-      if pooled:
-        sentence.write(new, pooled, found.model.hidden_size)
+      export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
     return export.write(
-      inner, found.block, found.params, found.tokenizer, original
+      inner, loaded.block, loaded.params, loaded.tokenizer, original
     )
 
 
@@ -123,7 +84,7 @@ def define_flags():
   flags.DEFINE_string(
     'step', '', "of a run: '' is the newest, 'best', a number"
   )
-  flags.DEFINE_string('to', None, 'run folder to write')
+  flags.DEFINE_string('to', None, 'model folder to write')
   flags.DEFINE_string('to-hf', None, 'Hugging Face folder to write')
 
 
@@ -132,7 +93,7 @@ def convert(source, to=None, to_hf=None, step=''):
 
   Args:
     source: folder.
-    to: run folder to write, or None.
+    to: model folder to write, or None.
     to_hf: Hugging Face folder to write, or None.
     step: of a run, see checkpoint.find.
 
@@ -144,18 +105,18 @@ def convert(source, to=None, to_hf=None, step=''):
   """
   # Each device holds a part, so that what fits the machine can be converted.
   placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
-  found = loading.load(source, placement, step)
+  loaded = loading.load(source, placement, step)
   if to:
-    write_run(found, to)
-  left_out = write_hf(found, to_hf) if to_hf else []
-  return sum(x.size for x in jax.tree.leaves(found.params)), left_out
+    write_model(loaded, to)
+  left_out = write_hf(loaded, to_hf) if to_hf else []
+  return sum(x.size for x in jax.tree.leaves(loaded.params)), left_out
 
 
 def main():
   """Entry point of `ctxlm convert`."""
   source, to, to_hf = (flags.FLAGS[n].value for n in ('from', 'to', 'to-hf'))
   if source is None or not (to or to_hf):
-    raise UserError('--from DIR is needed, and --to WORKDIR or --to-hf DIR')
+    raise UserError('--from DIR is needed, and --to DIR or --to-hf DIR')
   processes.start()
   count, left_out = convert(source, to, to_hf, flags.FLAGS.step)
   for name in left_out:

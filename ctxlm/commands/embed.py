@@ -20,7 +20,7 @@ from ctxlm.objectives import contrastive
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import processes
 from ctxlm.parallel.collectives import gather
-from ctxlm.training import tracking
+from ctxlm.training import run_folder, tracking
 
 MULTIPLE = 8  # a batch's length is one; each is compiled once
 
@@ -51,7 +51,7 @@ class Embedder:
     if found.model.encoder_decoder:
       raise UserError('embed takes encoders, and decoders without an encoder')
     loading.need_tokenizer(found)
-    own = _own(found)
+    own = found.sentence
     self.pooling = pooling or (own and own.pooling)
     if not self.pooling:
       raise UserError(
@@ -136,13 +136,6 @@ class Embedder:
     return tokens
 
 
-def _own(found):
-  # The reference's modules, or how the run trained its vectors.
-  if found.sentence:
-    return found.sentence
-  return loading.trained_sentence(found.run) if found.run else None
-
-
 def define_flags():
   """Defines the flags of `ctxlm embed`."""
   flags.DEFINE_string('model', None, 'folder of any kind')
@@ -172,7 +165,7 @@ def main():
   if not texts:
     raise UserError(f'--input {F.input} is empty')
   processes.start()
-  own = Path(F.model).is_dir() and loading.is_run(Path(F.model))
+  own = run_folder.is_one(Path(F.model))
   placement = None if own else pmap_lib.Pmap(jax.devices())
   found = loading.load(F.model, placement, F.step)
   placement = found.run.program.placement if found.run else placement

@@ -8,17 +8,17 @@ from absl import flags
 from ctxlm import cli
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.inference import loading
 from ctxlm.models import heads
 from ctxlm.objectives import mlm
 from ctxlm.parallel import processes
-from ctxlm.training import run_folder as run_lib
 
 
 def fill(run, text, top=5):
   """Returns, for each mask, its `top` (token, probability).
 
   Args:
-    run: ctxlm.training.run_folder.Run of a masked language model.
+    run: ctxlm.inference.loading.Loaded, or a Run, of a masked language model.
     text: with the tokenizer's mask token, e.g. [MASK].
     top: how many.
 
@@ -35,9 +35,9 @@ def fill(run, text, top=5):
     raise UserError(
       f'--text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
     )
-  if len(row) > run.config.max_length:
+  if len(row) > run.max_length:
     raise UserError(
-      f'--text has {len(row)} tokens; the model takes {run.config.max_length}'
+      f'--text has {len(row)} tokens; the model takes {run.max_length}'
     )
 
   def forward(model):
@@ -65,7 +65,7 @@ def main():
   processes.start()
   if F.text is None:
     raise UserError('--text "... [MASK] ..." is needed')
-  run = run_lib.load(F.workdir, F.step)
+  run = loading.load(F.workdir, step=F.step)
   for i, best in enumerate(fill(run, F.text, F.top), 1):
     print(f'mask {i}')
     for token, p in best:

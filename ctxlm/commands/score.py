@@ -11,15 +11,15 @@ from absl import flags
 from ctxlm import cli
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.inference import loading
 from ctxlm.parallel import processes
-from ctxlm.training import run_folder as run_lib
 
 
 def score(run, text):
   """Returns ([token], [log p(token | before)]) of a text.
 
   Args:
-    run: ctxlm.training.run_folder.Run of a causal model.
+    run: ctxlm.inference.loading.Loaded, or a Run, of a causal model.
     text: at least one token; its start is conditioned on the bos token.
 
   Raises:
@@ -30,7 +30,7 @@ def score(run, text):
   ids = run.tokenizer.encode(text)
   if not ids:
     raise UserError('--text is empty')
-  limit = run.config.max_length
+  limit = run.max_length
   if len(ids) > limit:
     raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
   first = framing.document(run.tokenizer).first
@@ -55,7 +55,7 @@ def main():
   processes.start()
   if F.text is None:
     raise UserError('--text "..." is needed')
-  tokens, logps = score(run_lib.load(F.workdir, F.step), F.text)
+  tokens, logps = score(loading.load(F.workdir, step=F.step), F.text)
   width = max(len(t) for t in tokens)
   for token, logp in zip(tokens, logps, strict=True):
     print(f'{token:<{width}}  {logp:9.4f}')

@@ -5,14 +5,13 @@ import math
 
 import jax
 import numpy as np
-import safetensors.numpy
 
 from ctxlm.errors import UserError
 from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
+from ctxlm.families import source as source_lib
+from ctxlm.families.formats import tensors
 from ctxlm.trees import path_name
-
-SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
 
 
 def infer(options):
@@ -35,7 +34,7 @@ def infer(options):
   return families[best]
 
 
-def write(folder, block, params, tokenizer, original=None, shard=SHARD):
+def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
   """Writes config.json and model.safetensors, in shards if they are large.
 
   Args:
@@ -59,7 +58,7 @@ def write(folder, block, params, tokenizer, original=None, shard=SHARD):
   found, left_out, heads = {}, [], set()
   for path, x in leaves:
     name = path_name(path)
-    parts = folder_lib.unstack(name, x.shape)
+    parts = source_lib.unstack(name, x.shape)
     for i, (one, shape) in enumerate(parts):
       placed = family.place(one, shape, options)
       if placed is None:
@@ -67,7 +66,7 @@ def write(folder, block, params, tokenizer, original=None, shard=SHARD):
         break
       at, head = placed
       heads.add(head)
-      layer = i if folder_lib.scanned(name) else None
+      layer = i if source_lib.scanned(name) else None
       copies = len(shape) == 1 or not options['tie_embeddings']
       for their in at.names if copies else at.names[:1]:
         found.setdefault(their, []).append((at, shape, x, layer))
@@ -75,7 +74,12 @@ def write(folder, block, params, tokenizer, original=None, shard=SHARD):
     heads.add('lm')
   architecture = family.architecture(heads)
   names = prefixed(family, found, architecture)
-  _write_tensors(folder, found, names, shard)
+  sizes = {
+    names[name]: 4 * sum(math.prod(shape) for _, shape, _, _ in parts)
+    for name, parts in found.items()
+  }
+  ours = {their: name for name, their in names.items()}
+  tensors.write(folder, sizes, lambda name: _join(found[ours[name]]), shard)
   config = dict(original or {}) | family.config(options)
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)
@@ -105,35 +109,6 @@ def prefixed(family, names, architecture):
     else family.prefix + name
     for name in names
   }
-
-
-def _write_tensors(folder, found, names, shard):
-  sizes = {
-    name: 4 * sum(math.prod(shape) for _, shape, _, _ in parts)
-    for name, parts in found.items()
-  }
-  groups, room = [[]], shard
-  for name in sorted(found):
-    if sizes[name] > room and groups[-1]:
-      groups.append([])
-      room = shard
-    groups[-1].append(name)
-    room -= sizes[name]
-  table = {}
-  for i, group in enumerate(groups):
-    file = 'model.safetensors'
-    if len(groups) > 1:
-      file = f'model-{i + 1:05}-of-{len(groups):05}.safetensors'
-    arrays = {names[n]: _join(found[n]) for n in group}
-    safetensors.numpy.save_file(arrays, folder / file, {'format': 'pt'})
-    table |= dict.fromkeys(arrays, file)
-  if len(groups) > 1:
-    index = {
-      'metadata': {'total_size': sum(sizes.values())},
-      'weight_map': table,
-    }
-    text = json.dumps(index, indent=2, sort_keys=True) + '\n'
-    (folder / 'model.safetensors.index.json').write_text(text)
 
 
 def _join(parts):

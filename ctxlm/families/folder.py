@@ -1,18 +1,24 @@
-"""A Hugging Face folder: model and parameters out of it, and into one."""
-
-import re
-from pathlib import Path
+"""A Hugging Face or sentence-transformers folder, opened."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ctxlm import plugins, trees
 from ctxlm.errors import UserError
-from ctxlm.families import bart, bert, gpt2, llama, roberta, rules, t5
+from ctxlm.families import (
+  bart,
+  bert,
+  gpt2,
+  llama,
+  opened,
+  roberta,
+  sentence,
+  t5,
+)
 from ctxlm.families import family as family_lib
 from ctxlm.families.files import read_json
 from ctxlm.families.formats import tensors, tf_checkpoint
+from ctxlm.families.source import Source
 
 FAMILIES = (
   gpt2.FAMILY,
@@ -29,62 +35,83 @@ def find(model_type):
   """Returns the Family of config.json's model_type.
 
   Raises:
-    UserError: an unknown one.
+    UserError: an unknown one. None is suggested: of two names that are near,
+      such as mt5 and t5, each computes something else.
   """
   known = {family.model_type: family for family in FAMILIES}
   if model_type not in known:
     raise UserError(
-      f'config.json: no family of model_type {model_type!r}.'
-      + plugins.suggest(model_type, known)
+      f'config.json: model_type {model_type!r} is of no family here; there '
+      f'are {", ".join(sorted(known))}'
     )
   return known[model_type]
 
 
-def read(folder, shardings=None, **options):
-  """Reads a folder's model and parameters.
+def open_folder(folder, **options):
+  """Opens a folder that transformers or sentence-transformers reads.
 
   Args:
-    folder: with config.json and weights; see tensors.open_folder.
-    shardings: {our path: shape} tree -> tree of shardings, such as
-      `parallel.Mesh.shardings`; None puts everything on the first device.
+    folder: pathlib.Path, with config.json and weights, see
+      tensors.open_folder; or with modules.json, see sentence.read.
     **options: of the model, in place of those of config.json, such as
       dtype='bfloat16' or scan_layers=True.
 
   Returns:
-    (the model's config block, parameters float32).
+    opened.Opened.
 
   Raises:
     UserError: an unknown family, or a tensor that is missing, not known or of
       another shape; one line that names it.
   """
-  folder = Path(folder)
+  pooled = sentence.read(folder)
+  inner = folder / pooled.path if pooled else folder
   try:
-    found = tf_checkpoint.find(folder)
-    config = found[0] if found else read_json(folder / 'config.json')
-    family = find(config.get('model_type'))
-    block = family.options(config) | options
-    source = Source(family, found[1] if found else tensors.open_folder(folder))
-    block |= source.options(block)
-    model = plugins.build('models', block)
-    places = source.places(shapes(model), family_lib.complete(block))
+    block, parameters = _parameters(inner, options)
   except UserError as e:
     where = '' if str(folder) in str(e) else f'{folder}: '
     raise UserError(f'{where}{e}') from e
-  tree = trees.nest({path: p.shape for path, p in places.items()})
-  shardings = on_first_device if shardings is None else shardings
-  placed = shardings(tree)
+  shapes = trees.nest({path: x.shape for path, x in parameters.items()})
 
-  def load(path, sharding):
-    p = places[path]
-    return jax.make_array_from_callback(p.shape.shape, sharding, p.read)
+  def read(abstract):
+    def one(path, leaf):
+      return jax.make_array_from_callback(
+        leaf.shape, leaf.sharding, parameters[path].read
+      )
 
-  return block, trees.map_with_name(load, placed)
+    return trees.map_with_name(one, abstract)
+
+  return opened.Opened(
+    folder,
+    block,
+    shapes,
+    read,
+    opened.read_tokenizer(inner, block['vocab_size']),
+    inner,
+    folder,
+    pooled,
+  )
 
 
-def on_first_device(tree):
-  """Returns the shardings that put all of a tree on the first device."""
-  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return jax.tree.map(lambda _: one, tree)
+def _parameters(folder, options):
+  # Returns (config block, {our path: source.Read}).
+  if (folder / 'adapter_config.json').is_file():
+    raise UserError(
+      'it is an adapter of PEFT, and no model: merge it into its model '
+      '(merge_and_unload), save that, and name its folder'
+    )
+  in_tensorflow = tf_checkpoint.find(folder)
+  if in_tensorflow:
+    config, weights = in_tensorflow
+  else:
+    config = read_json(folder / 'config.json')
+  family = find(config.get('model_type'))
+  block = family.options(config) | options
+  if not in_tensorflow:
+    weights = tensors.open_folder(folder)
+  source = Source(family, weights)
+  block |= source.options(block)
+  model = plugins.build('models', block)
+  return block, source.places(shapes(model), family_lib.complete(block))
 
 
 def shapes(model):
@@ -97,155 +124,3 @@ def shapes(model):
 
   made = jax.eval_shape(lambda: model.init(jax.random.key(0), method=run))
   return {path: x.shape for path, x in trees.flatten(made['params']).items()}
-
-
-class Source:
-  """The tensors of a checkpoint, as a family names them."""
-
-  def __init__(self, family, found):
-    self._family = family
-    ignored = [re.compile(r) for r in family.ignored]
-    self._tensors = {
-      name.removeprefix(family.prefix): x
-      for name, x in found.items()
-      if not any(r.search(name) for r in ignored)
-    }
-
-  def options(self, block):
-    """Returns the options that the file decides, whatever config.json says."""
-    found = {'tie_embeddings': self._tied(block)}
-    bias = self._family.place('final_bias/bias', (1,), block)
-    if bias:
-      found['logits_bias'] = bias[0].names[0] in self._tensors
-    return found
-
-  def _tied(self, block):
-    if not block['tie_embeddings']:
-      return False
-    head, embedding = (
-      next((self._tensors[n] for n in p.names if n in self._tensors), None)
-      for p in (
-        self._family.place(path, (1, 1), block)[0]
-        for path in ('lm_head/kernel', 'inputs/token_embed/embedding')
-      )
-    )
-    # A head that differs was trained so.
-    return head is None or embedding is None or tensors.same(head, embedding)
-
-  def places(self, ours, options):
-    """Returns {our path: Read} of what the checkpoint has, heads included.
-
-    Args:
-      ours: see `shapes`.
-      options: all of the model's.
-
-    Raises:
-      UserError: tensors of the body, or some of a head, are missing; one has
-        another shape, or no place in the family.
-    """
-    left, lacks, found, heads = dict(self._tensors), {}, {}, {}
-    for path, shape in (ours | self._head_shapes(options)).items():
-      parts = []
-      for one, part_shape in unstack(path, shape):
-        placed = self._family.place(one, part_shape, options)
-        if placed is None:
-          break
-        at, head = placed
-        parts.append(self._take(at, part_shape, left))
-        if parts[-1] is None:
-          lacks.setdefault(head, at.names[0])
-      else:
-        heads.setdefault(head, []).append(path)
-        found[path] = Read(shape, parts, scanned(path))
-    for head, name in lacks.items():
-      if head == '' or any(
-        p is not None for path in heads[head] for p in found[path].parts
-      ):
-        raise UserError(f'{name} is missing in the checkpoint')
-      for path in heads[head]:
-        del found[path]
-    if options['tie_embeddings']:  # the embedding's copy; see `options`
-      left.pop(
-        self._family.place('lm_head/kernel', (1, 1), options)[0].names[0], None
-      )
-    if left:
-      raise UserError(
-        f'the checkpoint has {sorted(left)[0]}, which has no place in a '
-        f'{self._family.model_type} model'
-      )
-    return found
-
-  def _head_shapes(self, options):
-    whole = {name: tuple(x.shape) for name, x in self._tensors.items()}
-    found = {}
-    for table in self._family.heads.values():
-      own = {k: v for k, v in table.items() if k.startswith('heads/')}
-      try:
-        found |= rules.head_shapes(own, whole)
-      except LookupError as e:
-        raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
-    # All heads read hidden states; a lone norm or bias is theirs or the
-    # logits'.
-    size, known = options['hidden_size'], set(found)
-    for path, shape in found.items():
-      alone = path.rpartition('/')[0] + '/kernel' not in known
-      fits = (size, options['vocab_size']) if alone else (size,)
-      if (alone or path.endswith('/kernel')) and shape[0] not in fits:
-        raise UserError(
-          f'{self._family.place(path, shape, options)[0].names[0]} has shape '
-          f'{list(shape[::-1])}; config.json asks for hidden states of {size}'
-        )
-    return found
-
-  def _take(self, at, shape, left):
-    names = [n for n in at.names if n in self._tensors]
-    for name in names:
-      left.pop(name, None)
-    if not names:
-      return None
-    first = self._tensors[names[0]]
-    wanted = at.their_shape(shape)
-    if tuple(first.shape) != wanted:
-      raise UserError(
-        f'{names[0]} has shape {list(first.shape)}; config.json asks for '
-        f'{list(wanted)}'
-      )
-    for name in names[1:] if len(wanted) > 1 else ():
-      if not tensors.same(first, self._tensors[name]):
-        raise UserError(f'{name} differs from {names[0]}: it must be a copy')
-    return at, first
-
-
-def scanned(path):
-  """Whether a tensor has a leading axis of layers."""
-  return '/layers/' in f'/{path}/'
-
-
-def unstack(path, shape):
-  """Returns [(path, shape)] of a tensor's layers, or of itself if it has none."""
-  if not scanned(path):
-    return [(path, shape)]
-  name = path.replace('layers/', 'layers_{}/', 1)
-  return [(name.replace('{}', str(i)), shape[1:]) for i in range(shape[0])]
-
-
-class Read:
-  """A tensor of ours, to be read from one of theirs, or one a layer."""
-
-  def __init__(self, shape, parts, stacked):
-    self.shape = jax.ShapeDtypeStruct(shape, jnp.float32)
-    self.parts = parts
-    self._stacked = stacked
-
-  def read(self, index):
-    """Returns part `index` (slices) as float32."""
-    shape = self.shape.shape
-
-    def one(part, shape, index):
-      at, tensor = part
-      return np.asarray(at.read(tensor, shape, index), np.float32)
-
-    if not self._stacked:
-      return one(self.parts[0], shape, index)
-    parts = self.parts[index[0]]
-    return np.stack([one(p, shape[1:], index[1:]) for p in parts])

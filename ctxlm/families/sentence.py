@@ -113,7 +113,7 @@ def _max_length(folder, settings):
 
 
 def write(folder, sentence, hidden_size):
-  """Writes the modules' files beside the transformer's.
+  """Writes the modules' files, in place of any that are there.
 
   They are of the form that all releases of sentence-transformers read.
   """
@@ -122,23 +122,26 @@ def write(folder, sentence, hidden_size):
     {
       'idx': i,
       'name': str(i),
-      'path': f'{i}_{kind}' if i else '',
+      'path': f'{i}_{kind}' if i else sentence.path,
       'type': f'sentence_transformers.models.{kind}',
     }
     for i, kind in enumerate(kinds)
   ]
-  for module in modules[1:]:
-    (folder / module['path']).mkdir()
+  for module in modules:
+    (folder / module['path']).mkdir(exist_ok=True)
   pooling = {'word_embedding_dimension': hidden_size}
   for name, old in POOLINGS.items():
     pooling[old] = name == sentence.pooling
-  files = {
+  settings = {'max_seq_length': sentence.max_length, 'do_lower_case': False}
+  texts = {
     'modules.json': modules,
     '1_Pooling/config.json': pooling,
-    'sentence_bert_config.json': {
-      'max_seq_length': sentence.max_length,
-      'do_lower_case': False,
-    },
+    f'{sentence.path}/sentence_bert_config.json': settings,
   }
-  for name, value in files.items():
-    (folder / name).write_text(json.dumps(value, indent=2) + '\n')
+  if sentence.prompt:
+    texts['config_sentence_transformers.json'] = {
+      'prompts': {'default': sentence.prompt},
+      'default_prompt_name': 'default',
+    }
+  for name, value in texts.items():
+    (folder / name.strip('/')).write_text(json.dumps(value, indent=2) + '\n')

@@ -135,18 +135,11 @@ class Checkpoints:
 
   def _changed(self, step, params):
     # How the model differs from the checkpoint's, if that can be said.
-    path = self.workdir / 'checkpoints' / str(step) / 'meta' / 'metadata'
     try:
       with _quiet():
         _, _, shapes = find(self.workdir, step)
-      meta = json.loads(path.read_text())
     except Exception:  # damaged; restore says so
       return ''
-    if meta.get('converted'):
-      return (
-        f'{self.workdir} was converted, not trained: name it in '
-        'config.init_from, and use another --workdir'
-      )
     saved, wanted = _shapes(shapes), _shapes(params)
     where = f'{self.workdir}, checkpoint {step}, is of another model: '
     for name in sorted({*saved, *wanted}):
@@ -178,6 +171,20 @@ class Checkpoints:
     self._manager.close()
 
 
+def _folder(workdir):
+  return Path(workdir).resolve() / 'checkpoints'
+
+
+def steps(workdir):
+  """Returns the steps of a run's checkpoints, the newest last."""
+  folder = _folder(workdir)
+  return sorted(
+    int(p.name)
+    for p in (folder.iterdir() if folder.is_dir() else ())
+    if p.name.isdigit() and (p / '_CHECKPOINT_METADATA').exists()
+  )
+
+
 def find(workdir, step=''):
   """Returns (step, 'ema' or 'params', shapes) of a run's checkpoint.
 
@@ -188,20 +195,15 @@ def find(workdir, step=''):
   Raises:
     UserError: there is no such checkpoint.
   """
-  folder = Path(workdir).resolve() / 'checkpoints'
-  steps = sorted(
-    int(p.name)
-    for p in (folder.iterdir() if folder.is_dir() else ())
-    if p.name.isdigit() and (p / '_CHECKPOINT_METADATA').exists()
-  )
-  if not steps:
+  known = steps(workdir)
+  if not known:
     raise UserError(f'{workdir} has no checkpoint; train it first')
   if step == 'best':
-    step = _best(Path(workdir), steps)
-  step = steps[-1] if step == '' else step
-  if str(step) not in map(str, steps):
-    raise UserError(f'{workdir} has no checkpoint {step}; it has {steps}')
-  path = folder / str(step) / 'state'
+    step = _best(Path(workdir), known)
+  step = known[-1] if step == '' else step
+  if str(step) not in map(str, known):
+    raise UserError(f'{workdir} has no checkpoint {step}; it has {known}')
+  path = _folder(workdir) / str(step) / 'state'
   tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
   key = 'ema' if tree.get('ema') else 'params'
   shapes = jax.tree.map(
@@ -215,18 +217,16 @@ def read_params(workdir, abstract, step=''):
 
   Args:
     workdir: run folder.
-    abstract: tree of ShapeDtypeStructs with shardings. What the checkpoint
-      lacks is left out.
+    abstract: tree of ShapeDtypeStructs with shardings, or a part of it.
     step: see find.
 
   Returns:
     the parameters' tree.
 
   Raises:
-    UserError: no such checkpoint, or one of another model.
+    UserError: no such checkpoint, or a damaged one.
   """
-  step, key, shapes = find(workdir, step)
-  abstract = common(shapes, abstract, workdir)
+  step, key, _ = find(workdir, step)
   args = ocp.checkpoint_utils.construct_restore_args(abstract)
   path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
   try:
@@ -314,32 +314,6 @@ def _shapes(tree):
     trees.path_name(p): list(x.shape)
     for p, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-
-
-def common(saved, wanted, where):
-  """Returns the part of `wanted` that `saved` has; shapes must agree.
-
-  Raises:
-    UserError: a tensor's shape differs, or nothing is in common.
-  """
-  shapes, found = _shapes(saved), {}
-  for path, x in jax.tree_util.tree_leaves_with_path(wanted):
-    name = trees.path_name(path)
-    if name not in shapes:
-      continue
-    if shapes[name] != list(x.shape):
-      raise UserError(
-        f'{where} is of another model: {name} is {shapes[name]} there, '
-        f'{list(x.shape)} in this config'
-      )
-    block = found
-    *parents, leaf = [k.key for k in path]
-    for key in parents:
-      block = block.setdefault(key, {})
-    block[leaf] = x
-  if not found:
-    raise UserError(f'{where} is of another model: no parameter in common')
-  return found
 
 
 def _best(workdir, steps):

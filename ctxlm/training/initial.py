@@ -1,11 +1,28 @@
 """How a run begins: on from its newest checkpoint, from others' parameters,
-or afresh."""
+or afresh.
 
+`config.init_from` is a list of steps, read from left to right, each of which
+changes what is taken from elsewhere; what no step takes is initialised afresh:
+
+    {'from': FOLDER}      takes what the folder has: a run folder (with 'step'),
+                          a model folder, or one of Hugging Face or
+                          sentence-transformers
+    {'without': PATTERN}  gives up the parameters whose path it is found in
+
+A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
+"""
+
+import re
 import sys
+from pathlib import Path
 
 import jax
 
+from ctxlm import config as config_lib
 from ctxlm import trees
+from ctxlm.errors import UserError
+from ctxlm.families import folder as folder_lib
+from ctxlm.families import model_folder
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint, run_folder
 
@@ -23,14 +40,14 @@ def begin(program, workdir):
   Raises:
     UserError: the folder, or what config.init_from names, is of another model.
   """
-  config = program.config
-  if config.init_from and not (workdir / 'config.json').exists():
-    _, _, shapes = checkpoint.find(config.init_from)
-    checkpoint.common(shapes, program.shapes, config.init_from)
+  config, taken = program.config, {}
+  if not checkpoint.steps(workdir):
+    taken = choose(program)
   meta = program.meta  # reads the data: mistakes come before the folder
   # From here on the run folder is written.
   if jax.process_index() == 0:
-    run_folder.write(config, program.tokenizer, workdir)
+    own = program.tokenizer
+    run_folder.write(config, own, workdir, settings_of(taken, own))
   processes.barrier('workdir')
   saved = checkpoint.Checkpoints(workdir, config, meta, say)
   restored = saved.restore(program.abstract)
@@ -39,22 +56,132 @@ def begin(program, workdir):
     say(f'going on from step {start} of {config.num_steps}')
     return start, state, saved
   state = program.init()
-  if config.init_from:
-    state = program.init(_others(program, state.params))
+  if taken:
+    state = program.init(_read(taken, program, state.params))
   count = sum(x.size for x in jax.tree.leaves(program.shapes))
   say(f'{count:,} parameters, {jax.device_count()} devices')
   return 0, state, saved
 
 
-def _others(program, fresh):
-  # The parameters of config.init_from, and fresh ones that it lacks.
-  source = program.config.init_from
-  loaded = trees.flatten(
-    checkpoint.read_params(source, program.abstract.params)
-  )
-  missing = [name for name in trees.flatten(fresh) if name not in loaded]
+def open_folder(folder, step='', **options):
+  """Opens a folder that holds a model, whoever wrote it.
+
+  Args:
+    folder: path of a run folder, a model folder, or one of Hugging Face or
+      sentence-transformers.
+    step: of a run folder, see checkpoint.find.
+    **options: of the model, in place of the folder's own.
+
+  Returns:
+    families.opened.Opened.
+
+  Raises:
+    UserError: it can't be read.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise UserError(f'no folder {folder}')
+  if model_folder.is_one(folder):
+    return model_folder.open_folder(folder, **options)
+  if run_folder.is_one(folder):
+    return run_folder.open_folder(folder, step)[0]
+  return folder_lib.open_folder(folder, **options)
+
+
+def choose(program):
+  """Returns {path: Opened} of the parameters that config.init_from takes.
+
+  Nothing is read yet.
+
+  Raises:
+    UserError: a folder that can't be read, or is of another model or tokenizer.
+  """
+  taken = {}
+  for step in config_lib.init_steps(program.config.init_from):
+    kind = next(k for k in step if k in STEPS)
+    taken = STEPS[kind](program, step, taken)
+  ours = trees.flatten(program.shapes)
+  for name, opened in taken.items():
+    theirs = list(trees.flatten(opened.shapes)[name].shape)
+    if theirs != list(ours[name].shape):
+      raise UserError(
+        f'{opened.folder} is of another model: {name} is {theirs} there, '
+        f'{list(ours[name].shape)} in this config; leave it out with '
+        f"{{'without': '{name}'}} in config.init_from, or change the model"
+      )
+  return taken
+
+
+def _from(program, step, taken):
+  opened = open_folder(step['from'], step.get('step', ''))
+  theirs, ours = opened.tokenizer, program.tokenizer
+  if step.get('tokenizer', 'same') == 'same' and (
+    theirs and theirs.fingerprint != ours.fingerprint
+  ):
+    raise UserError(
+      f'{opened.folder} was trained with another tokenizer: use its own, '
+      "config.tokenizer.kind='file' and config.tokenizer.path="
+      f"'{opened.tokenizer_path}', or allow it with config.init_from="
+      f"({{'from': '{opened.folder}', 'tokenizer': 'any'}},)"
+    )
+  have = trees.flatten(opened.shapes)
+  common = [name for name in trees.flatten(program.shapes) if name in have]
+  if not common:
+    raise UserError(
+      f'{opened.folder} is of another model: no parameter in common'
+    )
+  return taken | dict.fromkeys(common, opened)
+
+
+def _without(program, step, taken):
+  del program
+  kept = {n: x for n, x in taken.items() if not re.search(step['without'], n)}
+  if len(kept) == len(taken):
+    raise UserError(
+      f'config.init_from: {step["without"]!r} meets no parameter that the '
+      'steps before it take'
+    )
+  return kept
+
+
+# What is put around parameters, such as LoRA, is one more kind of step: it
+# comes after those that take them, and names the paths that it makes.
+STEPS = {'from': _from, 'without': _without}
+
+
+def settings_of(taken, tokenizer):
+  """Returns the folder of the settings that export goes by, or None.
+
+  They are of the last reference that parameters are taken from, and hold its
+  tokenizer's files: with another tokenizer they would mislead.
+
+  Args:
+    taken: see `choose`.
+    tokenizer: of the run.
+  """
+  known = [
+    opened.small
+    for opened in taken.values()
+    if opened.small
+    and opened.tokenizer
+    and opened.tokenizer.fingerprint == tokenizer.fingerprint
+  ]
+  return known[-1] if known else None
+
+
+def _read(taken, program, fresh):
+  # The parameters that are taken, read, and fresh ones for the others.
+  places = trees.flatten(program.abstract.params)
+  names = {}
+  for name, opened in taken.items():
+    names.setdefault(opened.folder, (opened, []))[1].append(name)
+  loaded = {}
+  for opened, own in names.values():
+    wanted = trees.nest({name: places[name] for name in own})
+    loaded |= trees.flatten(opened.read(wanted))
+  missing = [name for name in places if name not in loaded]
   say(
-    f'parameters from {source}; '
+    f'parameters from {", ".join(map(str, names))}; '
     + (f'initialised afresh: {", ".join(missing)}' if missing else 'all found')
   )
   return trees.map_with_name(lambda name, x: loaded.get(name, x), fresh)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import data as data_lib
-from ctxlm import plugins
+from ctxlm import plugins, trees
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
@@ -128,13 +128,7 @@ class Program:
   def abstract(self):
     """The TrainState of jax.ShapeDtypeStructs with their shardings."""
     state = jax.eval_shape(self._state)
-    return jax.tree.map(
-      lambda s, sharding: jax.ShapeDtypeStruct(
-        s.shape, s.dtype, sharding=sharding
-      ),
-      state,
-      self.placement.shardings(state),
-    )
+    return trees.abstract(state, self.placement.shardings(state))
 
   def init(self, params=None):
     """Returns the first TrainState, placed.

@@ -1,8 +1,7 @@
-"""A run folder, opened for use: config, tokenizer, model, parameters."""
+"""A run folder: what a training writes, and opening it for use."""
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,17 @@ import jax
 
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
+from ctxlm import files as files_lib
 from ctxlm import plugins
 from ctxlm.errors import UserError
+from ctxlm.families import files, model_folder, opened, sentence
+from ctxlm.objectives import contrastive
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import checkpoint
 from ctxlm.training import program as program_lib
 
+# Of the folder: where things lie in it, and how its parameters are called.
+LAYOUT = 2
 # Keys that a resumed run may change: they don't touch what was learned.
 FREE = (
   'num_steps',
@@ -39,21 +43,53 @@ def get_tokenizer(config, workdir):
   return data_lib.get_tokenizer(config.tokenizer, source)
 
 
+def is_one(folder):
+  """Whether a folder is a run's, of any layout."""
+  path = folder / 'config.json'
+  return path.is_file() and 'tasks' in files.read_json(path)
+
+
+def read_config(workdir):
+  """Returns a run folder's config as JSON has it.
+
+  Args:
+    workdir: pathlib.Path.
+
+  Raises:
+    UserError: it is no run folder, or one of another layout.
+  """
+  if model_folder.is_one(workdir):
+    raise UserError(
+      f'{workdir} is a model folder, which has no tasks, data or evaluators: '
+      'name it in config.init_from, and a run folder here'
+    )
+  if not (workdir / 'config.json').exists():
+    raise UserError(f'{workdir} is no run folder: it has no config.json')
+  config = files.read_json(workdir / 'config.json')
+  if 'tasks' not in config:
+    raise UserError(f'{workdir} is no run folder: its config.json has no tasks')
+  layout = config.pop('layout', 1)
+  if layout != LAYOUT:
+    raise UserError(
+      f'{workdir} is a run folder of layout {layout}, and this is for '
+      f'{LAYOUT}: train it anew, in another folder'
+    )
+  return config
+
+
 def agree(config, workdir):
   """Raises UserError if the run folder belongs to another config."""
-  path = workdir / 'config.json'
-  if not path.exists():
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f'--workdir {workdir} is a file; name a folder')
+  if not (workdir / 'config.json').exists() and not model_folder.is_one(
+    workdir
+  ):
     if workdir.is_dir() and any(workdir.iterdir()):
       raise UserError(
         f'--workdir {workdir} holds other files and no run; use an empty one'
       )
-    if workdir.exists() and not workdir.is_dir():
-      raise UserError(f'--workdir {workdir} is a file; name a folder')
     return
-  try:
-    old = json.loads(path.read_text())
-  except ValueError as e:
-    raise UserError(f'{path} is not JSON; use another --workdir') from e
+  old = read_config(workdir)
   new = json.loads(config_lib.to_json(config))
   for key in FREE:
     old.pop(key, None), new.pop(key, None)
@@ -77,15 +113,91 @@ def _differences(old, new, where=''):
   return found
 
 
-def write(config, tokenizer, workdir):
-  """Makes the folder, and writes its config and tokenizer, each at once."""
+def write(config, tokenizer, workdir, small=None):
+  """Makes the folder, and writes config, tokenizer and settings, each at once.
+
+  Args:
+    config: the whole config.
+    tokenizer: the run's Tokenizer.
+    workdir: pathlib.Path.
+    small: folder with the settings of the reference whose parameters the run
+      starts from, or None.
+  """
   workdir.mkdir(parents=True, exist_ok=True)
-  new = workdir / 'config.json.new'
-  new.write_text(config_lib.to_json(config))
-  os.replace(new, workdir / 'config.json')
-  if not (workdir / 'tokenizer').exists():
-    tokenizer.save(workdir / 'tokenizer.new')
-    os.replace(workdir / 'tokenizer.new', workdir / 'tokenizer')
+  content = {'layout': LAYOUT} | json.loads(config_lib.to_json(config))
+  text = json.dumps(content, indent=2) + '\n'
+  files_lib.write_text(workdir / 'config.json', text)
+  parts = {'tokenizer': tokenizer.save}
+  if small:
+    parts[model_folder.REFERENCE] = lambda new: files.copy_small(small, new)
+  for name, fill in parts.items():
+    if not (workdir / name).exists():
+      with files_lib.new_folder(workdir / name) as new:
+        fill(new)
+
+
+def open_folder(workdir, step=''):
+  """Opens a run folder; see families.opened.Opened.
+
+  Args:
+    workdir: pathlib.Path.
+    step: '' for the newest checkpoint, 'best', or a number.
+
+  Returns:
+    (Opened, the number of the step).
+
+  Raises:
+    UserError: it is no run folder, or has no such checkpoint.
+  """
+  config = load_config(workdir)
+  tokenizer = data_lib.load_tokenizer(workdir / 'tokenizer')
+  step, _, shapes = checkpoint.find(workdir, step)
+  block = config.model.to_dict()
+  known = plugins.options(plugins.find('models', block['name']))
+  if not block.get('vocab_size'):
+    block['vocab_size'] = tokenizer.vocab_size
+  if 'max_length' in known:
+    block.setdefault('max_length', config.max_length)
+  small = workdir / model_folder.REFERENCE
+  small = small if small.is_dir() else None
+  return opened.Opened(
+    workdir,
+    block,
+    shapes,
+    lambda abstract: checkpoint.read_params(workdir, abstract, step),
+    tokenizer,
+    workdir / 'tokenizer',
+    small,
+    sentence_of(config, small),
+  ), step
+
+
+def load_config(workdir):
+  """Returns a run folder's config, checked; see read_config."""
+  return config_lib.from_json(json.dumps(read_config(workdir)))
+
+
+def sentence_of(config, small):
+  """Returns how a run makes sentence vectors, or None.
+
+  That is how its contrastive task trained them, and what the reference that
+  it started from does beside, such as the normalisation.
+
+  Args:
+    config: of the run.
+    small: folder with the reference's settings, or None.
+  """
+  own = sentence.read(small) if small else None
+  for task in config.tasks.values():
+    kind = plugins.find('objectives', task.objective.name)
+    if issubclass(kind, contrastive.Objective):
+      objective = plugins.build('objectives', task.objective)
+      if objective.pooling not in sentence.POOLINGS:
+        return None
+      limit = config.max_length
+      own = own or sentence.Sentence(objective.pooling, max_length=limit)
+      return dataclasses.replace(own, pooling=objective.pooling)
+  return own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +209,14 @@ class Run:
     program: ctxlm.training.program.Program, as the run was trained.
     params: of checkpoint `step`, the averaged ones where there are any.
     step: int.
+    opened: ctxlm.families.opened.Opened, as it was read from.
   """
 
   workdir: Path
   program: Any
   params: Any
   step: int
+  opened: Any
 
   @property
   def config(self):
@@ -118,6 +232,11 @@ class Run:
   def model(self):
     """The Flax module."""
     return self.program.model
+
+  @property
+  def max_length(self):
+    """Tokens in a row."""
+    return self.config.max_length
 
   def call(self, fn):
     """Returns `fn(model)`, compiled."""
@@ -138,21 +257,9 @@ def load(workdir, step='', placement=None):
   if workdir is None:
     raise UserError('--workdir DIR is needed: the run folder')
   workdir = Path(workdir)
-  path = workdir / 'config.json'
-  if not path.exists():
-    raise UserError(f'{workdir} is no run folder: it has no config.json')
-  config = config_lib.from_json(path.read_text())
-  tokenizer = data_lib.load_tokenizer(workdir / 'tokenizer')
+  config = load_config(workdir)
+  found, step = open_folder(workdir, step)
   placement = placement_lib.make(config) if placement is None else placement
-  program = program_lib.build(config, placement, tokenizer)
-  step, _, shapes = checkpoint.find(workdir, step)
+  program = program_lib.build(config, placement, found.tokenizer)
   # Placed by the rules of this machine, which may differ from the trainer's.
-  abstract = jax.tree.map(
-    lambda s, sharding: jax.ShapeDtypeStruct(
-      s.shape, s.dtype, sharding=sharding
-    ),
-    shapes,
-    placement.shardings(shapes),
-  )
-  params = checkpoint.read_params(workdir, abstract, step)
-  return Run(workdir, program, params, step)
+  return Run(workdir, program, found.read_all(placement.shardings), step, found)

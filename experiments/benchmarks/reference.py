@@ -144,7 +144,7 @@ def copied(case, model, shapes):
 
   def find(path, shape):
     # SimCSE's MLP is what Transformers calls a pooler.
-    path = path.replace('projection/dense_0', 'pooler')
+    path = path.replace('heads/projection/dense_0', 'heads/pooler/dense')
     at, _ = family.place(path, shape, {})
     tensor = next(state[name] for name in at.names if name in state)
     return at.read(tensor, shape, tuple(slice(0, n) for n in shape))

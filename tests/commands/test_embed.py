@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
-import types
 
 import jax
 import numpy as np
 import pytest
 import sentence_transformers
 import transformers as tr
+from ml_collections import ConfigDict
 from sentence_transformers.sentence_transformer import modules
 
+from configs import finetune
 from ctxlm.commands import convert
 from ctxlm.commands.embed import Embedder
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
@@ -19,7 +20,7 @@ from ctxlm.errors import UserError
 from ctxlm.families import sentence
 from ctxlm.inference import loading
 from ctxlm.parallel import pmap as pmap_lib
-from ctxlm.training import run_folder as run
+from ctxlm.training import loop
 from tests.families import lines, reference
 
 TEXTS = ['', *lines.make(70, plain=True)]
@@ -78,34 +79,56 @@ def test_equals_sentence_transformers(folder):
 
 @pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
 def test_round_trip(folder, tmp_path):
-  convert.convert(folder, to=tmp_path / 'run')
-  convert.convert(tmp_path / 'run', to_hf=tmp_path / 'back')
+  convert.convert(folder, to=tmp_path / 'model')
+  convert.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
   wanted = theirs(folder)
   assert theirs(tmp_path / 'back').tobytes() == wanted.tobytes()
-  found = loading.load(tmp_path / 'run')
-  vectors = Embedder(found, found.run.program.placement)(TEXTS)
-  np.testing.assert_allclose(vectors, wanted, atol=1e-5)
+  np.testing.assert_allclose(ours(tmp_path / 'model'), wanted, atol=1e-5)
+
+
+def trained(folder, tmp_path, **objective):
+  """Returns a run of one step from a folder's parameters, loaded."""
+  c = finetune.get_config(folder)
+  (tmp_path / 'text.txt').write_text('\n\n'.join(t for t in TEXTS if t))
+  c.tasks.text.data.pattern = str(tmp_path / 'text.txt')
+  c.tasks.text.objective = {'name': 'contrastive'} | objective
+  c.num_steps, c.batch_size, c.max_length = 1, 8, 24
+  c.evaluators = ConfigDict()
+  loop.train(c, tmp_path / 'run')
+  return loading.load(tmp_path / 'run')
+
+
+def assert_out_as_theirs(found, tmp_path):
+  _, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'out')
+  assert all('projection' in name for name in left_out)
+  embedder = Embedder(found, found.run.program.placement)
+  np.testing.assert_allclose(
+    embedder(TEXTS), theirs(tmp_path / 'out'), atol=1e-5
+  )
+  return embedder
 
 
 @pytest.mark.parametrize('folder', CASES[:1], indirect=True)
 @pytest.mark.parametrize('pooling', ['cls', 'mean'])
 def test_trained_vectors_go_out(folder, pooling, tmp_path):
-  """A contrastive run of ours is a SentenceTransformer."""
-  found = loading.load(folder)
-  plain = types.SimpleNamespace(pooling=pooling)
-  found = loading.dataclasses.replace(found, sentence=plain, small=None)
-  convert.write_run(found, tmp_path / 'run')
-  assert (
-    run.load(tmp_path / 'run').program.tasks[0].objective.pooling == pooling
-  )
-  _, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'out')
-  assert not left_out
-  trained = loading.load(tmp_path / 'run')
-  embedder = Embedder(trained, trained.run.program.placement)
+  """A contrastive run of ours, from a plain encoder, is one of theirs."""
+  inner = sentence.read(folder).path
+  found = trained(folder / inner, tmp_path, pooling=pooling)
+  assert found.sentence.pooling == pooling
+  embedder = assert_out_as_theirs(found, tmp_path)
   assert embedder.pooling == pooling and not embedder.normalise
-  np.testing.assert_allclose(
-    embedder(TEXTS), theirs(tmp_path / 'out'), atol=1e-5
-  )
+
+
+@pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
+@pytest.mark.parametrize('pooling', ['mean', 'cls'])
+def test_normalisation_survives_training(folder, pooling, tmp_path):
+  """What a sentence encoder does beside its pooling stays, in and out."""
+  found = trained(folder, tmp_path, pooling=pooling)
+  embedder = assert_out_as_theirs(found, tmp_path)
+  assert embedder.pooling == pooling and embedder.normalise
+  norms = np.linalg.norm(theirs(tmp_path / 'out'), axis=1)
+  np.testing.assert_allclose(norms, 1, atol=1e-5)
+  assert embedder.max_length == 32  # of the folder's own settings
 
 
 def test_files_of_older_releases(folder, tmp_path):

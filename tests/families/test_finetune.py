@@ -1,4 +1,4 @@
-"""From a converted checkpoint, 50 steps are those of transformers on torch."""
+"""From a checkpoint, 50 steps are those of transformers on torch."""
 
 import pydoc_data.topics
 
@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from configs import finetune
 from ctxlm import data as data_lib
-from ctxlm.commands import convert
 from ctxlm.data import loader
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.parallel import placement as placement_lib
@@ -113,8 +112,7 @@ def test_curves(kind, prose, tmp_path, capsys):
   reference.randomise(model)
   model.save_pretrained(tmp_path / 'theirs')
   tokenizer.save(tmp_path / 'theirs')
-  convert.convert(tmp_path / 'theirs', to=tmp_path / 'converted')
-  config = finetune.get_config(tmp_path / 'converted')
+  config = finetune.get_config(tmp_path / 'theirs')
   config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
   config.num_steps, config.batch_size = STEPS, BATCH
   config.log_every_steps = 1
@@ -149,8 +147,7 @@ def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
   tokenizer = tokenizer_lib.train('wordpiece', 400, [prose.read_text()])
   tr.BertModel(make('bert', tokenizer).config).save_pretrained(tmp_path / 'a')
   tokenizer.save(tmp_path / 'a')
-  convert.convert(tmp_path / 'a', to=tmp_path / 'b')
-  config = finetune.get_config(tmp_path / 'b')
+  config = finetune.get_config(tmp_path / 'a')
   config.tasks.text.objective = ConfigDict({'name': 'mlm'})
   config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
   config.num_steps, config.batch_size = 1, BATCH

@@ -13,15 +13,17 @@ import torch
 import transformers
 
 import ctxlm
+from configs import finetune
 from ctxlm import plugins
 from ctxlm.commands import convert, fill
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder
 from ctxlm.families.formats import tensors
+from ctxlm.families.source import Source
+from ctxlm.inference import loading
 from ctxlm.models import transformer
 from ctxlm.objectives import mlm
 from ctxlm.parallel import mesh as mesh_lib
-from ctxlm.training import loop as train
 from ctxlm.training import run_folder as run_lib
 from tests.families import reference
 
@@ -36,6 +38,12 @@ def save(drawn, path, tokenizer=None):
   if tokenizer:
     tokenizer.save(path)
   return path
+
+
+def read(path, **options):
+  """Returns (config block, parameters) of a folder."""
+  opened = folder.open_folder(path, **options)
+  return opened.block, opened.read_all()
 
 
 def leaves(params):
@@ -58,7 +66,7 @@ def test_round_trip_is_bit_equal(name, seed, tmp_path, tokenizer):
   drawn = reference.draw(name, seed)
   save(drawn, tmp_path / 'theirs')
   _, params, _ = ctxlm.load(tmp_path / 'theirs')
-  block, _ = folder.read(tmp_path / 'theirs')
+  block, _ = read(tmp_path / 'theirs')
   (tmp_path / 'ours').mkdir()
   original = json.loads((tmp_path / 'theirs/config.json').read_text())
   left_out = export.write(tmp_path / 'ours', block, params, tokenizer, original)
@@ -141,7 +149,7 @@ def test_shards(drawn, tmp_path, bin):
 
 
 def test_written_shards_are_loaded_by_transformers(drawn, tmp_path, tokenizer):
-  block, params = folder.read(save(drawn, tmp_path / 'theirs'))
+  block, params = read(save(drawn, tmp_path / 'theirs'))
   (tmp_path / 'ours').mkdir()
   export.write(tmp_path / 'ours', block, params, tokenizer, shard=10_000)
   assert len(list((tmp_path / 'ours').glob('model-*.safetensors'))) > 2
@@ -180,7 +188,7 @@ def test_only_the_shard_is_read(tmp_path):
   weights = {k: v.numpy() for k, v in drawn.model.state_dict().items()}
   save(drawn, tmp_path)
   model, _, _ = ctxlm.load(tmp_path)
-  source = folder.Source(family, {k: Spy(v) for k, v in weights.items()})
+  source = Source(family, {k: Spy(v) for k, v in weights.items()})
   places = source.places(folder.shapes(model), reference.options_of(model))
   for path, p in places.items():
     shape = p.shape.shape
@@ -194,7 +202,7 @@ def test_only_the_shard_is_read(tmp_path):
 def test_scanned_layers_are_stacked(tmp_path, tokenizer):
   drawn = reference.draw('llama', 0)
   save(drawn, tmp_path / 'theirs')
-  block, params = folder.read(tmp_path / 'theirs', scan_layers=True)
+  block, params = read(tmp_path / 'theirs', scan_layers=True)
   _, wanted, _ = ctxlm.load(tmp_path / 'theirs')
   layers = [
     v for k, v in sorted(wanted['stack'].items()) if k.startswith('layers_')
@@ -207,23 +215,45 @@ def test_scanned_layers_are_stacked(tmp_path, tokenizer):
   assert_equal(back, wanted)
 
 
-def test_round_trip_through_a_run_folder(tmp_path, tokenizer):
-  small = reference.draw('bert', 0)
-  small.model.resize_token_embeddings(tokenizer.vocab_size)
-  save(small, tmp_path / 'theirs', tokenizer)
-  convert.convert(tmp_path / 'theirs', to=tmp_path / 'run')
-  run = run_lib.load(tmp_path / 'run')
-  assert run.program.tasks[0].objective.pair == 'next_sentence'
-  best = fill.fill(run, 'the quick [MASK] fox', top=3)
+@pytest.fixture
+def small(tmp_path, tokenizer):
+  """A BERT with a tokenizer, saved as `tmp_path / 'theirs'`."""
+  drawn = reference.draw('bert', 0)
+  drawn.model.resize_token_embeddings(tokenizer.vocab_size)
+  save(drawn, tmp_path / 'theirs', tokenizer)
+  return drawn
+
+
+def test_round_trip_through_a_model_folder(small, tmp_path):
+  convert.convert(tmp_path / 'theirs', to=tmp_path / 'model')
+  wanted, found = (loading.load(tmp_path / n) for n in ('theirs', 'model'))
+  assert found.block == wanted.block
+  assert_equal(found.params, wanted.params)
+  assert found.tokenizer.fingerprint == wanted.tokenizer.fingerprint
+  best = fill.fill(found, 'the quick [MASK] fox', top=3)
   assert len(best) == 1 and len(best[0]) == 3
-  count, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'back')
+  count, left_out = convert.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
   assert count == sum(p.numel() for p in small.model.parameters())
   assert not left_out
   back = type(small.model).from_pretrained(tmp_path / 'back')
   for key, value in small.model.state_dict().items():
     assert torch.equal(value, back.state_dict()[key]), key
-  with pytest.raises(UserError, match='was converted, not trained'):
-    train.train(run.config, tmp_path / 'run')
+  config = json.loads((tmp_path / 'back/config.json').read_text())
+  assert config['classifier_dropout'] is None  # of what we know nothing of
+
+
+def test_model_folders_are_no_runs(small, tmp_path):
+  """Each verb that needs more says so in one line."""
+  convert.convert(tmp_path / 'theirs', to=tmp_path / 'model')
+  assert not (tmp_path / 'model/config.json').exists()
+  with pytest.raises(UserError, match='has no tasks, data or evaluators: name'):
+    run_lib.load(tmp_path / 'model')
+  with pytest.raises(UserError, match='has no tasks, data or evaluators: name'):
+    run_lib.agree(finetune.get_config(tmp_path / 'model'), tmp_path / 'model')
+  about = json.loads((tmp_path / 'model/model.json').read_text())
+  (tmp_path / 'model/model.json').write_text(json.dumps(about | {'layout': 9}))
+  with pytest.raises(UserError, match='of layout 9, this is for 1'):
+    loading.load(tmp_path / 'model')
 
 
 def recipe(name):

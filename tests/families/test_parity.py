@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import ctxlm
 from ctxlm.families import folder as folder_lib
+from ctxlm.families.source import Source
 from ctxlm.models import heads
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import causal, mlm, seq2seq
@@ -287,7 +288,7 @@ def their_gradients(drawn, model):
     if f'{top}.decoder.bias' in named:
       named.pop(f'{top}.bias')
   family = folder_lib.find(drawn.model.config.model_type)
-  source = folder_lib.Source(family, named)
+  source = Source(family, named)
   places = source.places(folder_lib.shapes(model), reference.options_of(model))
   return {
     path: p.read(tuple(slice(0, n) for n in p.shape.shape))

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from ctxlm.errors import UserError
 from ctxlm.families.formats import pickles
 
-DTYPES = {'F64': 'float64', 'F32': 'float32', 'F16': 'float16'}
+SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
+# Of 8 bits and fewer are numbers that mean nothing without their scales.
+DTYPES = ('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 SINGLE = ('model.safetensors', 'pytorch_model.bin')
 
 
@@ -57,7 +60,14 @@ def _open(path):
   except (safetensors.SafetensorError, OSError) as e:
     raise UserError(f'{path} is damaged, or no safetensors file: {e}') from e
   names = file.keys()  # it isn't iterable
-  return {name: Slices(file.get_slice(name)) for name in names}
+  slices = {name: file.get_slice(name) for name in names}
+  for name, x in slices.items():
+    if x.get_dtype() not in DTYPES:
+      raise UserError(
+        f'{path}: {name} is of type {x.get_dtype()}, which is not supported: '
+        'save the model in bfloat16, float16 or float32'
+      )
+  return {name: Slices(x) for name, x in slices.items()}
 
 
 class Slices:
@@ -82,3 +92,36 @@ def same(a, b):
     if a[rows].tobytes() != b[rows].tobytes():
       return False
   return True
+
+
+def write(folder, sizes, make, shard=SHARD):
+  """Writes model.safetensors, in parts with an index if they are large.
+
+  Args:
+    folder: pathlib.Path.
+    sizes: {name: bytes}.
+    make: name -> numpy array, called once for each.
+    shard: bytes of a file at most.
+  """
+  groups, room = [[]], shard
+  for name in sorted(sizes):
+    if sizes[name] > room and groups[-1]:
+      groups.append([])
+      room = shard
+    groups[-1].append(name)
+    room -= sizes[name]
+  table = {}
+  for i, group in enumerate(groups):
+    file = SINGLE[0]
+    if len(groups) > 1:
+      file = f'model-{i + 1:05}-of-{len(groups):05}.safetensors'
+    arrays = {name: make(name) for name in group}
+    safetensors.numpy.save_file(arrays, folder / file, {'format': 'pt'})
+    table |= dict.fromkeys(arrays, file)
+  if len(groups) > 1:
+    index = {
+      'metadata': {'total_size': sum(sizes.values())},
+      'weight_map': table,
+    }
+    text = json.dumps(index, indent=2, sort_keys=True) + '\n'
+    (folder / f'{SINGLE[0]}.index.json').write_text(text)

@@ -1,0 +1,102 @@
+"""A model folder: a model and its tokenizer, with nothing of a training.
+
+    model.json          layout, config block, and how it makes sentence vectors
+    model.safetensors   parameters by our paths, in parts if they are large
+    tokenizer/          tokenizer.json
+    reference/          small files of the reference that it came from, if any
+
+`ctxlm convert --to` writes it; every command that needs no data or tasks, and
+`config.init_from`, read it.
+"""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm import data as data_lib
+from ctxlm import trees
+from ctxlm.errors import UserError
+from ctxlm.families import files, opened, sentence
+from ctxlm.families.formats import tensors
+
+NAME, LAYOUT = 'model.json', 1
+REFERENCE = 'reference'  # in a run folder too
+
+
+def is_one(folder):
+  """Whether a folder is a model folder."""
+  return (folder / NAME).is_file()
+
+
+def write(folder, block, params, tokenizer, small=None, pooled=None):
+  """Fills an empty folder.
+
+  Args:
+    folder: pathlib.Path.
+    block: config block of the model.
+    params: its parameters.
+    tokenizer: its Tokenizer.
+    small: folder with the reference's settings, or None.
+    pooled: families.sentence.Sentence, or None.
+  """
+  about = {
+    'layout': LAYOUT,
+    'model': block,
+    'sentence': dataclasses.asdict(pooled) if pooled else None,
+  }
+  text = json.dumps(about, indent=2) + '\n'
+  (folder / NAME).write_text(text, encoding='utf-8')
+  tokenizer.save(folder / 'tokenizer')
+  if small:
+    files.copy_small(small, folder / REFERENCE)
+  arrays = trees.flatten(params)
+  sizes = {name: 4 * x.size for name, x in arrays.items()}
+  tensors.write(folder, sizes, lambda name: np.asarray(arrays[name], 'float32'))
+
+
+def open_folder(folder, **options):
+  """Opens a model folder; see opened.Opened.
+
+  Args:
+    folder: pathlib.Path.
+    **options: of the model, in place of its own.
+
+  Raises:
+    UserError: it is damaged, or of another layout.
+  """
+  about = files.read_json(folder / NAME)
+  if about.get('layout') != LAYOUT:
+    raise UserError(
+      f'{folder} is a model folder of layout {about.get("layout")}, this is '
+      f'for {LAYOUT}: convert it again'
+    )
+  weights = tensors.open_folder(folder)
+  shapes = {
+    path: jax.ShapeDtypeStruct(tuple(x.shape), jnp.float32)
+    for path, x in weights.items()
+  }
+
+  def read(abstract):
+    def one(path, leaf):
+      def part(index):
+        return np.asarray(weights[path][index], np.float32)
+
+      return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+
+    return trees.map_with_name(one, abstract)
+
+  small = folder / REFERENCE
+  pooled = about['sentence']
+  return opened.Opened(
+    folder,
+    about['model'] | options,
+    trees.nest(shapes),
+    read,
+    data_lib.load_tokenizer(folder / 'tokenizer'),
+    folder / 'tokenizer',
+    small if small.is_dir() else None,
+    sentence.Sentence(**pooled) if pooled else None,
+  )

@@ -1,0 +1,163 @@
+"""The tensors of a reference checkpoint, as a family's parameters."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.errors import UserError
+from ctxlm.families import rules
+from ctxlm.families.formats import tensors
+
+
+class Source:
+  """The tensors of a checkpoint, as a family names them."""
+
+  def __init__(self, family, found):
+    self._family = family
+    ignored = [re.compile(r) for r in family.ignored]
+    self._tensors = {
+      name.removeprefix(family.prefix): x
+      for name, x in found.items()
+      if not any(r.search(name) for r in ignored)
+    }
+
+  def options(self, block):
+    """Returns the options that the file decides, whatever config.json says."""
+    found = {'tie_embeddings': self._tied(block)}
+    bias = self._family.place('final_bias/bias', (1,), block)
+    if bias:
+      found['logits_bias'] = bias[0].names[0] in self._tensors
+    return found
+
+  def _tied(self, block):
+    if not block['tie_embeddings']:
+      return False
+    head, embedding = (
+      next((self._tensors[n] for n in p.names if n in self._tensors), None)
+      for p in (
+        self._family.place(path, (1, 1), block)[0]
+        for path in ('lm_head/kernel', 'inputs/token_embed/embedding')
+      )
+    )
+    # A head that differs was trained so.
+    return head is None or embedding is None or tensors.same(head, embedding)
+
+  def places(self, ours, options):
+    """Returns {our path: Read} of what the checkpoint has, heads included.
+
+    Args:
+      ours: see `shapes`.
+      options: all of the model's.
+
+    Raises:
+      UserError: tensors of the body, or some of a head, are missing; one has
+        another shape, or no place in the family.
+    """
+    left, lacks, found, heads = dict(self._tensors), {}, {}, {}
+    for path, shape in (ours | self._head_shapes(options)).items():
+      parts = []
+      for one, part_shape in unstack(path, shape):
+        placed = self._family.place(one, part_shape, options)
+        if placed is None:
+          break
+        at, head = placed
+        parts.append(self._take(at, part_shape, left))
+        if parts[-1] is None:
+          lacks.setdefault(head, at.names[0])
+      else:
+        heads.setdefault(head, []).append(path)
+        found[path] = Read(shape, parts, scanned(path))
+    for head, name in lacks.items():
+      if head == '' or any(
+        p is not None for path in heads[head] for p in found[path].parts
+      ):
+        raise UserError(f'{name} is missing in the checkpoint')
+      for path in heads[head]:
+        del found[path]
+    if options['tie_embeddings']:  # the embedding's copy; see `options`
+      left.pop(
+        self._family.place('lm_head/kernel', (1, 1), options)[0].names[0], None
+      )
+    if left:
+      raise UserError(
+        f'the checkpoint has {sorted(left)[0]}, which has no place in a '
+        f'{self._family.model_type} model'
+      )
+    return found
+
+  def _head_shapes(self, options):
+    whole = {name: tuple(x.shape) for name, x in self._tensors.items()}
+    found = {}
+    for table in self._family.heads.values():
+      own = {k: v for k, v in table.items() if k.startswith('heads/')}
+      try:
+        found |= rules.head_shapes(own, whole)
+      except LookupError as e:
+        raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
+    # All heads read hidden states; a lone norm or bias is theirs or the
+    # logits'.
+    size, known = options['hidden_size'], set(found)
+    for path, shape in found.items():
+      alone = path.rpartition('/')[0] + '/kernel' not in known
+      fits = (size, options['vocab_size']) if alone else (size,)
+      if (alone or path.endswith('/kernel')) and shape[0] not in fits:
+        raise UserError(
+          f'{self._family.place(path, shape, options)[0].names[0]} has shape '
+          f'{list(shape[::-1])}; config.json asks for hidden states of {size}'
+        )
+    return found
+
+  def _take(self, at, shape, left):
+    names = [n for n in at.names if n in self._tensors]
+    for name in names:
+      left.pop(name, None)
+    if not names:
+      return None
+    first = self._tensors[names[0]]
+    wanted = at.their_shape(shape)
+    if tuple(first.shape) != wanted:
+      raise UserError(
+        f'{names[0]} has shape {list(first.shape)}; config.json asks for '
+        f'{list(wanted)}'
+      )
+    for name in names[1:] if len(wanted) > 1 else ():
+      if not tensors.same(first, self._tensors[name]):
+        raise UserError(f'{name} differs from {names[0]}: it must be a copy')
+    return at, first
+
+
+def scanned(path):
+  """Whether a tensor has a leading axis of layers."""
+  return '/layers/' in f'/{path}/'
+
+
+def unstack(path, shape):
+  """Returns [(path, shape)] of a tensor's layers, or of itself if it has none."""
+  if not scanned(path):
+    return [(path, shape)]
+  name = path.replace('layers/', 'layers_{}/', 1)
+  return [(name.replace('{}', str(i)), shape[1:]) for i in range(shape[0])]
+
+
+class Read:
+  """A tensor of ours, to be read from one of theirs, or one a layer."""
+
+  def __init__(self, shape, parts, stacked):
+    self.shape = jax.ShapeDtypeStruct(shape, jnp.float32)
+    self.parts = parts
+    self._stacked = stacked
+
+  def read(self, index):
+    """Returns part `index` (slices) as float32."""
+    shape = self.shape.shape
+
+    def one(part, shape, index):
+      at, tensor = part
+      return np.asarray(at.read(tensor, shape, index), np.float32)
+
+    if not self._stacked:
+      return one(self.parts[0], shape, index)
+    parts = self.parts[index[0]]
+    return np.stack([one(p, shape[1:], index[1:]) for p in parts])
