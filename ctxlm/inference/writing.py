@@ -85,8 +85,8 @@ def open_generator(folder, config, *, step='', placement=None):
     placement,
   )
 
-  own_run = found.run is not None and found.small is None
-  frame = framing.document(t) if own_run else framing.template(t)
+  own = found.run is not None or found.small is None  # trained here
+  frame = framing.document(t) if own else framing.template(t)
   if found.model.encoder_decoder:
     frame = framing.source(t)
 
