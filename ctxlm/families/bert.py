@@ -49,6 +49,7 @@ NEEDS = {
   'add_cross_attention': False,
   'position_embedding_type': 'absolute',
 }
+HARMLESS = ('classifier_dropout',)
 POOLER = {'heads/pooler/dense': 'pooler.dense'}
 IGNORED = (r'embeddings\.(position_ids|token_type_ids)$',)
 
@@ -57,6 +58,7 @@ FAMILY = Family(
   fields=FIELDS | {'max_length': ('max_position_embeddings', 512)},
   fixed=FIXED,
   needs=NEEDS,
+  harmless=HARMLESS,
   table=table(),
   heads={
     'pooler': POOLER,

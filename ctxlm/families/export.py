@@ -14,24 +14,33 @@ from ctxlm.families.formats import tensors
 from ctxlm.trees import path_name
 
 
-def infer(options):
+def infer(options, model_type=''):
   """Returns the Family that a model with these options is of.
 
   Args:
     options: of family.complete.
+    model_type: of the family that it came from, which it stays if it can.
 
   Raises:
     UserError: none; says what differs from the nearest.
   """
-  families = folder_lib.FAMILIES
-  wrong = [family.mismatches(options) for family in families]
-  best = min(range(len(families)), key=lambda i: len(wrong[i]))
-  if wrong[best]:
+  families = sorted(
+    folder_lib.FAMILIES, key=lambda family: family.model_type != model_type
+  )
+  wrong = {family.model_type: family.mismatches(options) for family in families}
+  for family in families:
+    if not wrong[family.model_type]:
+      return family
+  near = [f.model_type for f in families if f.model == options['name']]
+  if not near:
     raise UserError(
-      'the model is of no family that can be written; the nearest is '
-      f'{families[best].model_type}, but for config.model.{wrong[best][0]}'
+      f'no family that can be written has config.model.name={options["name"]!r}'
     )
-  return families[best]
+  best = min(near, key=lambda name: len(wrong[name]))
+  raise UserError(
+    'the model is of no family that can be written; the nearest is '
+    f'{best}, but for config.model.{wrong[best][0]}'
+  )
 
 
 def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
@@ -53,7 +62,10 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
     UserError: the family can't be like that.
   """
   options = family_lib.complete(block)
-  family = infer(options)
+  original = original or {}
+  family = infer(options, original.get('model_type', ''))
+  if original.get('model_type') != family.model_type:
+    original = {}  # its keys mean something else
   leaves = jax.tree_util.tree_leaves_with_path(params)
   found, left_out, heads = {}, [], set()
   for path, x in leaves:
@@ -80,7 +92,7 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
   }
   ours = {their: name for name, their in names.items()}
   tensors.write(folder, sizes, lambda name: _join(found[ours[name]]), shard)
-  config = dict(original or {}) | family.config(options)
+  config = original | family.config(options)
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)
   for role in ('pad', 'bos', 'eos'):

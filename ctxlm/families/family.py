@@ -1,6 +1,7 @@
 """A family of reference models: what differs from the one stack, as data."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from ctxlm import plugins
@@ -20,9 +21,19 @@ ACTIVATIONS = {  # config.json's name: ours; the first of each is written
 # Options of ours that say how to compute, and nothing about the function.
 FREE = (
   'dtype', 'remat', 'scan_layers', 'attention_backend', 'init_stddev',
-  'dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout',
+  'dropout', 'embedding_dropout', 'attention_dropout', 'mlp_dropout',
+  'output_dropout',
   'projection_layers', 'max_length', 'decoder_start',
 )  # fmt: skip
+# config.json's keys, of any family, that say nothing about the function, or
+# that others read: the tokenizer, and generation.
+HARMLESS = (
+  '_name_or_path', 'architectures', 'bos_token_id', 'chunk_size_feed_forward',
+  'dtype', 'eos_token_id', 'id2label', 'is_encoder_decoder', 'label2id',
+  'model_type', 'output_attentions', 'output_hidden_states', 'pad_token_id',
+  'problem_type', 'return_dict', 'transformers_version', 'use_cache',
+)  # fmt: skip
+NEEDS = {'quantization_config': None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +50,11 @@ class Family:
     architectures: ((heads, class name), ...): the class with all of these.
     model: ctxlm.models module.
     fixed: {our option: value} that the family always has.
-    needs: {config.json's key: value} that the family's code here stands for.
+    needs: {config.json's key: value} that the family's code here stands for;
+      another value is refused.
+    reads: config.json's keys that `read` sees to.
+    harmless: those of the family's own that change no output: they concern
+      its training, its other heads, or how it is computed.
     read, write: (config.json) -> our options, and (our options) ->
       config.json, for what isn't one key for one; write raises ValueError.
     own: our options that `read` and `write` see to.
@@ -57,6 +72,8 @@ class Family:
   model: str = 'transformer'
   fixed: dict = dataclasses.field(default_factory=dict)
   needs: dict = dataclasses.field(default_factory=dict)
+  reads: tuple = ()
+  harmless: tuple = ()
   read: Callable = lambda c: {}
   write: Callable = lambda o: {}
   own: tuple = ()
@@ -72,7 +89,7 @@ class Family:
     Raises:
       UserError: a key is missing, or asks for what the stack doesn't do.
     """
-    for key, wanted in self.needs.items():
+    for key, wanted in (NEEDS | self.needs).items():
       if config.get(key, wanted) not in (wanted, None):
         raise UserError(f'config.json: {key}={config[key]!r} is not supported')
     found = {'name': self.model, **self.fixed}
@@ -85,6 +102,11 @@ class Family:
         value = activation(value)
       found[ours] = value
     return found | self.read(config)
+
+  def keys(self):
+    """Returns the keys of config.json that are read, harmless or refused."""
+    read = {theirs for theirs, _ in self.fields.values()} | {*self.reads}
+    return read | {*HARMLESS, *self.harmless, *NEEDS, *self.needs}
 
   def config(self, options):
     """Returns config.json's keys of a model's options.
@@ -109,9 +131,9 @@ class Family:
 
   def mismatches(self, options):
     """Returns why the family isn't of a model with these options: [str]."""
-    cls = plugins.find('models', self.model)
     if options['name'] != self.model:
-      return [f'name={options["name"]!r}, not {self.model!r}'] * 9
+      return [f'name={options["name"]!r}, not {self.model!r}']
+    cls = plugins.find('models', self.model)
     plain = complete({'name': self.model})
     known = {*self.fields, *self.own, *FREE, 'name'}
     wrong = []
@@ -142,6 +164,12 @@ class Family:
         return name
     return self.architectures[-1][1]
 
+  def has_class(self, name):
+    """Whether a reference's class, such as BertForMaskedLM, is the family's."""
+    ends = '(Model|LMHead|For)'
+    stem = re.match(f'(.+?){ends}', self.architectures[-1][1])[1]
+    return bool(re.match(f'{stem}{ends}', name))
+
 
 def activation(name):
   """Returns our name of an activation of config.json."""
@@ -156,8 +184,8 @@ def activation(name):
 def complete(block):
   """Returns all options of a Model, those of `block` and defaults.
 
-  What is the same as its default of 0 is 0, so that equal models have equal
-  options.
+  What is the same as what its default stands for is its default, so that equal
+  models have equal options.
   """
   model = plugins.build('models', block)
   cls = plugins.find('models', block['name'])
@@ -171,6 +199,8 @@ def complete(block):
   for name, value in derived.items():
     if o.get(name) == value:
       o[name] = 0
+  if o['embedding_dropout'] == o['dropout']:
+    o['embedding_dropout'] = -1.0
   return {'name': block['name']} | o
 
 
@@ -180,6 +210,8 @@ def resolve(options):
   o['head_dim'] = o['head_dim'] or o['hidden_size'] // o['num_heads']
   o['num_kv_heads'] = o['num_kv_heads'] or o['num_heads']
   o['mlp_dim'] = o['mlp_dim'] or 4 * o['hidden_size']
+  if o['embedding_dropout'] < 0:
+    o['embedding_dropout'] = o['dropout']
   if 'num_decoder_layers' in o:
     o['num_decoder_layers'] = o['num_decoder_layers'] or o['num_layers']
   return o

@@ -31,6 +31,18 @@ FAMILIES = (
 )
 
 
+def family_of(config):
+  """Returns the Family of a config.json; see find.
+
+  Early files have no model_type: the name of their class tells.
+  """
+  for name in config.get('architectures') or ():
+    for family in FAMILIES:
+      if 'model_type' not in config and family.has_class(name):
+        return family
+  return find(config.get('model_type'))
+
+
 def find(model_type):
   """Returns the Family of config.json's model_type.
 
@@ -104,7 +116,7 @@ def _parameters(folder, options):
     config, weights = in_tensorflow
   else:
     config = read_json(folder / 'config.json')
-  family = find(config.get('model_type'))
+  family = family_of(config)
   block = family.options(config) | options
   if not in_tensorflow:
     weights = tensors.open_folder(folder)

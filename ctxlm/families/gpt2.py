@@ -7,7 +7,12 @@ OURS, THEIRS = 'stack/layers_{}', 'h.{}'
 
 def _read(config):
   scaled = config.get('scale_attn_weights', True)
-  return {'attention_scale': 0.0 if scaled else 1.0}
+  embedding = config.get('embd_pdrop', 0.1)
+  same = embedding == config.get('resid_pdrop', 0.1)
+  return {
+    'attention_scale': 0.0 if scaled else 1.0,
+    'embedding_dropout': -1.0 if same else embedding,
+  }
 
 
 def _write(o):
@@ -17,7 +22,7 @@ def _write(o):
     # None is four times the hidden size.
     'n_inner': None if o['mlp_dim'] == 4 * o['hidden_size'] else o['mlp_dim'],
     'scale_attn_weights': o['attention_scale'] == 0.0,
-    'embd_pdrop': o['dropout'],
+    'embd_pdrop': o['embedding_dropout'],
   }
 
 
@@ -41,6 +46,15 @@ FAMILY = Family(
     'add_cross_attention': False,
     'scale_attn_by_inverse_layer_idx': False,
   },
+  reads=('scale_attn_weights', 'embd_pdrop'),
+  harmless=(
+    'reorder_and_upcast_attn',
+    'summary_activation',
+    'summary_first_dropout',
+    'summary_proj_to_labels',
+    'summary_type',
+    'summary_use_proj',
+  ),
   read=_read,
   write=_write,
   own=('attention_scale',),

@@ -12,29 +12,47 @@ OURS, THEIRS = 'stack/layers_{}', 'layers.{}'
 
 
 def _read(config):
-  rope = config.get('rope_parameters') or config.get('rope_scaling') or {}
+  # The older key wins, as in the reference.
+  rope = config.get('rope_scaling') or config.get('rope_parameters') or {}
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind != 'default':
     raise UserError(f'config.json: rope_type {kind!r} is not supported')
+  partial = rope.get(
+    'partial_rotary_factor', config.get('partial_rotary_factor', 1.0)
+  )
+  if partial not in (None, 1.0):
+    raise UserError(
+      f'config.json: partial_rotary_factor={partial} is not supported'
+    )
   base = rope.get('rope_theta', config.get('rope_theta', 10000.0))
   return {'rotary_base': float(base)}
 
 
 def _write(o):
   rope = {'rope_type': 'default', 'rope_theta': o['rotary_base']}
-  return {'rope_parameters': rope, 'rope_theta': o['rotary_base']}
+  return {
+    'rope_parameters': rope,
+    'rope_scaling': None,
+    'rope_theta': o['rotary_base'],
+  }
 
 
 def _read_mistral(config):
+  if config.get('layer_types'):
+    raise UserError('config.json: layer_types of mistral are not supported')
   return _read(config) | {'window': config.get('sliding_window', 4096) or 0}
 
 
 def _write_mistral(o):
-  if not o['window']:
-    raise ValueError('window=0, not 1 or more')
-  return _write(o) | {'sliding_window': o['window']}
+  return _write(o) | {'sliding_window': o['window'] or None}
 
 
+ROPE = (
+  'rope_parameters',
+  'rope_scaling',
+  'rope_theta',
+  'partial_rotary_factor',
+)
 BIASES = {
   'attention_bias': ('attention_bias', False),
   'mlp_bias': ('mlp_bias', False),
@@ -64,6 +82,7 @@ FAMILY = Family(
     'bias': False,
   },
   needs={'pretraining_tp': 1},
+  reads=ROPE,
   read=_read,
   write=_write,
   own=('rotary_base',),
@@ -89,7 +108,12 @@ FAMILY = Family(
 MISTRAL = dataclasses.replace(
   FAMILY,
   model_type='mistral',
-  fields={k: v for k, v in FAMILY.fields.items() if k not in BIASES},
+  fields={k: v for k, v in FAMILY.fields.items() if k not in BIASES}
+  | {
+    'num_kv_heads': ('num_key_value_heads', 8),
+    'max_length': ('max_position_embeddings', 131072),
+  },
+  reads=(*ROPE, 'sliding_window', 'layer_types'),
   read=_read_mistral,
   write=_write_mistral,
   own=('rotary_base', 'window'),

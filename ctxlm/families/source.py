@@ -18,7 +18,7 @@ class Source:
     self._family = family
     ignored = [re.compile(r) for r in family.ignored]
     self._tensors = {
-      name.removeprefix(family.prefix): x
+      renamed(name).removeprefix(family.prefix): x
       for name, x in found.items()
       if not any(r.search(name) for r in ignored)
     }
@@ -126,6 +126,14 @@ class Source:
       if not tensors.same(first, self._tensors[name]):
         raise UserError(f'{name} differs from {names[0]}: it must be a copy')
     return at, first
+
+
+def renamed(name):
+  """Returns a tensor's name with a norm's weight and bias as they are today."""
+  for old, new in (('.gamma', '.weight'), ('.beta', '.bias')):
+    if name.endswith(old):
+      return name.removesuffix(old) + new
+  return name
 
 
 def scanned(path):

@@ -1,5 +1,6 @@
 """T5 1.0 (Raffel et al. 2020) and 1.1, whose MLP is gated and head untied."""
 
+from ctxlm.errors import UserError
 from ctxlm.families.family import ACTIVATIONS, Family, activation, start_of
 
 RATES = ('dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout')
@@ -40,17 +41,28 @@ def _more(o):
 
 
 def _read(config):
+  architectures = config.get('architectures') or ()
+  if 'T5EncoderModel' in architectures or (
+    config.get('is_encoder_decoder') is False
+  ):
+    raise UserError(
+      'config.json: a T5EncoderModel has no decoder, and here T5 needs one'
+    )
   kind = config.get('feed_forward_proj') or 'relu'
   gated, _, name = kind.rpartition('-')
+  if kind == 'gated-gelu':
+    name = 'gelu_new'  # it stands for the tanh form
+  # The keys that the reference derives from it win where a file has them.
+  gated = config.get('is_gated_act', gated == 'gated')
+  name = config.get('dense_act_fn', name)
   rate = config.get('dropout_rate', 0.1)
   # As transformers has it: 1.1's files say that embeddings are not tied.
   scale = config.get(
     'scale_decoder_outputs', config.get('tie_word_embeddings') is not False
   )
   return {
-    'gated': gated == 'gated',
-    # 'gated-gelu' stands for the tanh form.
-    'activation': activation('gelu_new' if kind == 'gated-gelu' else name),
+    'gated': gated,
+    'activation': activation(name),
     'logits_scale': scale,
     'decoder_start': start_of(config, 'pad'),
     # Whatever config.json says, a file without a head of its own has none.
@@ -65,6 +77,8 @@ def _write(o):
   if kind == 'gated-gelu':
     raise ValueError("activation='gelu' and gated, not 'gelu_tanh'")
   return {
+    'dense_act_fn': name,
+    'is_gated_act': o['gated'],
     'feed_forward_proj': 'gated-gelu' if kind == 'gated-gelu_new' else kind,
     'tie_word_embeddings': o['tie_embeddings'],
     'dropout_rate': o['dropout'],
@@ -95,6 +109,18 @@ FAMILY = Family(
     'bias': False,
     'attention_scale': 1.0,
   },
+  needs={'is_decoder': False},
+  reads=(
+    'decoder_start_token_id',
+    'dense_act_fn',
+    'dropout_rate',
+    'feed_forward_proj',
+    'is_encoder_decoder',
+    'is_gated_act',
+    'scale_decoder_outputs',
+    'tie_word_embeddings',
+  ),
+  harmless=('classifier_dropout', 'initializer_factor'),
   read=_read,
   write=_write,
   own=('gated', 'activation', 'logits_scale', 'tie_embeddings'),

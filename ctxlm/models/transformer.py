@@ -40,8 +40,9 @@ class Options:
     causal: decoder; else encoder.
     window: see ctxlm.models.attention.make_mask; 0 is everything.
     attention_scale: of the scores; 0 is 1 / sqrt(d).
-    dropout: of embeddings and residuals (all papers); attention_dropout: of
-      weights (BERT, GPT-2); mlp_dropout: after the MLP's activation (T5,
+    dropout: of embeddings and residuals (all papers); embedding_dropout: of
+      the embeddings where it differs, -1 where it doesn't (GPT-2);
+      attention_dropout: of weights (BERT, GPT-2); mlp_dropout: after the MLP's activation (T5,
       BART); output_dropout: of the stack's output (T5).
     init_stddev: of all kernels; those that write to the residual of a
       pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
@@ -83,6 +84,7 @@ class Options:
   window: int = 0
   attention_scale: float = 0.0
   dropout: float = 0.0
+  embedding_dropout: float = -1.0
   attention_dropout: float = 0.0
   mlp_dropout: float = 0.0
   output_dropout: float = 0.0
@@ -117,6 +119,8 @@ class Options:
     ):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f'{name} must be in [0, 1), not {getattr(self, name)}')
+    if not (self.embedding_dropout == -1 or 0 <= self.embedding_dropout < 1):
+      raise ValueError('embedding_dropout must be in [0, 1), or -1')
     if not self.head_dim and self.hidden_size % self.num_heads:
       raise ValueError(
         f'hidden_size={self.hidden_size} is not divisible by '
@@ -176,7 +180,8 @@ class Inputs(nn.Module):
       )
     if o.embedding_norm:
       self.norm = layers.make_norm(o, None)
-    self.dropout = layers.Dropout(o.dropout)
+    own = o.embedding_dropout >= 0
+    self.dropout = layers.Dropout(o.embedding_dropout if own else o.dropout)
 
   def __call__(self, tokens, positions_, type_ids, rows, token_embed=None):
     """Returns [b, l, m] of tokens, positions and types int [b, l].

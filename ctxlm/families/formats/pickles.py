@@ -111,6 +111,11 @@ class _Unpickler(pickle.Unpickler):
   def find_class(self, module, name):
     if module in ('torch', 'torch.storage') and name in STORAGES:
       return STORAGES[name]
+    if name == '_rebuild_tensor_v3':
+      raise UserError(
+        'it has a tensor of 8 bits or another type that is not supported: save '
+        'the model in bfloat16, float16 or float32'
+      )
     if (module, name) not in ALLOWED:
       raise UserError(
         f'it asks to run {module}.{name}, which no file of weights needs; '

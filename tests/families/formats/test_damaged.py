@@ -44,7 +44,7 @@ def break_header(path):
 
 def break_family(path):
   change(path, model_type='bertt')
-  return "no family of model_type 'bertt'. Did you mean 'bert'?"
+  return "model_type 'bertt' is of no family here; there are bart, bert, "
 
 
 def break_json(path):
