@@ -65,7 +65,7 @@ def test_recipe_takes_a_step(text, request, tmp_path, name, quick_compiles):
   c = module.get_config(*folders)
   config.check(c)
   assert f'--config configs/{name}.py' in module.__doc__
-  _, results = train.train(shrink(c, text), tmp_path / 'run')
+  results = train.train(shrink(c, text), tmp_path / 'run')
   (row, *_) = tiny.metrics(tmp_path / 'run')
   assert 0 < row['train/loss'] < 40 and row['train/grad_norm'] > 0
   evaluated = {k.split('/')[1] for k in results}
