@@ -73,6 +73,8 @@ def open_folder(folder, **options):
       f'{folder} is a model folder of layout {about.get("layout")}, this is '
       f'for {LAYOUT}: convert it again'
     )
+  if not isinstance(about.get('model'), dict):
+    raise UserError(f'{folder / NAME} names no model')
   weights = tensors.open_folder(folder)
   shapes = {
     path: jax.ShapeDtypeStruct(tuple(x.shape), jnp.float32)
@@ -89,7 +91,7 @@ def open_folder(folder, **options):
     return trees.map_with_name(one, abstract)
 
   small = folder / REFERENCE
-  pooled = about['sentence']
+  pooled = about.get('sentence')
   return opened.Opened(
     folder,
     about['model'] | options,

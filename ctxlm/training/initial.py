@@ -12,6 +12,7 @@ changes what is taken from elsewhere; what no step takes is initialised afresh:
 A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
 """
 
+import collections
 import re
 import sys
 from pathlib import Path
@@ -152,36 +153,35 @@ STEPS = {'from': _from, 'without': _without}
 def settings_of(taken, tokenizer):
   """Returns the folder of the settings that export goes by, or None.
 
-  They are of the last reference that parameters are taken from, and hold its
+  They are of the reference that most parameters are taken from, and hold its
   tokenizer's files: with another tokenizer they would mislead.
 
   Args:
     taken: see `choose`.
     tokenizer: of the run.
   """
-  known = [
-    opened.small
-    for opened in taken.values()
-    if opened.small
-    and opened.tokenizer
-    and opened.tokenizer.fingerprint == tokenizer.fingerprint
-  ]
-  return known[-1] if known else None
+  if not taken:
+    return None
+  opened = {id(x): x for x in taken.values()}
+  most = collections.Counter(map(id, taken.values())).most_common(1)[0][0]
+  own = opened[most].tokenizer
+  if own is None or own.fingerprint != tokenizer.fingerprint:
+    return None
+  return opened[most].small
 
 
 def _read(taken, program, fresh):
   # The parameters that are taken, read, and fresh ones for the others.
   places = trees.flatten(program.abstract.params)
-  names = {}
-  for name, opened in taken.items():
-    names.setdefault(opened.folder, (opened, []))[1].append(name)
-  loaded = {}
-  for opened, own in names.values():
+  loaded, folders = {}, []
+  for opened in {id(x): x for x in taken.values()}.values():
+    own = [name for name, source in taken.items() if source is opened]
     wanted = trees.nest({name: places[name] for name in own})
     loaded |= trees.flatten(opened.read(wanted))
+    folders.append(str(opened.folder))
   missing = [name for name in places if name not in loaded]
   say(
-    f'parameters from {", ".join(map(str, names))}; '
+    f'parameters from {", ".join(folders)}; '
     + (f'initialised afresh: {", ".join(missing)}' if missing else 'all found')
   )
   return trees.map_with_name(lambda name, x: loaded.get(name, x), fresh)
