@@ -27,8 +27,8 @@ def _stack(stack, inputs, kinds):
 
 
 def _read(config):
-  for name in ('ffn_dim', 'attention_heads'):
-    sizes = [config.get(f'{s}_{name}') for s in ('encoder', 'decoder')]
+  for name, usual in (('ffn_dim', 4096), ('attention_heads', 16)):
+    sizes = [config.get(f'{s}_{name}', usual) for s in ('encoder', 'decoder')]
     if sizes[0] != sizes[1]:
       raise UserError(
         f'config.json: encoder_{name}={sizes[0]} and decoder_{name}={sizes[1]} '

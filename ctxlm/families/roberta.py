@@ -9,7 +9,7 @@ def _read(config):
   offset = config.get('pad_token_id', 1) + 1
   return {
     'position_offset': offset,
-    'max_length': config.get('max_position_embeddings', 514) - offset,
+    'max_length': config.get('max_position_embeddings', 512) - offset,
   }
 
 
