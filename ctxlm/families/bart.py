@@ -3,6 +3,7 @@
 from ctxlm.errors import UserError
 from ctxlm.families.family import Family, start_of
 
+USUAL = {'bos': 0, 'pad': 1, 'eos': 2}  # ids
 OFFSET = 2  # rows of its position tables before position 0's
 
 
@@ -34,7 +35,7 @@ def _read(config):
         f'config.json: encoder_{name}={sizes[0]} and decoder_{name}={sizes[1]} '
         'differ, which is not supported'
       )
-  return {'decoder_start': start_of(config, 'eos')}
+  return {'decoder_start': start_of(config, 'eos', USUAL)}
 
 
 def _write(o):

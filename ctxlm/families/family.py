@@ -217,13 +217,19 @@ def resolve(options):
   return o
 
 
-def start_of(config, default):
-  """Returns the role of the token that the decoder begins with."""
+def start_of(config, default, usual):
+  """Returns the role of the token that the decoder begins with.
+
+  Args:
+    config: config.json.
+    default: the role where it names no such token.
+    usual: {role: id where config.json has none}.
+  """
   start = config.get('decoder_start_token_id')
   if start is None:
     return default
   for role in (default, 'eos', 'pad', 'bos'):
-    if config.get(f'{role}_token_id') == start:
+    if config.get(f'{role}_token_id', usual.get(role)) == start:
       return role
   raise UserError(
     f'config.json: decoder_start_token_id={start} is no special token'

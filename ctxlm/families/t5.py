@@ -64,7 +64,7 @@ def _read(config):
     'gated': gated,
     'activation': activation(name),
     'logits_scale': scale,
-    'decoder_start': start_of(config, 'pad'),
+    'decoder_start': start_of(config, 'pad', {'pad': 0, 'eos': 1}),
     # Whatever config.json says, a file without a head of its own has none.
     'tie_embeddings': True,
     **dict.fromkeys(RATES, rate),

@@ -96,7 +96,7 @@ def ours_and_theirs(drawn, path, **keys):
 
 
 def test_older_rope_key_wins(tmp_path):
-  drawn = reference.draw('llama', 0)
+  drawn = reference.draw('llama', 1)
   old = {'rope_type': 'default', 'rope_theta': 31.0}
   ours, want = ours_and_theirs(drawn, tmp_path, rope_scaling=old)
   np.testing.assert_allclose(ours, want, atol=1e-4)
