@@ -58,7 +58,7 @@ def shrink(c, text):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_recipe_takes_a_step(text, request, tmp_path, name, quick_compiles):
+def test_recipe_takes_a_step(text, request, tmp_path, name):
   module = importlib.import_module(f'configs.{name}')
   needs = {'simcse': 'nli', 'finetune': 'checkpoint'}
   folders = [str(request.getfixturevalue(needs[name]))] if name in needs else []

@@ -17,14 +17,6 @@ from tests.decoding import checkpoints
 EOS = 1
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """Compiling is most of these tests' time, and speed isn't their question."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.fixture(scope='module')
 def writer():
   """A random model whose logits differ by units."""

@@ -3,7 +3,6 @@
 import dataclasses
 import types
 
-import jax
 import pytest
 
 from ctxlm.decoding import generator
@@ -21,14 +20,6 @@ BEAMS = [
   {'num_beams': 5, 'num_best': 3},
   {'num_beams': 2, 'length_penalty': -0.5},
 ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """Compiling is most of these tests' time, and speed isn't their question."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
 
 
 def compare(kind, strategy, processors, seeds=(0,), **options):

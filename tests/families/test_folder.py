@@ -274,9 +274,7 @@ def recipe(name):
     ('bert_base', 'BertForMaskedLM', mlm.mlm_logits),
   ],
 )
-def test_what_was_trained_here_goes_out(
-  name, kind, head, tmp_path, tokenizer, quick_compiles
-):
+def test_what_was_trained_here_goes_out(name, kind, head, tmp_path, tokenizer):
   block = recipe(name)
   model = plugins.build('models', block)
   tokens = np.random.default_rng(0).integers(5, 90, (2, 9))

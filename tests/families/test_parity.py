@@ -19,7 +19,6 @@ from ctxlm.objectives import causal, mlm, seq2seq
 from ctxlm.training.optim import path_name
 from tests.families import reference
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
 SHAPES = [(name, seed) for name in reference.FAMILIES for seed in range(3)]
 LENGTH, TARGET = 11, 6
 

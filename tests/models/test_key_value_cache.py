@@ -21,14 +21,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """Compiling is most of these tests' time, and speed isn't their question."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 def make(position, window, kv_heads, scan, kind=transformer):
   """Returns a model and its parameters, drawn wide."""
   model = kind.Model(

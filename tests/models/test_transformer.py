@@ -7,7 +7,6 @@ import pytest
 
 from ctxlm.models import encoder_decoder, layers, positions, transformer
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
 SHAPE = dict(vocab_size=30, hidden_size=16, num_layers=2, num_heads=4)
 LENGTH = 7
 

@@ -109,7 +109,7 @@ def losses(block, place, tokenizer, accumulation=1, dropout=0.1):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('objective', OBJECTIVES)
-def test_same_losses_everywhere(objective, tokenizer, quick_compiles):
+def test_same_losses_everywhere(objective, tokenizer):
   block = OBJECTIVES[objective]
   want, _ = losses(block, 'pmap 1', tokenizer)
   assert len(set(want)) == STEPS

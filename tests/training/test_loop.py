@@ -8,8 +8,6 @@ from ctxlm.training import checkpoint
 from ctxlm.training import loop as train
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures('quick_compiles')
-
 
 def run(folder, name='causal', steps=4, **options):
   c = tiny.get_config(name)
