@@ -7,7 +7,7 @@ import tempfile
 
 # Before jax is imported: tests of pmap and meshes need several devices.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Compiling is most of the tests' time, so here it is done in haste: LLVM
+# Compiling is most of the tests' time, so here it is done in haste: XLA
 # optimizes little and fuses by its older emitters, in a third of the time. What
 # runs in a process of its own (tests/tiny.py) is compiled as it is for users.
 os.environ['XLA_FLAGS'] = ' '.join(
@@ -34,6 +34,14 @@ compiled = Path(os.environ['CTXLM_CACHE']) / 'compiled'
 jax.config.update('jax_compilation_cache_dir', str(compiled))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_disable_most_optimizations', True)
+
+
+@pytest.fixture
+def optimized():
+  """For tests whose time is running what they compile."""
+  jax.config.update('jax_disable_most_optimizations', False)
+  yield
+  jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture

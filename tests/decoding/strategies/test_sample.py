@@ -59,7 +59,7 @@ CASES = [(), *((name,) for name in FILTERS), tuple(FILTERS)]
 
 
 @pytest.mark.parametrize('names', CASES, ids=lambda n: '+'.join(n) or 'none')
-def test_200_000_draws(names):
+def test_200_000_draws(names, optimized):
   p = softmax(LOGITS.astype(np.float64))
   processors = []
   for name in names:

@@ -27,7 +27,7 @@ def pairs_of(p, first):
 
 @pytest.mark.parametrize('draft', ['model', 'look-up'])
 @pytest.mark.parametrize('filtered', [False, True])
-def test_distribution_is_the_models(draft, filtered):
+def test_distribution_is_the_models(draft, filtered, optimized):
   step = (toys.markov(TARGET), toys.markov(DRAFT))
   processors = ()
   p = softmax(TARGET.astype(np.float64))
@@ -62,7 +62,7 @@ def test_distribution_is_the_models(draft, filtered):
   assert (found['cache'] == 5 + 6 - 1).all()
 
 
-def test_acceptance_rate_is_the_analytic_one():
+def test_acceptance_rate_is_the_analytic_one(optimized):
   # Distributions that don't depend on the token before: then a draft is
   # accepted with probability sum min(p, q) (Leviathan et al., theorem 3.5).
   p, q = np.tile(TARGET[0], (V, 1)), np.tile(DRAFT[0], (V, 1))
