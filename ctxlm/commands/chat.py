@@ -9,25 +9,29 @@ import sys
 
 from absl import flags
 
-from ctxlm.commands import generate
+from ctxlm import decoding
+from ctxlm.commands import decoding_flags
 from ctxlm.data import framing
+from ctxlm.decoding import stream
 from ctxlm.errors import UserError
-from ctxlm.inference import writing as writer_lib
+from ctxlm.inference import writing
 from ctxlm.parallel import processes
 
 
 def define_flags():
   """Defines the flags of `ctxlm chat`."""
-  generate.define_decoding_flags()
+  decoding_flags.define()
 
 
 def main():
   """Entry point of `ctxlm chat`."""
   F = flags.FLAGS
   processes.start()
-  generator, _ = writer_lib.open_generator(
-    F.model, generate.make_config(), step=F.step
-  )
+  config = decoding_flags.make_config()
+  if config.max_new_tokens is None:  # not the 20 of a folder that says nothing
+    config.max_new_tokens = decoding.base().max_new_tokens
+  config.num_samples = 1
+  generator, _ = writing.open_generator(F.model, config, step=F.step)
   if generator.encoder_decoder:
     raise UserError('chat needs a decoder alone, which reads its own turns')
   talk(generator, sys.stdin)
@@ -54,6 +58,6 @@ def talk(generator, lines):
     except UserError as e:
       print(e, file=sys.stderr)
       continue
-    text = generate.stream(generator, prompt, said)
+    text = stream.show(stream.pieces(generator, prompt, said))
     turns += [ids, t.encode(text)]
     said += 1

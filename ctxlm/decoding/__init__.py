@@ -144,10 +144,19 @@ def base():
   # order in which they are applied.
   c.processors = ()
   c.max_new_tokens = 128
+  c.max_length = 0  # of a text with what it goes on from; 0 is no bound
   c.num_samples = 1  # of each prompt
   c.seed = 0
   c.stop = ()  # strings that end a text
   c.guidance = 1.0  # scale of classifier-free guidance; 1 is none
   c.negative_prompt = ''  # what it guides away from; '' is no prompt
   c.show_probs = False  # whether each token's probability is kept
+  return c
+
+
+def unsaid():
+  """Returns `base` where what a model's folder may decide is None."""
+  c = base()
+  for key in ('strategy', 'max_new_tokens', 'num_samples', 'guidance'):
+    c[key] = None
   return c

@@ -8,6 +8,9 @@ from ctxlm.decoding.grammar import automaton
 from ctxlm.decoding.rules import Rules
 from ctxlm.errors import UserError
 
+# The usual filters, in the order in which the reference applies them.
+FILTERS = ('temperature', 'top_k', 'top_p', 'min_p', 'typical')
+
 
 def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
   """Returns (strategy, Rules) of a config; see ctxlm.decoding.base.
@@ -66,7 +69,7 @@ def check(config):
     if key not in config:
       raise UserError(f'decoding.{key} is missing: start from decoding.base()')
   for key in ('max_new_tokens', 'num_samples'):
-    if config[key] < 1:
+    if config[key] is not None and config[key] < 1:
       raise UserError(f'{key}={config[key]} must be 1 or more')
   if not all(isinstance(s, str) and s for s in config.stop):
     raise UserError('stop: strings of one character or more')

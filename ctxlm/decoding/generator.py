@@ -111,6 +111,12 @@ class Generator:
       raise UserError(
         f'the prompt has {len(prompt)} tokens; the model sees {most}'
       )
+    most = self.config.max_length
+    if most and not self.encoder_decoder and len(prompt) >= most:
+      raise UserError(
+        f'the prompt has {len(prompt)} tokens; with it a text has max_length='
+        f'{most}: give max_new_tokens'
+      )
 
   def __call__(self, prompts, first=0, size=None):
     """Writes texts.
@@ -187,6 +193,8 @@ class Generator:
       batch['start'][i] = width - len(row)
       # The last token is not read, and needs no place in the context.
       left = room if most is None else most - len(row) + 1
+      if self.config.max_length:
+        left = min(left, self.config.max_length - len(row))
       batch['limit'][i] = min(room, left)
     if self.encoder_decoder:
       width = bucket(max(map(len, prompts)), most)

@@ -1,7 +1,6 @@
 """A checkpoint opened for writing: model, ends of text, and its framing."""
 
-import json
-from pathlib import Path
+import sys
 
 import jax
 
@@ -9,7 +8,7 @@ from ctxlm.data import framing
 from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
 from ctxlm.errors import UserError
-from ctxlm.inference import loading
+from ctxlm.inference import defaults, loading
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
 
@@ -36,10 +35,13 @@ def open_generator(folder, config, *, step='', placement=None):
   """Returns (Generator, encode) of a run folder or a Hugging Face folder.
 
   `encode(text)` gives the ids of a prompt, framed as the model was trained.
+  What a Hugging Face folder asks for and can't be done here is named in one
+  line on standard error.
 
   Args:
     folder: path.
-    config: decoding config, see ctxlm.decoding.base.
+    config: decoding config, see ctxlm.decoding.base; of `decoding.unsaid`,
+      what is None is the folder's own.
     step: of a run folder, see checkpoint.find.
     placement: see `place`; None is the first device.
 
@@ -49,60 +51,69 @@ def open_generator(folder, config, *, step='', placement=None):
   build.check(config)
   if not folder:
     raise UserError('--model DIR is needed: a run folder, or Hugging Face one')
-  found = loading.load(
+  loaded = loading.load(
     folder, placement or place(devices=jax.devices()[:1]), step
   )
-  t = found.tokenizer
-  if t is None:
-    raise UserError(f'{folder} has no tokenizer: put its files there')
-  if not found.model.causal:
+  loading.need_tokenizer(loaded)
+  model, t = loaded.model, loaded.tokenizer
+  if not model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
-  own = _settings(found.small)
-  eos = own.get('eos_token_id', t.eos_id)
-  start = ()
-  if found.model.encoder_decoder:
-    role = getattr(t, f'{found.model.decoder_start}_id')
-    first = own.get('decoder_start_token_id', role)
-    start = (role if first is None else first,)
-  draft = None
-  name = config.strategy.get('draft', '')
-  if name:
-    other = loading.load(name, placement or place(devices=jax.devices()[:1]))
-    if other.model.vocab_size != found.model.vocab_size:
-      raise UserError(
-        f'the draft model {name} has {other.model.vocab_size} tokens; '
-        f'{folder} has {found.model.vocab_size}'
-      )
-    draft = other.model, other.params
+  said = defaults.read(loaded.small)
+  eos = said.get('eos_token_id', t.eos_id)
+  eos = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+  config, unsupported = defaults.complete(
+    config, None if _trained_here(loaded) else said, model, eos
+  )
+  if unsupported and jax.process_index() == 0:
+    names = ', '.join(unsupported)
+    print(f'{folder}: left out, not supported: {names}', file=sys.stderr)
   writer = generator_lib.Writer(
-    found.model,
-    found.params,
+    model,
+    loaded.params,
     t,
-    tuple(eos) if isinstance(eos, list) else (eos,),
+    eos,
     t.pad_id,
-    start,
-    draft,
+    _decoder_start(model, t, said),
+    _draft(config, loaded, placement),
     placement,
   )
+  return generator_lib.Generator(writer, config), _encode(loaded)
 
-  own = found.run is not None or found.small is None  # trained here
-  frame = framing.document(t) if own else framing.template(t)
-  if found.model.encoder_decoder:
+
+def _decoder_start(model, tokenizer, said):
+  if not model.encoder_decoder:
+    return ()
+  if 'decoder_start_token_id' in said:
+    return (said['decoder_start_token_id'],)
+  return (getattr(tokenizer, f'{model.decoder_start}_id'),)
+
+
+def _draft(config, loaded, placement):
+  name = config.strategy.get('draft', '')
+  if not name:
+    return None
+  other = loading.load(name, placement or place(devices=jax.devices()[:1]))
+  if other.model.vocab_size != loaded.model.vocab_size:
+    raise UserError(
+      f'the draft model {name} has {other.model.vocab_size} tokens; '
+      f'{loaded.folder} has {loaded.model.vocab_size}'
+    )
+  return other.model, other.params
+
+
+def _trained_here(loaded):
+  return loaded.run is not None or loaded.small is None
+
+
+def _encode(loaded):
+  t, closed = loaded.tokenizer, loaded.model.encoder_decoder
+  frame = framing.template(t)
+  if closed:
     frame = framing.source(t)
+  elif _trained_here(loaded):
+    frame = framing.document(t)
 
   def encode(text):
-    return framing.prompt(t, text, frame, found.model.encoder_decoder)
+    return framing.prompt(t, text, frame, closed)
 
-  return generator_lib.Generator(writer, config), encode
-
-
-def _settings(folder):
-  # Of generation_config.json where it says, else of config.json.
-  found = {}
-  for name in ('config.json', 'generation_config.json'):
-    path = Path(folder or '.') / name
-    if folder and path.is_file():
-      known = json.loads(path.read_text())
-      keys = ('eos_token_id', 'decoder_start_token_id')
-      found |= {k: known[k] for k in keys if known.get(k) is not None}
-  return found
+  return encode

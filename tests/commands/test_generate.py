@@ -1,14 +1,16 @@
-"""`ctxlm generate` and `ctxlm chat`: files, streams, talks and mistakes."""
+"""`ctxlm generate` and `ctxlm chat`: files, talks and mistakes."""
 
 import json
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 from ctxlm import decoding
-from ctxlm.commands import chat, generate
-from ctxlm.errors import UserError
-from ctxlm.inference import writing as writer_lib
+from ctxlm.commands import chat
+from ctxlm.inference import writing
+from ctxlm.training import loop, run_folder
 from tests import tiny
 
 
@@ -37,11 +39,6 @@ def config(**options):
   return c
 
 
-@pytest.fixture(scope='module')
-def opened(run):
-  return writer_lib.open_generator(run, config(num_samples=2, show_probs=True))
-
-
 def write_prompts(path, count=7):
   rows = [{'prompt': 'the cat ' * (1 + i % 3), 'id': i} for i in range(count)]
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
@@ -54,7 +51,7 @@ def test_prompt_is_answered(run, tmp_path):
     'generate', *flags, '--max_new_tokens=5', tmp_path=tmp_path
   )
   assert status == 0, err
-  generator, encode = writer_lib.open_generator(
+  generator, encode = writing.open_generator(
     run, config(strategy={'name': 'greedy'}, max_new_tokens=5)
   )
   [[one]] = generator([encode('the cat')])
@@ -62,49 +59,31 @@ def test_prompt_is_answered(run, tmp_path):
   assert encode('the cat')[0] == generator.tokenizer.bos_id
 
 
-def test_a_file_that_is_stopped_goes_on(opened, tmp_path):
-  generator, encode = opened
-  rows = write_prompts(tmp_path / 'in.jsonl')
-  settings = {'model': 'x', 'seed': 0}
-
-  def write(path, stops=None):
-    def counted(*args):
-      nonlocal calls
-      calls += 1
-      if calls == stops:
-        raise KeyboardInterrupt
-      return generator(*args)
-
-    calls = 0
-    counted.check, counted.tokenizer = generator.check, generator.tokenizer
-    counted.config = generator.config
-    generate.write_all(counted, encode, rows, path, 2, settings)
-
-  whole, broken = tmp_path / 'whole.jsonl', tmp_path / 'broken.jsonl'
-  write(whole)
-  with pytest.raises(KeyboardInterrupt):
-    write(broken, stops=3)
-  with broken.open('a') as f:
-    f.write('{"prompt": "the c')  # the line that was being written
-  write(broken)
-  assert broken.read_bytes() == whole.read_bytes()
-  write(broken)  # there is nothing left to do
-  assert broken.read_bytes() == whole.read_bytes()
-  found = [json.loads(line) for line in whole.read_text().splitlines()]
-  assert [row['id'] for row in found] == list(range(7))
-  for row in found:
-    assert len(row['texts']) == 2
-    for tokens, probabilities in zip(
-      row['tokens'], row['probabilities'], strict=True
-    ):
-      assert len(tokens) == len(probabilities) <= 6
-      assert all(0 < p <= 1 for p in probabilities)
-
-  with pytest.raises(UserError, match='other settings'):
-    generate.begin_output(broken, settings | {'seed': 1}, rows)
-  with pytest.raises(UserError, match='other prompts'):
-    generate.begin_output(broken, settings, rows[1:])
-  assert broken.read_bytes() == whole.read_bytes()
+@pytest.mark.parametrize('name', ['recurrent', 'convolution'])
+def test_models_of_states_write_too(text, tmp_path, name):
+  c = tiny.get_config()
+  c.num_steps, c.checkpoint.every_steps = 6, 0
+  c.model.name, c.model.num_layers = name, 2
+  loop.train(c, tmp_path / 'run')
+  flags = ('--strategy=greedy', '--max_new_tokens=9', '--prompt=the cat')
+  status, out, err = call(
+    'generate', f'--model={tmp_path}/run', *flags, tmp_path=tmp_path
+  )
+  assert status == 0, err
+  run = run_folder.load(tmp_path / 'run')
+  t = run.tokenizer
+  row = [t.bos_id, *t.encode('the cat')]
+  forward = jax.jit(
+    lambda tokens: run.model.apply(
+      {'params': run.params}, tokens, method=lambda m, x: m.logits(m(x))
+    )
+  )
+  new = []
+  while len(new) < 9 and t.eos_id not in new:
+    text = [*row, *new]
+    whole = np.array([text + [0] * (24 - len(text))])
+    new.append(int(forward(whole)[0, len(text) - 1].argmax()))
+  assert out == t.decode(new) + '\n'
 
 
 @pytest.mark.slow
@@ -132,42 +111,8 @@ def test_the_same_file_on_one_device_and_on_four(run, tmp_path):
   assert files[0] == files[1] == files[2]
 
 
-def test_stop_strings_never_show(opened, capsys):
-  generator = opened[0]
-
-  class Letters:
-    tokenizer = generator.tokenizer
-    config = config(stop=('cd', 'xyz'))
-
-    def stream(self, prompt, first):
-      text = self.tokenizer.encode('ab xy cd xy')
-      for i in range(0, len(text), 2):
-        yield text[i : i + 2]
-
-  assert generate.stream(Letters(), []) == 'ab xy '
-  assert capsys.readouterr().out == 'ab xy \n'
-
-
-def test_half_a_character_waits_for_the_other(opened, capsys):
-  generator = opened[0]
-  seen = []
-
-  class Bytes:
-    tokenizer = generator.tokenizer
-    config = config()
-
-    def stream(self, prompt, first):
-      for token in self.tokenizer.encode('é€😀'):
-        yield [token]
-        seen.append(capsys.readouterr().out)
-
-  assert generate.stream(Bytes(), []) == 'é€😀'
-  assert ''.join(seen) + capsys.readouterr().out == 'é€😀\n'
-  assert len(seen) > 3 and not any('\ufffd' in s for s in seen)
-
-
 def test_a_talk_keeps_what_was_said(run, capsys):
-  generator, _ = writer_lib.open_generator(
+  generator, _ = writing.open_generator(
     run, config(strategy={'name': 'greedy'}, max_new_tokens=3)
   )
   t, prompts = generator.tokenizer, []
@@ -220,21 +165,3 @@ def test_mistakes_are_one_line(run, tmp_path, flags, wanted):
   assert status == 2 and out == ''
   assert err.startswith('ctxlm generate: ') and err.count('\n') == 1, err
   assert wanted in err and len(err) < 400
-
-
-@pytest.mark.parametrize(
-  'line, wanted',
-  [
-    ('{"text": "a"}', 'line 2'),
-    ('{"prompt": 3}', 'line 2'),
-    ('the cat', 'line 2'),
-    ('{"prompt": ""}', 'line 2: the prompt is empty'),
-  ],
-)
-def test_lines_that_are_no_prompts(opened, tmp_path, line, wanted):
-  path = tmp_path / 'in.jsonl'
-  path.write_text('{"prompt": "the cat"}\n' + line + '\n')
-  with pytest.raises(UserError, match=wanted):
-    rows = generate.read_prompts(path)
-    generate.write_all(*opened, rows, tmp_path / 'out.jsonl', 2, {})
-  assert list(tmp_path.iterdir()) == [path]

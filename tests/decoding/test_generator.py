@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from ctxlm.decoding import generator as lib
 from ctxlm.errors import UserError
@@ -153,6 +154,28 @@ def test_a_text_ends_with_the_context(writer):
   [[one], [other]] = run(prompts((60, 3)))
   assert len(one['tokens']) == 5 or one['tokens'][-1] == EOS
   assert len(other['tokens']) > 5 or other['tokens'][-1] == EOS
+
+
+def test_the_last_token_needs_no_place():
+  """As many as the reference can write, whose table has 64 positions too."""
+  model, writer = checkpoints.pair('gpt2')
+  writer = dataclasses.replace(writer, eos_ids=())
+  most = checkpoints.LENGTH
+  for length in (most, most - 5):
+    row = np.random.default_rng(0).integers(3, 48, length).tolist()
+    new = most - length + 1
+    with torch.no_grad():
+      want = model.generate(
+        torch.tensor([row]),
+        attention_mask=torch.ones(1, length, dtype=torch.int64),
+        max_new_tokens=new,
+        eos_token_id=-1,
+        do_sample=False,
+      )[0, length:].tolist()
+    assert len(want) == new
+    for strategy in ('greedy', {'name': 'speculative', 'greedy': True}):
+      run = make(writer, strategy, max_new_tokens=40)
+      assert tokens(run([row])) == [[want]]
 
 
 def test_a_draft_model_is_used(writer):

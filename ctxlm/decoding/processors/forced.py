@@ -14,7 +14,8 @@ class Processor:
 
   Attributes:
     first: tokens, by id or as the vocabulary has them.
-    last: a token, such as that which ends a text; None forces nothing.
+    last: a token, such as that which ends a text, or several, of which it is
+      one; None forces nothing.
     tokenizer, vocab_size: given by the loop.
   """
 
@@ -27,22 +28,24 @@ class Processor:
     self.ids()
 
   def ids(self):
-    """Returns (ids of `first`, ids of `last`: none or one)."""
-    first = (self.first,) if isinstance(self.first, str | int) else self.first
-    last = () if self.last is None else (self.last,)
+    """Returns (ids of `first`, ids of `last`)."""
+    parts = self.first, () if self.last is None else self.last
     return tuple(
-      [vocabulary.token(x, self.tokenizer, self.vocab_size) for x in part]
-      for part in (first, last)
+      [
+        vocabulary.token(x, self.tokenizer, self.vocab_size)
+        for x in ((part,) if isinstance(part, str | int) else part)
+      ]
+      for part in parts
     )
 
   def __call__(self, logits, text):
     """Returns logits, 0 for a forced token and -inf for all others."""
     first, last = self.ids()
-    forced = jnp.full(len(logits), -1)
-    for i, token in enumerate(first):
-      forced = jnp.where(text.new == i, token, forced)
-    for token in last:
-      forced = jnp.where(text.new == text.limit - 1, token, forced)
-    only = jnp.arange(logits.shape[1]) == forced[:, None]
-    free = (forced < 0)[:, None]
-    return jnp.where(free, logits, jnp.where(only, 0.0, -jnp.inf))
+    places = [(text.new == i, [token]) for i, token in enumerate(first)]
+    if last:
+      places.append((text.new == text.limit - 1, last))
+    for here, ids in places:
+      only = jnp.isin(jnp.arange(logits.shape[1]), jnp.array(ids))
+      forced = jnp.where(only, 0.0, -jnp.inf)
+      logits = jnp.where(here[:, None], forced, logits)
+    return logits

@@ -22,5 +22,6 @@ class Processor:
     """Returns the logits, -inf where they are not left."""
     if self.p == 1:
       return logits
-    kept = filters.within_mass(logits, jax.nn.softmax(logits), self.p)
-    return filters.keep(logits, kept | filters.best(logits, self.least))
+    p = jax.nn.softmax(logits)
+    kept = filters.within_mass(logits, p, self.p, self.least)
+    return filters.keep(logits, kept)

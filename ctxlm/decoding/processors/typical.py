@@ -30,5 +30,5 @@ class Processor:
     p = jnp.exp(logp)
     entropy = -jnp.where(p > 0, p * logp, 0).sum(-1, keepdims=True)
     score = -jnp.abs(-logp - entropy)
-    kept = filters.within_mass(score, p, self.mass)
-    return filters.keep(logits, kept | filters.best(score, self.least))
+    kept = filters.within_mass(score, p, self.mass, self.least)
+    return filters.keep(logits, kept)

@@ -80,6 +80,14 @@ CASES = {
     {'name': 'typical', 'mass': 0.6},
     lambda: tr.TypicalLogitsWarper(0.6),
   ),
+  'min_length': (
+    {'name': 'min_length', 'count': 6},
+    lambda: tr.MinLengthLogitsProcessor(6, EOS),
+  ),
+  'suppress': (
+    {'name': 'suppress', 'tokens': (3, 7)},
+    lambda: tr.generation.SuppressTokensLogitsProcessor([3, 7]),
+  ),
   'repetition': (
     {'name': 'repetition', 'penalty': 1.7},
     lambda: tr.RepetitionPenaltyLogitsProcessor(1.7),
@@ -135,6 +143,46 @@ def test_forced():
   np.testing.assert_array_equal(free, LOGITS)
   last = np.asarray(build(block)(jnp.asarray(LOGITS), text(3, limit=5)))
   assert (last.argmax(1) == EOS).all() and np.isinf(last).sum() == 4 * (V - 1)
+
+
+def test_one_of_several_ends_is_forced():
+  block = {'name': 'forced', 'last': (EOS, 4)}
+  last = np.asarray(build(block)(jnp.asarray(LOGITS), text(3, limit=5)))
+  want = np.full(LOGITS.shape, -np.inf)
+  want[:, [EOS, 4]] = 0
+  np.testing.assert_array_equal(last, want)
+
+
+def test_suppressed_at_one_place():
+  for place, new in ((0, 7), (1, 6), (1, 7)):
+    block = {'name': 'suppress', 'first': (2, 5), 'place': place}
+    found = build(block)(jnp.asarray(LOGITS), text(new))
+    want = LOGITS.copy()
+    if 7 - new == place:
+      want[:, [2, 5]] = -np.inf
+    np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize('size', [20, 1000])
+def test_of_equal_tokens_the_fewest_are_left(size):
+  """As many as the reference leaves, whichever; the mass has its number."""
+  logits = np.zeros((3, size), np.float32)
+  logits[1, size // 2 :] = -1.0
+  logits[2, :3], logits[2, 3:7] = 4.0, 3.9
+  for mass in (0.07, 0.31, 0.55, 0.93):
+    found = build({'name': 'top_p', 'p': mass})(jnp.asarray(logits), None)
+    found = np.isfinite(np.asarray(found))
+    p = np.exp(logits.astype(np.float64))
+    p = -np.sort(-p / p.sum(1, keepdims=True))
+    fewest = 1 + (p.cumsum(1) < mass).sum(1)
+    assert found.sum(1).tolist() == fewest.tolist()
+    want = tr.TopPLogitsWarper(mass)(None, torch.tensor(logits)).isfinite()
+    assert np.abs(found.sum(1) - want.sum(1).numpy()).max() <= size // 500
+    for row, kept in zip(logits, found, strict=True):
+      assert row[kept].min() >= row[~kept].max()
+  block = {'name': 'top_p', 'p': 0.01, 'least': 2}
+  found = build(block)(jnp.zeros((1, size)), None)
+  assert np.isfinite(found).sum() == max(2, -(-size // 100))
 
 
 def test_min_new_tokens():

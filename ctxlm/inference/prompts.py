@@ -1,0 +1,124 @@
+"""A file of prompts in, a file of texts out, which goes on where it stopped."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import jax
+
+from ctxlm import files
+from ctxlm.decoding import stream
+from ctxlm.errors import UserError
+from ctxlm.training import tracking
+
+
+def read(path):
+  """Returns the objects of a jsonl file, each with a text "prompt".
+
+  Raises:
+    UserError: there is no such file, or a line that isn't so.
+  """
+  rows = []
+  for i, line in enumerate(files.lines(path), 1):
+    try:
+      row = json.loads(line)
+      if not isinstance(row['prompt'], str):
+        raise TypeError
+    except (ValueError, KeyError, TypeError) as e:
+      raise UserError(
+        f'--input {path}, line {i}: not an object with a text "prompt"'
+      ) from e
+    rows.append(row)
+  if not rows:
+    raise UserError(f'--input {path} is empty')
+  return rows
+
+
+def begin_output(path, settings, rows):
+  """Returns how many lines of an output are done, having cut a broken one.
+
+  Raises:
+    UserError: the file is of other settings or prompts.
+  """
+  path, note = Path(path), Path(f'{path}.settings.json')
+  text = json.dumps(settings, indent=2) + '\n'
+  if not path.exists():
+    try:
+      files.write_text(note, text)
+      path.touch()
+    except OSError as e:
+      raise UserError(f'--output {path}: {e}') from e
+    return 0
+  if not note.exists() or note.read_text() != text:
+    raise UserError(
+      f'--output {path} was written with other settings; use another file'
+    )
+  whole = path.read_bytes()
+  whole = whole[: whole.rfind(b'\n') + 1]
+  done = [json.loads(line) for line in files.split_lines(whole.decode())]
+  prompts = [row['prompt'] for row in rows]
+  if [row['prompt'] for row in done] != prompts[: len(done)]:
+    raise UserError(
+      f'--output {path} is of other prompts than --input; use another file'
+    )
+  os.truncate(path, len(whole))
+  return len(done)
+
+
+def write_all(generator, encode, rows, path, batch_size, settings):
+  """Writes a line for each row: the row, and its "texts".
+
+  With show_probs also "tokens" and "probabilities", of beams "scores".
+
+  Args:
+    generator, encode: see ctxlm.inference.writing.
+    rows: objects with "prompt".
+    path: jsonl to write, or to go on with.
+    batch_size: prompts at a time.
+    settings: what the texts hang on; a file of others is not gone on with.
+
+  Raises:
+    UserError: a row that can't be a prompt, or another's file.
+  """
+  prompts = []
+  for i, row in enumerate(rows, 1):
+    try:
+      ids = encode(row['prompt'])
+      generator.check(ids)
+    except UserError as e:
+      raise UserError(f'--input, line {i}: {e}') from e
+    prompts.append(ids)
+  done = 0
+  if jax.process_index() == 0:
+    done = begin_output(path, settings, rows)
+  progress = tracking.Progress(len(rows), done, 'prompt')
+  start, first, shown = time.monotonic(), done, 0.0
+  while done < len(rows):
+    part = rows[done : done + batch_size]
+    texts = generator(prompts[done : done + len(part)], done, batch_size)
+    if jax.process_index() == 0:
+      with open(path, 'a', encoding='utf-8') as f:
+        for row, own in zip(part, texts, strict=True):
+          f.write(_line(generator, row, own))
+    done += len(part)
+    progress.advance(done)
+    seconds = time.monotonic() - start
+    if seconds - shown > 10 or done == len(rows):
+      shown, rate = seconds, (done - first) / seconds
+      progress.show(done, f'{rate:.2f} prompts/s', (len(rows) - done) / rate)
+  progress.close()
+
+
+def _line(generator, row, texts):
+  cleaned = [stream.clean(generator, one['tokens']) for one in texts]
+  row = row | {'texts': cleaned}
+  if 'scores' in texts[0]:
+    row['scores'] = [float(one['scores']) for one in texts]
+  if generator.config.show_probs:
+    row['tokens'] = [generator.tokenizer.tokens(x['tokens']) for x in texts]
+    row['probabilities'] = [
+      [round(math.exp(logp), 6) for logp in one['logps']] for one in texts
+    ]
+  return json.dumps(row, ensure_ascii=False) + '\n'

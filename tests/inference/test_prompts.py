@@ -1,0 +1,86 @@
+"""Files of prompts: they go on where they stopped; mistakes are one line."""
+
+import json
+
+import pytest
+
+from ctxlm import decoding
+from ctxlm.errors import UserError
+from ctxlm.inference import prompts, writing
+
+
+@pytest.fixture(scope='module')
+def opened(runs):
+  """(Generator, encode) of a run of a causal model."""
+  c = decoding.base()
+  c.update(max_new_tokens=6, num_samples=2, show_probs=True)
+  return writing.open_generator(runs['causal'].workdir, c)
+
+
+def write_prompts(path, count=7):
+  rows = [{'prompt': 'the cat ' * (1 + i % 3), 'id': i} for i in range(count)]
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return rows
+
+
+def test_a_file_that_is_stopped_goes_on(opened, tmp_path):
+  generator, encode = opened
+  rows = write_prompts(tmp_path / 'in.jsonl')
+  settings = {'model': 'x', 'seed': 0}
+
+  def write(path, stops=None):
+    def counted(*args):
+      nonlocal calls
+      calls += 1
+      if calls == stops:
+        raise KeyboardInterrupt
+      return generator(*args)
+
+    calls = 0
+    counted.check, counted.tokenizer = generator.check, generator.tokenizer
+    counted.config = generator.config
+    prompts.write_all(counted, encode, rows, path, 2, settings)
+
+  whole, broken = tmp_path / 'whole.jsonl', tmp_path / 'broken.jsonl'
+  write(whole)
+  with pytest.raises(KeyboardInterrupt):
+    write(broken, stops=3)
+  with broken.open('a') as f:
+    f.write('{"prompt": "the c')  # the line that was being written
+  write(broken)
+  assert broken.read_bytes() == whole.read_bytes()
+  write(broken)  # there is nothing left to do
+  assert broken.read_bytes() == whole.read_bytes()
+  found = [json.loads(line) for line in whole.read_text().splitlines()]
+  assert [row['id'] for row in found] == list(range(7))
+  for row in found:
+    assert len(row['texts']) == 2
+    for tokens, probabilities in zip(
+      row['tokens'], row['probabilities'], strict=True
+    ):
+      assert len(tokens) == len(probabilities) <= 6
+      assert all(0 < p <= 1 for p in probabilities)
+
+  with pytest.raises(UserError, match='other settings'):
+    prompts.begin_output(broken, settings | {'seed': 1}, rows)
+  with pytest.raises(UserError, match='other prompts'):
+    prompts.begin_output(broken, settings, rows[1:])
+  assert broken.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+  'line, wanted',
+  [
+    ('{"text": "a"}', 'line 2'),
+    ('{"prompt": 3}', 'line 2'),
+    ('the cat', 'line 2'),
+    ('{"prompt": ""}', 'line 2: the prompt is empty'),
+  ],
+)
+def test_lines_that_are_no_prompts(opened, tmp_path, line, wanted):
+  path = tmp_path / 'in.jsonl'
+  path.write_text('{"prompt": "the cat"}\n' + line + '\n')
+  with pytest.raises(UserError, match=wanted):
+    rows = prompts.read(path)
+    prompts.write_all(*opened, rows, tmp_path / 'out.jsonl', 2, {})
+  assert list(tmp_path.iterdir()) == [path]
