@@ -83,6 +83,7 @@ def say(folder, said, file):
   config = json.loads((folder / 'config.json').read_text())
   kept = json.dumps(config)
   if file == 'config.json':
+    config.pop('forced_eos_token_id', None)
     (folder / file).write_text(json.dumps(config | said))
   else:
     base = {'eos_token_id': EOS, 'pad_token_id': 0}
