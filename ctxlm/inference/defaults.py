@@ -83,8 +83,6 @@ def read(folder):
   for name in ('config.json', 'generation_config.json'):
     path = folder / name
     said = json.loads(path.read_text('utf-8')) if path.is_file() else {}
-    if said.get('model_type') == 'bart':  # its configuration's own default
-      said = {'forced_eos_token_id': 2} | said
     files.append({k: v for k, v in said.items() if v is not None})
   old, new = files
   if new:  # of the old one's only which tokens they are

@@ -169,7 +169,7 @@ def test_of_equal_tokens_the_fewest_are_left(size):
   logits = np.zeros((3, size), np.float32)
   logits[1, size // 2 :] = -1.0
   logits[2, :3], logits[2, 3:7] = 4.0, 3.9
-  for mass in (0.07, 0.31, 0.55, 0.93):
+  for mass in (0.0707, 0.3111, 0.5555, 0.9333):
     found = build({'name': 'top_p', 'p': mass})(jnp.asarray(logits), None)
     found = np.isfinite(np.asarray(found))
     p = np.exp(logits.astype(np.float64))
