@@ -139,10 +139,10 @@ class Generator:
     if self._placement is not None:
       rows = self._placement.rows(size)
       batch = self._placement.put({k: v[rows] for k, v in batch.items()})
-    found = jax.device_get(run(self._params, batch))
+    written = jax.device_get(run(self._params, batch))
     out = []
     for i in range(len(prompts) * self.results):
-      one = {k: v[i] for k, v in found.items()}
+      one = {k: v[i] for k, v in written.items()}
       length = int(one.pop('lengths'))
       one['tokens'] = one['tokens'][:length].tolist()
       one['logps'] = one['logps'][:length].tolist()
@@ -162,8 +162,8 @@ class Generator:
     while True:
       more = bool(self.strategy.unfinished(state).any())
       if not more or self.strategy.streams:
-        found = jax.device_get(self.strategy.result(self.rules, state))
-        tokens = found['tokens'][0, : found['lengths'][0]].tolist()
+        so_far = jax.device_get(self.strategy.result(self.rules, state))
+        tokens = so_far['tokens'][0, : so_far['lengths'][0]].tolist()
         if len(tokens) > shown:
           yield tokens[shown:]
         shown = len(tokens)

@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 
+from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
@@ -97,7 +98,7 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
   config.pop('torch_dtype', None)
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
-  if 'decoder_start' in options:
+  if plugins.find('models', block['name']).encoder_decoder:
     start = getattr(tokenizer, f'{options["decoder_start"]}_id')
     config.setdefault('decoder_start_token_id', start)
   if not original and config['pad_token_id'] != tokenizer.pad_id:
