@@ -13,6 +13,7 @@ from ctxlm.errors import UserError
 from ctxlm.inference import defaults, writing
 from tests.decoding import checkpoints
 
+pytestmark = pytest.mark.filterwarnings('ignore:Using the model-agnostic')
 VOCAB, EOS, LENGTH = checkpoints.VOCAB, checkpoints.EOS, checkpoints.LENGTH
 CASES = {
   'nothing': {},
