@@ -111,13 +111,13 @@ def test_report(whole):
   with (folder / 'results.csv').open() as f:
     rows = list(csv.DictReader(f))
   assert len(rows) == 4 and all(r['done'] == '1' for r in rows)
-  found = json.loads((folder / 'results.json').read_text())
+  summary = json.loads((folder / 'results.json').read_text())
   for row in rows:
     # The number is that of the run's own log.
     last = tiny.metrics(folder / row['point'])[-1]
     assert last['step'] == 60
     assert float(row['eval/line/loss']) == last['eval/line/loss']
-  (claim,) = found['claims']
+  (claim,) = summary['claims']
   slow = [float(r['eval/line/loss']) for r in rows if '=0.1' in r['point']]
   assert claim['ours']['slow']['mean'] == pytest.approx(np.mean(slow))
 

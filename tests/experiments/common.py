@@ -29,9 +29,9 @@ def smoke(name, folder):
       timeout=300,
     )
     assert done.returncode == 0, done.stderr
-  found = json.loads((folder / 'results.json').read_text())
-  assert all(p['done'] for p in found['points'].values())
-  return found
+  summary = json.loads((folder / 'results.json').read_text())
+  assert all(p['done'] for p in summary['points'].values())
+  return summary
 
 
 def results(module, rows_of, done=True):

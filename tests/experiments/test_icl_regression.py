@@ -3,8 +3,8 @@ from tests.experiments import common
 
 
 def test_smoke(tmp_path):
-  found = common.smoke('icl_regression', tmp_path / 'dir')
-  for point in found['points'].values():
+  summary = common.smoke('icl_regression', tmp_path / 'dir')
+  for point in summary['points'].values():
     last = point['last']
     assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
     assert last['eval/prompts/error_4'] > 0

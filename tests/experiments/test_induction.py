@@ -5,8 +5,8 @@ from tests.experiments import common
 
 
 def test_smoke(tmp_path):
-  found = common.smoke('induction', tmp_path / 'dir')
-  for point in found['points'].values():
+  summary = common.smoke('induction', tmp_path / 'dir')
+  for point in summary['points'].values():
     last = point['last']
     assert np.isfinite(last['eval/theory/loss'])
     assert 0 < last['eval/theory/previous'] < 1
@@ -27,13 +27,13 @@ def test_heads_scores_by_hand():
       }
     }
 
-  found = induction.heads(tokens, sown(weights))
-  assert found['previous'] == np.mean([0.5, 0.25, 1.0])
+  scores = induction.heads(tokens, sown(weights))
+  assert scores['previous'] == np.mean([0.5, 0.25, 1.0])
   # Only place 2 (a 5) follows an earlier copy, whose next token is place 1.
-  assert found['prefix'] == 0.25
+  assert scores['prefix'] == 0.25
   # The first layer looks back, the last one at what followed.
-  found = induction.heads(tokens, sown(weights, 0 * weights, 2 * weights))
-  assert found == {'previous': np.mean([0.5, 0.25, 1.0]), 'prefix': 0.5}
+  scores = induction.heads(tokens, sown(weights, 0 * weights, 2 * weights))
+  assert scores == {'previous': np.mean([0.5, 0.25, 1.0]), 'prefix': 0.5}
 
 
 def rows(own, one=0.12, late=300, recall=0.95):

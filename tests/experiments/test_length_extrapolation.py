@@ -7,8 +7,8 @@ from tests.experiments import common
 
 
 def test_smoke(tmp_path):
-  found = common.smoke('length_extrapolation', tmp_path / 'dir')
-  for point in found['points'].values():
+  summary = common.smoke('length_extrapolation', tmp_path / 'dir')
+  for point in summary['points'].values():
     for multiple in length.MULTIPLES:
       # Bytes, hardly trained: the 262 of a uniform guess, times exp(1 / 2), as
       # logits of tied embeddings begin with a variance of 1.
@@ -36,10 +36,10 @@ def test_stream_has_no_document_bounds(tokenizer):
     'segment_ids': np.array([1, 1, 1, 2, 2, 2], np.int32),
     'positions': np.array([0, 1, 2, 0, 1, 2], np.int32),
   }
-  found = objective.prepare(row, None)
-  assert list(found['segment_ids']) == [1] * 6
-  assert list(found['positions']) == list(range(6))
-  assert list(found['weights']) == [1] * 5 + [0]
+  features = objective.prepare(row, None)
+  assert list(features['segment_ids']) == [1] * 6
+  assert list(features['positions']) == list(range(6))
+  assert list(features['weights']) == [1] * 5 + [0]
 
 
 def test_nats_are_of_their_places():

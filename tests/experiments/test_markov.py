@@ -11,8 +11,8 @@ def batch(**options):
 
 
 def test_chains_follow_theory():
-  found = batch(length=60, num_examples=2000)
-  tokens, targets = found['tokens'], found['targets']
+  sequences = batch(length=60, num_examples=2000)
+  tokens, targets = sequences['tokens'], sequences['targets']
   np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])
   # Bayes' predictor is calibrated on such chains: its mean log-loss is its
   # mean entropy, and a uniform prior over rows gives each symbol alike.
@@ -27,11 +27,11 @@ def test_chains_follow_theory():
 
 
 def test_triggers_have_one_output_a_sequence():
-  found = batch(kind='trigger', num_symbols=16, length=80, num_examples=50)
+  sequences = batch(kind='trigger', num_symbols=16, length=80, num_examples=50)
   _, _, order = markov.fixed_chain(16)
   seen_at = 0
   for tokens, targets, asked in zip(
-    found['tokens'], found['targets'], found['asked']
+    sequences['tokens'], sequences['targets'], sequences['asked']
   ):
     output = {}
     for token, target, is_asked in zip(tokens, targets, asked):

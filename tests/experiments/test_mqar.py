@@ -7,9 +7,9 @@ from tests.experiments import common
 
 
 def test_smoke(tmp_path):
-  found = common.smoke('mqar', tmp_path / 'dir')
-  assert len(found['points']) == 3
-  for point in found['points'].values():
+  summary = common.smoke('mqar', tmp_path / 'dir')
+  assert len(summary['points']) == 3
+  for point in summary['points'].values():
     assert 0 <= point['last']['eval/recall/accuracy'] <= 1
 
 
@@ -55,7 +55,7 @@ def test_criteria(tmp_path):
   def none(own):
     return rows(own, attention=0.1, gain=-0.1)
 
-  found = common.verdicts(mqar, none)
-  assert found[:2] == ['not reproduced'] * 2
+  verdicts = common.verdicts(mqar, none)
+  assert verdicts[:2] == ['not reproduced'] * 2
   assert common.verdicts(mqar, rows, done=False) == ['unfinished'] * 4
   common.draw(mqar, rows, tmp_path)

@@ -5,8 +5,8 @@ from tests.experiments import common
 
 
 def test_smoke(tmp_path):
-  found = common.smoke('task_diversity', tmp_path / 'dir')
-  for point in found['points'].values():
+  summary = common.smoke('task_diversity', tmp_path / 'dir')
+  for point in summary['points'].values():
     last = point['last']
     assert 0 < last['eval/prompts/new_to_ridge'] < 10
     # dMMSE is the best there is on the tasks seen.
@@ -39,8 +39,8 @@ def test_crossing_lies_between_the_sizes_where_the_nearer_one_changes():
   dmmse = {8: np.array([1.0, 2.0, 1.0]), 64: np.array([2.0, 3.0, 1.0])}
   # log2 of their ratio goes from -2 to 1 over 3 doublings; ridge is the nearer
   # one from the first; it never is.
-  found = task_diversity._crossing(ridge, dmmse)
-  np.testing.assert_allclose(found, [32, 8, np.inf])
+  crossings = task_diversity._crossing(ridge, dmmse)
+  np.testing.assert_allclose(crossings, [32, 8, np.inf])
 
 
 def test_criteria(tmp_path):

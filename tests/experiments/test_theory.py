@@ -17,17 +17,17 @@ def dirichlet_grid(n=400):
 
 def test_unigram_is_the_integral_over_distributions():
   tokens = np.array([[0, 1, 1, 0, 1]])
-  found = theory.unigram_in_context(tokens, 2)
+  posterior = theory.unigram_in_context(tokens, 2)
   grid = dirichlet_grid()
   for t in range(5):
     likelihood = np.prod(grid[:, tokens[0, : t + 1]], axis=1)
     wanted = (likelihood[:, None] * grid).sum(0) / likelihood.sum()
-    np.testing.assert_allclose(found[0, t], wanted, atol=1e-5)
+    np.testing.assert_allclose(posterior[0, t], wanted, atol=1e-5)
 
 
 def test_bigram_is_the_integral_over_chains():
   tokens = np.array([[0, 1, 1, 0, 1, 0]])
-  found = theory.bigram_in_context(tokens, 2)
+  posterior = theory.bigram_in_context(tokens, 2)
   grid = dirichlet_grid(60)
   chains = [np.stack(rows) for rows in itertools.product(grid, grid)]
   for t in range(6):
@@ -38,7 +38,7 @@ def test_bigram_is_the_integral_over_chains():
       )
       total += p
       after += p * chain[tokens[0, t]]
-    np.testing.assert_allclose(found[0, t], after / total, atol=1e-3)
+    np.testing.assert_allclose(posterior[0, t], after / total, atol=1e-3)
 
 
 def prompts(b=3, k=7, d=3, noise=0.3, seed=0):
@@ -50,11 +50,11 @@ def prompts(b=3, k=7, d=3, noise=0.3, seed=0):
 
 def test_least_squares_is_lstsq_of_what_came_before():
   xs, ys = prompts()
-  found = theory.least_squares(xs, ys)
-  assert (found[:, 0] == 0).all()
+  predictions = theory.least_squares(xs, ys)
+  assert (predictions[:, 0] == 0).all()
   for b, t in itertools.product(range(3), range(1, 7)):
     w = np.linalg.lstsq(xs[b, :t], ys[b, :t], rcond=None)[0]
-    assert found[b, t] == pytest.approx(xs[b, t] @ w)
+    assert predictions[b, t] == pytest.approx(xs[b, t] @ w)
   xs, ys = prompts(noise=0.0)
   np.testing.assert_allclose(
     theory.least_squares(xs, ys)[:, 3:], ys[:, 3:], atol=1e-9
@@ -63,7 +63,7 @@ def test_least_squares_is_lstsq_of_what_came_before():
 
 def test_ridge_is_the_posterior_mean():
   xs, ys = prompts(d=1, k=5)
-  found = theory.ridge(xs, ys, 0.3**2)
+  predictions = theory.ridge(xs, ys, 0.3**2)
   w = np.linspace(-8, 8, 20001)
   for b, t in itertools.product(range(3), range(5)):
     log = -(w**2) / 2
@@ -71,16 +71,16 @@ def test_ridge_is_the_posterior_mean():
       log = log - (y - w * x) ** 2 / (2 * 0.3**2)
     p = np.exp(log - log.max())
     wanted = (p * w).sum() / p.sum() * xs[b, t, 0]
-    assert found[b, t] == pytest.approx(wanted, abs=1e-6)
+    assert predictions[b, t] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_ridge_of_several_dimensions_is_bayes_rule_step_by_step():
   xs, ys = prompts()
-  found = theory.ridge(xs, ys, 0.3**2)
+  predictions = theory.ridge(xs, ys, 0.3**2)
   for b in range(3):
     mean, cov = np.zeros(3), np.eye(3)
     for t in range(7):
-      assert found[b, t] == pytest.approx(xs[b, t] @ mean)
+      assert predictions[b, t] == pytest.approx(xs[b, t] @ mean)
       gain = cov @ xs[b, t] / (xs[b, t] @ cov @ xs[b, t] + 0.3**2)
       mean = mean + gain * (ys[b, t] - xs[b, t] @ mean)
       cov = cov - np.outer(gain, xs[b, t] @ cov)
@@ -88,9 +88,9 @@ def test_ridge_of_several_dimensions_is_bayes_rule_step_by_step():
 
 def test_averaging():
   xs, ys = prompts()
-  found = theory.averaging(xs, ys)
+  predictions = theory.averaging(xs, ys)
   w = np.mean([x * y for x, y in zip(xs[1, :4], ys[1, :4])], axis=0)
-  assert found[1, 4] == pytest.approx(w @ xs[1, 4])
+  assert predictions[1, 4] == pytest.approx(w @ xs[1, 4])
 
 
 def test_lasso_is_a_minimum_and_least_squares_without_penalty():
@@ -130,7 +130,7 @@ def test_lasso_meets_the_conditions_of_its_minimum():
 def test_discrete_posterior_mean_sums_over_tasks():
   xs, ys = prompts()
   tasks = np.random.default_rng(1).standard_normal((5, 3))
-  found = theory.discrete_posterior_mean(xs, ys, tasks, 0.5)
+  predictions = theory.discrete_posterior_mean(xs, ys, tasks, 0.5)
   for b, t in itertools.product(range(3), range(7)):
     p = [
       math.prod(
@@ -140,7 +140,7 @@ def test_discrete_posterior_mean_sums_over_tasks():
       for w in tasks
     ]
     wanted = sum(a * (w @ xs[b, t]) for a, w in zip(p, tasks)) / sum(p)
-    assert found[b, t] == pytest.approx(wanted)
+    assert predictions[b, t] == pytest.approx(wanted)
 
 
 def test_forward_backward_sums_over_all_paths():

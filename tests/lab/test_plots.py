@@ -31,29 +31,29 @@ def axis():
 
 
 def test_means_seeds_and_theory_are_drawn(axis):
-  found = axis()
-  drawn = {line.get_label(): line.get_xydata() for line in found.lines}
+  axes = axis()
+  drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
   np.testing.assert_allclose(drawn['ours'], np.stack([X, YS.mean(0)], 1))
   np.testing.assert_allclose(drawn['one seed'][:, 1], YS[0] / 2)
   np.testing.assert_allclose(drawn['theory'][:, 1], 1e-12 * X)
   assert set(drawn['level'][:, 1]) == {0.4}
-  seeds = [x.get_ydata() for x in found.lines if x.get_label()[0] == '_']
+  seeds = [x.get_ydata() for x in axes.lines if x.get_label()[0] == '_']
   np.testing.assert_allclose(seeds, [*YS, *YS[:2] / 4])
   # Student's t with two degrees of freedom: 4.3027 of the standard error. Of
   # two seeds there is no band.
-  (band,) = found.collections
+  (band,) = axes.collections
   top = band.get_paths()[0].vertices[:, 1].max()
   half = 4.3027 * YS[:, 0].std(ddof=1) / 3**0.5
   assert top == pytest.approx(1.1 + half, rel=1e-3)
-  assert (found.get_xlabel(), found.get_ylabel()) == ('examples', 'nats')
-  assert found.get_title() == 'title'
+  assert (axes.get_xlabel(), axes.get_ylabel()) == ('examples', 'nats')
+  assert axes.get_title() == 'title'
 
 
 def test_curves_fill_the_picture(axis):
   low, high = axis().get_ylim()
   assert -0.2 < low <= 0 and 1.2 <= high < 1.4
   # A theory that is 0 leaves the curves their room.
-  found = axis(log='xy')
-  low, high = found.get_ylim()
+  axes = axis(log='xy')
+  low, high = axes.get_ylim()
   assert 0.01 < low <= 0.025 and 1.2 <= high < 2
-  assert found.get_xscale() == found.get_yscale() == 'log'
+  assert axes.get_xscale() == axes.get_yscale() == 'log'

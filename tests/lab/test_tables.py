@@ -28,8 +28,8 @@ def test_table_groups_seeds_and_orders_places():
 
 
 def test_json_holds_no_infinity():
-  found = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
-  assert tables.finite(found) == {
+  values = {'a': [1.0, math.inf], 'b': {'c': math.nan, 'd': 'text', 'e': 2}}
+  assert tables.finite(values) == {
     'a': [1.0, None],
     'b': {'c': None, 'd': 'text', 'e': 2},
   }

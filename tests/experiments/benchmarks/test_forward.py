@@ -10,11 +10,11 @@ from experiments.benchmarks import forward
 
 @pytest.mark.slow
 def test_smoke(tmp_path, capsys):
-  found = forward.main(['--smoke', '--out', str(tmp_path)])
-  assert json.loads((tmp_path / 'results.json').read_text()) == found
-  speed = found['sentences_per_second']
+  results = forward.main(['--smoke', '--out', str(tmp_path)])
+  assert json.loads((tmp_path / 'results.json').read_text()) == results
+  speed = results['sentences_per_second']
   ratio = speed['ctxlm'] / speed['sentence-transformers']
-  assert found['ratio'] == pytest.approx(ratio)
+  assert results['ratio'] == pytest.approx(ratio)
   assert f'ratio {ratio:.2f}' in capsys.readouterr().out
 
 

@@ -11,9 +11,9 @@ from experiments.benchmarks import train_step
 def test_smoke_writes_table_and_plot(tmp_path, capsys):
   train_step.main(['--smoke', '--dropout', '0', '--out', str(tmp_path)])
   printed = capsys.readouterr().out
-  found = json.loads((tmp_path / 'results.json').read_text())
-  assert [row['case'] for row in found['rows']] == list(train_step.CASES)
-  for row in found['rows']:
+  results = json.loads((tmp_path / 'results.json').read_text())
+  assert [row['case'] for row in results['rows']] == list(train_step.CASES)
+  for row in results['rows']:
     ms = row['milliseconds']
     assert set(ms) == {'ctxlm pmap', 'ctxlm mesh', 'torch eager'}
     ratio = ms['torch eager'] / ms['ctxlm mesh']
