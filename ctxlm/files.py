@@ -1,8 +1,8 @@
 """Lines of text, the cache folder, and writes that are whole or absent.
 
-Everything in the folder is derived from text, so the folder may be removed at any
-time. An entry is named by the hash of what it was made of; it is built beside
-its place and renamed, so two processes may make the same one at once.
+Everything in the folder is derived from text, so the folder may be removed at
+any time. An entry is named by the hash of what it was made of; it is built
+beside its place and renamed, so two processes may make the same one at once.
 """
 
 import contextlib

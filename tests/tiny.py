@@ -1,7 +1,7 @@
 """A recipe of a toy size, its text, and the command line that runs it.
 
-`--config tests/tiny.py:NAME`, where NAME is an objective below or one of MIXTURES;
-the text is the file that $TINY_TEXT names.
+`--config tests/tiny.py:NAME`, where NAME is an objective below or one of
+MIXTURES; the text is the file that $TINY_TEXT names.
 """
 
 import atexit

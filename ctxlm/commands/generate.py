@@ -59,7 +59,8 @@ def main():
   placement = writing.place(F.tensor)
   if F.batch_size < 1 or F.batch_size % placement.shards:
     raise UserError(
-      f'--batch_size {F.batch_size} is not divisible by {placement.shards} devices'
+      f'--batch_size {F.batch_size} is not divisible by '
+      f'{placement.shards} devices'
     )
   generator, encode = writing.open_generator(
     F.model, c, step=F.step, placement=placement

@@ -101,8 +101,8 @@ def train_batches(
     num_workers: processes that make batches; 0 makes them in threads.
 
   Returns:
-    Iterator of {name: [len(rows), ...]} that has `close()`, with 'index' int32, the row in the
-    global batch, and 'valid' float32, 1.
+    Iterator of {name: [len(rows), ...]} that has `close()`, with 'index' int32,
+    the row in the global batch, and 'valid' float32, 1.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
   data = grain.MapDataset.range(start_step, max(num_steps, start_step))

@@ -142,7 +142,7 @@ def scanned(path):
 
 
 def unstack(path, shape):
-  """Returns [(path, shape)] of a tensor's layers, or of itself if it has none."""
+  """Returns [(path, shape)] of a tensor's layers, or its own if it has none."""
   if not scanned(path):
     return [(path, shape)]
   name = path.replace('layers/', 'layers_{}/', 1)

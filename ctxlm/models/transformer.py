@@ -42,8 +42,8 @@ class Options:
     attention_scale: of the scores; 0 is 1 / sqrt(d).
     dropout: of embeddings and residuals (all papers); embedding_dropout: of
       the embeddings where it differs, -1 where it doesn't (GPT-2);
-      attention_dropout: of weights (BERT, GPT-2); mlp_dropout: after the MLP's activation (T5,
-      BART); output_dropout: of the stack's output (T5).
+      attention_dropout: of weights (BERT, GPT-2); mlp_dropout: after the MLP's
+      activation (T5, BART); output_dropout: of the stack's output (T5).
     init_stddev: of all kernels; those that write to the residual of a
       pre-norm stack are divided by sqrt(2 * num_layers) (GPT-2, section 2.3).
     projection_layers: depth of the projection head (SimCSE).

@@ -281,7 +281,7 @@ class Head(nn.Module):
 
   @nn.compact
   def __call__(self, x, decode):
-    """Returns logits float32 [..., v] of x [..., m]; decode: [.., m] to that."""
+    """Returns logits float32 [..., v] of x [..., m], by decode([..., m])."""
     o = self.options
     x = nn.Dense(
       o.hidden_size,

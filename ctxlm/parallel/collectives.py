@@ -1,4 +1,4 @@
-"""Sums and joins over the devices of a pmap axis; nothing where there is none."""
+"""Sums and joins over the devices of a pmap axis; nothing where none is."""
 
 import jax
 

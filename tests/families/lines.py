@@ -4,7 +4,8 @@ import numpy as np
 
 PIECES = (
   'naïve café crème brûlée Ångström œuvre Straße İstanbul ﬁancé',
-  'e\u0301te\u0301 n\u0303 A\u030a \u200bzero\u200bwidth \xa0nbsp soft\xadhyphen',
+  'e\u0301te\u0301 n\u0303 A\u030a '
+  '\u200bzero\u200bwidth \xa0nbsp soft\xadhyphen',
   '我喜欢学习语言模型。 東京都 漢字カタカナひらがな 한국어 문장',
   'Привет, мир! Γειά σου Κόσμε שלום مرحبا नमस्ते ภาษาไทย',
   '😀 👩\u200d👩\u200d👧\u200d👦 🇫🇷 👍🏽 ☃️ ❤️ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ½ ① ﷺ',

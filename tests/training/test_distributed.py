@@ -58,7 +58,7 @@ def alone(text, tmp_path_factory):
   ],
 )
 def test_losses_equal_those_of_one_process(alone, tmp_path, name, flags):
-  """10 steps; rows hold from 1 to 24 tokens, so processes hold uneven shares."""
+  """10 steps; rows hold 1 to 24 tokens, so processes hold uneven shares."""
   both = tmp_path / 'both'
   processes = [
     tiny.fork(argv, 1, tmp_path / f'errors{i}')

@@ -229,7 +229,7 @@ def test_frozen_parameters_do_not_count_in_the_clipped_norm():
 
 @pytest.mark.parametrize('name', ('adamw', 'adafactor', 'lion', 'muon', 'sgd'))
 def test_traced_rate_and_decay_are_the_configs(name):
-  # Runs that differ in these share one program; see ctxlm.training.step.Scalars.
+  # Runs that differ in these share one program; see training.step.Scalars.
   c = block(name=name, learning_rate=0.02, weight_decay=0.3)
   tree = {'up': {'kernel': jnp.linspace(-1, 1, 12).reshape(3, 4)}}
   grads = jax.tree.map(lambda x: x * x + 0.1, tree)

@@ -1,1 +1,1 @@
-"""How the next tokens are chosen. A module here with a `Strategy` is a plug-in."""
+"""How the next tokens are chosen; a module with a `Strategy` is a plug-in."""

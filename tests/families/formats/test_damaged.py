@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile checkpoints: one line, nothing run or written."""
+"""Damaged, foreign and hostile checkpoints: one line, nothing runs or stays."""
 
 import json
 import pickle
