@@ -104,6 +104,9 @@ def make_tokenizer(case):
     cls_id=1,
     sep_id=2,
     mask_id=3,
+    bos_id=1,
+    eos_id=2,
+    unk_id=None,
     special_ids={0, 1, 2, 3},
     encode=lambda text: [int(word) for word in text.split()],
   )
