@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(
   p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != 'common'
 )
+QUICK = ('finetune', 'quickstart_causal', 'quickstart_mlm')
 # What makes a recipe large. Its shape - norms, positions, gates, scan, mesh,
 # precision, objectives, optimizer - stays.
 SIZES = {
@@ -57,7 +58,12 @@ def shrink(c, text):
   return c
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES
+  ],
+)
 def test_recipe_takes_a_step(text, request, tmp_path, name):
   module = importlib.import_module(f'configs.{name}')
   needs = {'simcse': 'nli', 'finetune': 'checkpoint'}

@@ -69,6 +69,7 @@ def ours(folder, devices=1, **more):
   return Embedder(loading.load(folder, placement), placement, **more)(TEXTS)
 
 
+@pytest.mark.slow
 def test_equals_sentence_transformers(folder):
   wanted = theirs(folder)
   assert np.abs(wanted).std() > 0.01
@@ -77,6 +78,7 @@ def test_equals_sentence_transformers(folder):
     np.testing.assert_allclose(vectors, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
 def test_round_trip(folder, tmp_path):
   convert.convert(folder, to=tmp_path / 'model')
@@ -169,6 +171,7 @@ def command(folder, tmp_path, **flags):
   return subprocess.run(argv, capture_output=True, text=True, env=env)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', CASES[:1], indirect=True)
 def test_command(folder, tmp_path):
   done = command(folder, tmp_path)

@@ -59,6 +59,7 @@ def test_prompt_is_answered(run, tmp_path):
   assert encode('the cat')[0] == generator.tokenizer.bos_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['recurrent', 'convolution'])
 def test_models_of_states_write_too(text, tmp_path, name):
   c = tiny.get_config()

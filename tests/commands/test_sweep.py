@@ -45,6 +45,7 @@ def ctxlm(verb, *argv):
   return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
   path = tmp_path / 'wrong.py'
   text = (TESTS / 'toy.py').read_text()
@@ -100,6 +101,7 @@ def whole(tmp_path_factory):
   return folder, out
 
 
+@pytest.mark.slow
 def test_report(whole):
   folder, out = whole
   assert out.startswith('reproduced ')
@@ -122,6 +124,7 @@ def test_report(whole):
   assert claim['ours']['slow']['mean'] == pytest.approx(np.mean(slow))
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_and_more_seeds_are_added(whole, tmp_path):
   folder, _ = whole
   before = {p: p.stat().st_mtime for p in folder.glob('*/metrics.jsonl')}
@@ -199,6 +202,7 @@ def test_a_failed_point_is_reported_and_stops_no_other(tmp_path):
   assert '1 of 2 points are done; 1 failed' in err
 
 
+@pytest.mark.slow
 def test_print_gives_a_command_a_point(tmp_path):
   folder = tmp_path / 'dir'
   status, out, _ = ctxlm(
@@ -240,6 +244,7 @@ def test_print_gives_a_command_a_point(tmp_path):
   assert out.splitlines() == lines[:1]
 
 
+@pytest.mark.slow
 def test_compare_draws_what_runs_share(whole, tmp_path):
   runs = sorted(p.parent for p in whole[0].glob('*/metrics.jsonl'))[:2]
   out = tmp_path / 'out'

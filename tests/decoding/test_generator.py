@@ -109,6 +109,7 @@ def test_a_text_is_the_same_in_any_batch(writer):
   assert tokens(run(rows[2:], first=2, size=4)) == whole[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'strategy',
   [

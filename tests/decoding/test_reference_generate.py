@@ -93,6 +93,7 @@ def test_guidance():
   assert found != checkpoints.theirs('gpt2', rows, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['llama', 'bart'])
 def test_speculative_greedy_is_greedy(kind):
   rows = checkpoints.prompts()

@@ -41,6 +41,7 @@ def token_by_token(run, split='validation'):
   return nats, count
 
 
+@pytest.mark.slow
 def test_perplexity_is_that_of_documents_one_by_one(runs):
   run = runs['causal']
   found = perplexity.Evaluator().run(context(run))

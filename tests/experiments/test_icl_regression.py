@@ -1,7 +1,10 @@
+import pytest
+
 from experiments import icl_regression
 from tests.experiments import common
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path):
   summary = common.smoke('icl_regression', tmp_path / 'dir')
   for point in summary['points'].values():

@@ -6,6 +6,7 @@ from experiments import length_extrapolation as length
 from tests.experiments import common
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path):
   summary = common.smoke('length_extrapolation', tmp_path / 'dir')
   for point in summary['points'].values():

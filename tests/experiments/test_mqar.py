@@ -6,6 +6,7 @@ from experiments import mqar
 from tests.experiments import common
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path):
   summary = common.smoke('mqar', tmp_path / 'dir')
   assert len(summary['points']) == 3

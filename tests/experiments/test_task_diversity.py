@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 
 from experiments import task_diversity
 from tests.experiments import common
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path):
   summary = common.smoke('task_diversity', tmp_path / 'dir')
   for point in summary['points'].values():

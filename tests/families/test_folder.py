@@ -266,6 +266,7 @@ def recipe(name):
   return block.to_dict() | small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name, kind, head',
   [

@@ -237,6 +237,7 @@ def batch_of(drawn):
   return objective, batch, loss
 
 
+@pytest.mark.slow
 def test_losses_and_gradients(both):
   drawn, model, params = both
   objective, batch, their_loss = batch_of(drawn)

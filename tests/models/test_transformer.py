@@ -81,6 +81,7 @@ def gradients(model, params, tokens):
   return jax.jit(jax.value_and_grad(loss))(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('remat', ['full', 'dots'])
 def test_rematerialised_layers_have_the_same_gradients(remat):
   tokens = np.random.default_rng(0).integers(0, 30, (2, 6))

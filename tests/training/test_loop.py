@@ -46,6 +46,7 @@ def test_mlm_and_contrastive_are_learned_together(text, tmp_path):
   assert last['eval/pairs/accuracy'] > 0.9
 
 
+@pytest.mark.slow
 def test_weights_of_tasks_scale_their_losses(text, tmp_path):
   c = tiny.get_config('both')
   c.num_steps = 2
@@ -79,6 +80,7 @@ def test_not_finite_names_the_step_and_keeps_the_checkpoint(text, tmp_path):
   assert np.isfinite(losses(folder)).all()
 
 
+@pytest.mark.slow
 def test_init_from_names_the_fresh_heads(text, tmp_path, capfd):
   run(tmp_path / 'first', 'mlm')
   capfd.readouterr()
@@ -99,6 +101,7 @@ def test_init_from_names_the_fresh_heads(text, tmp_path, capfd):
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_average_of_parameters(text, tmp_path):
   # Decay min(0.5, (1 + n) / (10 + n)) at step n, from the first parameters.
   average = {'ema_decay': 0.5, 'schedule': 'constant', 'warmup_steps': 0}

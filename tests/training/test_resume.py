@@ -13,6 +13,7 @@ MESH = ('config.parallel.strategy=mesh',)
 TENSOR = 'config.parallel.tensor=2'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name, devices, flags, elsewhere, how',
   [

@@ -119,6 +119,7 @@ assert 'tensorflow' not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_at_once_with_no_network(tmp_path, documents):
   env = os.environ | {'CTXLM_CACHE': str(tmp_path)}
   command = [sys.executable, '-c', PREPARE]

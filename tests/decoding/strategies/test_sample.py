@@ -58,6 +58,7 @@ FILTERS = {
 CASES = [(), *((name,) for name in FILTERS), tuple(FILTERS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('names', CASES, ids=lambda n: '+'.join(n) or 'none')
 def test_200_000_draws(names, optimized):
   p = softmax(LOGITS.astype(np.float64))

@@ -25,6 +25,7 @@ def pairs_of(p, first):
   return p[first][:, None] * p
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('draft', ['model', 'look-up'])
 @pytest.mark.parametrize('filtered', [False, True])
 def test_distribution_is_the_models(draft, filtered, optimized):
@@ -62,6 +63,7 @@ def test_distribution_is_the_models(draft, filtered, optimized):
   assert (found['cache'] == 5 + 6 - 1).all()
 
 
+@pytest.mark.slow
 def test_acceptance_rate_is_the_analytic_one(optimized):
   # Distributions that don't depend on the token before: then a draft is
   # accepted with probability sum min(p, q) (Leviathan et al., theorem 3.5).

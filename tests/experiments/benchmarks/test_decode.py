@@ -8,6 +8,7 @@ import pytest
 from experiments.benchmarks import decode
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
   found = decode.main(['--smoke', '--out', str(tmp_path)])
   printed = capsys.readouterr().out

@@ -1,6 +1,9 @@
+import pytest
+
 from experiments.benchmarks import loader
 
 
+@pytest.mark.slow
 def test_every_recipe_is_timed(capsys):
   rows = loader.main(['--smoke', '--workers', '0'])
   assert [r['recipe'] for r in rows[::2]] == list(loader.RECIPES)

@@ -8,6 +8,7 @@ import pytest
 from experiments.benchmarks import train_step
 
 
+@pytest.mark.slow
 def test_smoke_writes_table_and_plot(tmp_path, capsys):
   train_step.main(['--smoke', '--dropout', '0', '--out', str(tmp_path)])
   printed = capsys.readouterr().out
@@ -22,6 +23,7 @@ def test_smoke_writes_table_and_plot(tmp_path, capsys):
   assert (tmp_path / 'train_step.png').stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_different_losses_are_not_compared():
   case = dataclasses.replace(train_step.SMOKE['contrastive'], temperature=0.1)
   with pytest.raises(AssertionError, match='ctxlm pmap'):
