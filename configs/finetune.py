@@ -13,7 +13,7 @@ ctxlm train --config configs/finetune.py:bert-base-uncased \\
 from configs import common
 
 
-def get_config(folder='runs/converted'):
+def get_config(folder='bert-base-uncased'):
   """Returns the recipe."""
   c = common.base()
   opened = common.start_from(c, folder)

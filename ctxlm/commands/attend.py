@@ -115,7 +115,7 @@ def main():
   processes.start()
   if F.text is None or F.word is None:
     raise UserError('--text "..." and --word WORD are needed')
-  run = loading.load(F.workdir, step=F.step)
+  run = loading.load_with_tokenizer(F.workdir, F.step)
   tokens, weights = attention_of(run, F.text, F.word)
   try:
     draw(tokens, weights, F.word, F.out)

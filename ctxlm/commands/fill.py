@@ -65,7 +65,7 @@ def main():
   processes.start()
   if F.text is None:
     raise UserError('--text "... [MASK] ..." is needed')
-  run = loading.load(F.workdir, step=F.step)
+  run = loading.load_with_tokenizer(F.workdir, F.step)
   for i, best in enumerate(fill(run, F.text, F.top), 1):
     print(f'mask {i}')
     for token, p in best:

@@ -55,7 +55,7 @@ def main():
   processes.start()
   if F.text is None:
     raise UserError('--text "..." is needed')
-  tokens, logps = score(loading.load(F.workdir, step=F.step), F.text)
+  tokens, logps = score(loading.load_with_tokenizer(F.workdir, F.step), F.text)
   width = max(len(t) for t in tokens)
   for token, logp in zip(tokens, logps, strict=True):
     print(f'{token:<{width}}  {logp:9.4f}')

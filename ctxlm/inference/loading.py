@@ -81,6 +81,13 @@ def load(folder, placement=None, step='', **options):
   )
 
 
+def load_with_tokenizer(folder, step=''):
+  """Returns what `load` gives; raises UserError if it has no tokenizer."""
+  loaded = load(folder, step=step)
+  need_tokenizer(loaded)
+  return loaded
+
+
 def need_tokenizer(loaded):
   """Raises UserError if a Loaded has no tokenizer."""
   if loaded.tokenizer is None:

@@ -131,6 +131,11 @@ def test_normalisation_survives_training(folder, pooling, tmp_path):
   norms = np.linalg.norm(theirs(tmp_path / 'out'), axis=1)
   np.testing.assert_allclose(norms, 1, atol=1e-5)
   assert embedder.max_length == 32  # of the folder's own settings
+  # The same by way of a model folder.
+  convert.convert(tmp_path / 'run', to=tmp_path / 'model')
+  np.testing.assert_allclose(
+    ours(tmp_path / 'model'), embedder(TEXTS), atol=1e-5
+  )
 
 
 def test_files_of_older_releases(folder, tmp_path):
