@@ -21,7 +21,8 @@ def get_config(folders='data/simcse'):
   c.batch_size = 64
   c.max_length = 32
   if checkpoint:
-    common.start_from(c, checkpoint)
+    opened = common.start_from(c, checkpoint)
+    c.max_length = min(c.max_length, opened.block['max_length'])
   else:
     c.tokenizer.kind = 'wordpiece'
     c.tokenizer.vocab_size = 4096

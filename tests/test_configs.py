@@ -76,3 +76,14 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
   assert 0 < row['train/loss'] < 40 and row['train/grad_norm'] > 0
   evaluated = {k.split('/')[1] for k in results}
   assert evaluated == set(c.evaluators)
+
+
+def test_simcse_starts_from_a_checkpoint(nli, checkpoint):
+  from configs import simcse
+
+  c = simcse.get_config(f'{nli},{checkpoint}')
+  config.check(c)
+  assert c.init_from == str(checkpoint)
+  assert c.model.hidden_size == 32 and c.max_length == 24  # of tests/tiny.py
+  assert c.tokenizer.path == str(checkpoint / 'tokenizer')
+  assert c.tasks.pairs.data.pattern == f'{nli}/nli.csv'
