@@ -102,8 +102,9 @@ def choose(program):
     kind = next(k for k in step if k in STEPS)
     taken = STEPS[kind](program, step, taken)
   ours = trees.flatten(program.shapes)
+  saved = {id(x): trees.flatten(x.shapes) for x in distinct(taken)}
   for name, opened in taken.items():
-    theirs = list(trees.flatten(opened.shapes)[name].shape)
+    theirs = list(saved[id(opened)][name].shape)
     if theirs != list(ours[name].shape):
       raise UserError(
         f'{opened.folder} is of another model: {name} is {theirs} there, '
@@ -162,19 +163,23 @@ def settings_of(taken, tokenizer):
   """
   if not taken:
     return None
-  opened = {id(x): x for x in taken.values()}
-  most = collections.Counter(map(id, taken.values())).most_common(1)[0][0]
-  own = opened[most].tokenizer
-  if own is None or own.fingerprint != tokenizer.fingerprint:
-    return None
-  return opened[most].small
+  counts = collections.Counter(map(id, taken.values()))
+  most = max(distinct(taken), key=lambda opened: counts[id(opened)])
+  own = most.tokenizer
+  same = own is not None and own.fingerprint == tokenizer.fingerprint
+  return most.small if same else None
+
+
+def distinct(taken):
+  """Returns the folders that parameters are taken from, each Opened once."""
+  return list({id(opened): opened for opened in taken.values()}.values())
 
 
 def _read(taken, program, fresh):
   # The parameters that are taken, read, and fresh ones for the others.
   places = trees.flatten(program.abstract.params)
   loaded, folders = {}, []
-  for opened in {id(x): x for x in taken.values()}.values():
+  for opened in distinct(taken):
     own = [name for name, source in taken.items() if source is opened]
     wanted = trees.nest({name: places[name] for name in own})
     loaded |= trees.flatten(opened.read(wanted))
