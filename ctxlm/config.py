@@ -49,6 +49,7 @@ def base():
   c.tokenizer.kind = 'bpe'
   c.tokenizer.vocab_size = 8192
   c.tokenizer.path = ''  # with kind 'file': a tokenizer's file or folder
+  c.tokenizer.special_in_data = False  # whether data may spell special tokens
   c.tokenizer.task = ''  # the task whose text trains it; '' is the first
 
   c.optimizer = ml_collections.ConfigDict()

@@ -60,7 +60,7 @@ def tokenizer():
     unk_id=None,
     special_ids={0, 1, 2, 3, 4},
     word_starts=starts,
-    encode=lambda text: [int(w) for w in text.split()],
+    encode=lambda text, data=False: [int(w) for w in text.split()],
   )
 
 

@@ -86,7 +86,7 @@ def documents(tokenizer, strings, kind):
     kind: 'bos' is of `document`, 'cls' of `text`.
   """
   frame = {'bos': document, 'cls': text}[kind](tokenizer)
-  for ids in tokenizer.encode_batch(strings):
+  for ids in tokenizer.encode_batch(strings, data=True):
     yield np.array(frame(ids))
 
 
@@ -102,9 +102,9 @@ def pair(tokenizer, first, second, length):
     'tokens', 'segment_ids', 'positions', 'type_ids': int32 [length]; types are
     1 from the second segment on, its end included.
   """
-  t = tokenizer
-  ids = [t.cls_id, *first, t.sep_id, *second, t.sep_id]
-  tokens, used = Frame((), ()).row(ids, length, t.pad_id)
+  frame = text(tokenizer)
+  ids = [*frame(first), *second, *frame.last]
+  tokens, used = Frame((), ()).row(ids, length, tokenizer.pad_id)
   place = np.arange(length, dtype=np.int32)
   return {
     'tokens': tokens,

@@ -109,7 +109,9 @@ class Objective:
   def row(self, text):
     """Returns int32 [l]: [CLS] text [SEP], cut to the row, padded."""
     t = self.tokenizer
-    return framing.text(t).row(t.encode(text), self.max_length, t.pad_id)
+    return framing.text(t).row(
+      t.encode(text, data=True), self.max_length, t.pad_id
+    )
 
   def prepare(self, example, rng):
     """Returns 'tokens' and 'segment_ids' int32 [n, l] of the n views.

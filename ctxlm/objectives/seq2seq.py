@@ -73,7 +73,7 @@ class Objective:
   def row(self, text, length):
     """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""
     t = self.tokenizer
-    return framing.source(t).row(t.encode(text), length, t.pad_id)
+    return framing.source(t).row(t.encode(text, data=True), length, t.pad_id)
 
   def prepare(self, example, rng):
     """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""

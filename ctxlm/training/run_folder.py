@@ -37,7 +37,7 @@ def get_tokenizer(config, workdir):
   """Returns the run's tokenizer, from its folder if it has one already."""
   folder = workdir / 'tokenizer'
   if folder.exists():
-    return data_lib.load_tokenizer(folder)
+    return data_lib.load_tokenizer(folder, config.tokenizer.special_in_data)
   name = config.tokenizer.task or next(iter(config.tasks))
   source = plugins.build('data.sources', config.tasks[name].data)
   return data_lib.get_tokenizer(config.tokenizer, source)
@@ -150,7 +150,9 @@ def open_folder(workdir, step=''):
     UserError: it is no run folder, or has no such checkpoint.
   """
   config = load_config(workdir)
-  tokenizer = data_lib.load_tokenizer(workdir / 'tokenizer')
+  tokenizer = data_lib.load_tokenizer(
+    workdir / 'tokenizer', config.tokenizer.special_in_data
+  )
   step, _, shapes = checkpoint.find(workdir, step)
   block = config.model.to_dict()
   known = plugins.options(plugins.find('models', block['name']))

@@ -55,6 +55,29 @@ def llama(folder):
   (folder / 'tokenizer_config.json').write_text(json.dumps(settings))
 
 
+def renamed(folder):
+  """LLaMA's, begun and ended by other entries; its own are left over."""
+  pieces(
+    'tokenizer.model',
+    'bpe',
+    byte_fallback=True,
+    character_coverage=0.98,
+    normalization_rule_name='identity',
+    remove_extra_whitespaces=False,
+    control_symbols=['<|begin|>', '<|stop|>'],
+  )(folder)
+  settings = {
+    'tokenizer_class': 'LlamaTokenizer',
+    'add_bos_token': True,
+    'add_eos_token': True,
+    'bos_token': '<s>',
+    'eos_token': '</s>',
+  }
+  (folder / 'tokenizer_config.json').write_text(json.dumps(settings))
+  names = {'bos_token': {'content': '<|begin|>'}, 'eos_token': '<|stop|>'}
+  (folder / 'special_tokens_map.json').write_text(json.dumps(names))
+
+
 def byte_bpe(*special):
   def write(folder):
     t = tokenizers.Tokenizer(models.BPE())
@@ -116,6 +139,12 @@ KINDS = {
     llama,
     'Llama',
     SHAPE | {'intermediate_size': 4},
+  ),
+  'llama renamed': (
+    renamed,
+    'Llama',
+    SHAPE
+    | {'intermediate_size': 4, 'bos_token_id': 3, 'eos_token_id': 4},
   ),
 }  # fmt: skip
 
@@ -188,6 +217,21 @@ def test_round_trip(folder, tmp_path):
     tokenizer_file=str(tmp_path / 'run/tokenizer/tokenizer.json')
   )
   assert alone(LINES).input_ids == framing.texts(ours, LINES, 10**6)
+
+
+def test_exported_ids_are_those_of_the_reference(folder, tmp_path):
+  """In config.json, where it doesn't say them, and as AutoTokenizer has them."""
+  theirs = tr.AutoTokenizer.from_pretrained(folder)
+  ours = tokenizer_lib.load(folder)
+  for role in ('bos', 'eos', 'cls', 'sep', 'mask', 'pad'):
+    wanted = getattr(theirs, f'{role}_token_id')
+    assert wanted is None or getattr(ours, f'{role}_id') == wanted, role
+  if theirs.cls_token is None:
+    assert ours.cls_id is None
+  ours.save(tmp_path)
+  again = tokenizer_lib.load(tmp_path)
+  assert again.fingerprint == ours.fingerprint
+  assert again.bos_id == ours.bos_id and again.eos_id == ours.eos_id
 
 
 def test_cut_texts_keep_their_frame(folder):

@@ -1,7 +1,5 @@
 """Reading tokenizers that others trained."""
 
-import json
-
 import tokenizers
 from tokenizers import (
   AddedToken,
@@ -12,6 +10,7 @@ from tokenizers import (
   processors,
 )
 
+from ctxlm.data.tokenizers import settings as settings_lib
 from ctxlm.data.tokenizers import spm
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError
@@ -23,14 +22,13 @@ NAMES = (
   'encoder.json',
   '*.model',
 )
-# Special tokens of files that don't tell which these are.
-BERT = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
-GPT2 = ('<|endoftext|>',)
-ROBERTA = ('<s>', '<pad>', '</s>', '<unk>', '<mask>')
 
 
 def read(path):
-  """Returns the `tokenizers.Tokenizer` of a file or folder.
+  """Returns (`tokenizers.Tokenizer`, {role: id}) of a file or folder.
+
+  The roles are those of settings.ROLES; None where nothing beside the file
+  tells them.
 
   Raises:
     UserError: nothing there that can be read.
@@ -40,13 +38,14 @@ def read(path):
   if not path.is_file():
     raise UserError(f'no tokenizer at {path}')
   try:
+    settings = settings_lib.read(path.parent)
     if path.suffix == '.model':
-      return _sentencepiece(path)
+      return _sentencepiece(path, settings)
     if path.suffix == '.txt':
-      return _bert(path)
+      return _bert(path, settings)
     if path.name.endswith(('vocab.json', 'encoder.json')):
-      return _gpt2(path)
-    return tokenizers.Tokenizer.from_file(str(path))
+      return _gpt2(path, settings)
+    return _whole(path, settings)
   except UserError as e:
     raise UserError(f'{path}: {e}') from e
   except Exception as e:  # the library raises nothing narrower
@@ -66,26 +65,21 @@ def _in_folder(folder):
   return path
 
 
-def _settings(path, name='tokenizer_config.json'):
-  beside = path.with_name(name)
-  return json.loads(beside.read_text()) if beside.is_file() else {}
-
-
-def _add_special(tokenizer, names):
+def _complete(tokenizer, settings):
+  """Adds the entries that the settings name; returns what `read` does."""
+  # The reference adds them in this order, each with the next id.
+  known = {t.content for t in tokenizer.get_added_tokens_decoder().values()}
+  tokenizer.add_tokens([t for t in settings.added if t.content not in known])
+  known |= {t.content for t in settings.added}
   vocab = tokenizer.get_vocab()
   tokenizer.add_special_tokens(
     [
-      AddedToken(
-        t,
-        special=True,
-        normalized=False,
-        lstrip=t in ('[MASK]', '<mask>'),
-      )
-      for t in names
-      if t in vocab
+      t
+      for t in settings.special()
+      if t.content in vocab and t.content not in known
     ]
   )
-  return tokenizer
+  return tokenizer, settings.roles(tokenizer)
 
 
 def _frame(tokenizer, single, pair):
@@ -96,84 +90,128 @@ def _frame(tokenizer, single, pair):
     tokenizer.post_processor = processors.TemplateProcessing(
       single=single, pair=pair, special_tokens=ids
     )
-  return tokenizer
 
 
-def _bert(path):
+def _frame_by_flags(tokenizer, settings, roles):
+  """Frames texts as `add_bos_token` and `add_eos_token` say."""
+  frame = ['$A']
+  for flag, role, at in (
+    ('add_bos_token', 'bos', 0),
+    ('add_eos_token', 'eos', 2),
+  ):
+    if settings.tokenizer.get(flag) and role in roles:
+      frame.insert(at, tokenizer.id_to_token(roles[role]))
+  second = [f.replace('$A', '$B') + ':1' for f in frame]
+  _frame(tokenizer, ' '.join(frame), ' '.join(frame + second))
+
+
+def _whole(path, settings):
+  # tokenizer.json; a class of its own may have settings that go over it.
+  tokenizer = tokenizers.Tokenizer.from_file(str(path))
+  if not settings.tokenizer and not settings.model:
+    return tokenizer, None
+  settings = settings.of({})
+  if settings.kind == 'bert':
+    _set_bert_text(tokenizer, settings.tokenizer)
+  tokenizer, roles = _complete(tokenizer, settings)
+  flags = {'add_bos_token', 'add_eos_token'} & set(settings.tokenizer)
+  if flags and settings.kind in ('gpt2', 'llama', 'mistral'):
+    _frame_by_flags(tokenizer, settings, roles)
+  elif tokenizer.post_processor is None:
+    _frame(tokenizer, '$A', '$A $B:1')
+  return tokenizer, roles
+
+
+def _set_bert_text(tokenizer, config):
+  # The class's settings go over the file's.
+  own = tokenizer.normalizer
+  if isinstance(own, normalizers.BertNormalizer):
+    tokenizer.normalizer = normalizers.BertNormalizer(
+      clean_text=own.clean_text,
+      lowercase=config.get('do_lower_case', own.lowercase),
+      strip_accents=config.get('strip_accents', own.strip_accents),
+      handle_chinese_chars=config.get(
+        'tokenize_chinese_chars', own.handle_chinese_chars
+      ),
+    )
+
+
+def _bert(path, settings):
   lines = path.read_text(encoding='utf-8').split('\n')
   entries = [line.rstrip('\r') for line in lines]
   if entries and not entries[-1]:
     entries.pop()
-  if '[UNK]' not in entries:
-    raise UserError('a vocab.txt needs the entry [UNK]')
-  config = _settings(path)
+  settings = settings.of(settings_lib.CLASSES['bert'])
+  unknown = settings.token('unk')
+  if unknown not in entries:
+    raise UserError(f'a vocab.txt needs the entry {unknown}')
+  config = settings.tokenizer
   lowercase = config.get('do_lower_case')
   if lowercase is None:
     # A vocabulary of lower-cased text holds no capital letter.
     plain = (e for e in entries if not e.startswith('['))
     lowercase = all(e == e.lower() for e in plain)
   vocab = {e: i for i, e in enumerate(entries)}
-  tokenizer = tokenizer_training.wordpiece(vocab, lowercase)
+  tokenizer = tokenizer_training.wordpiece(vocab, lowercase, unknown)
   tokenizer.normalizer = normalizers.BertNormalizer(
     lowercase=lowercase,
     strip_accents=config.get('strip_accents'),
     handle_chinese_chars=config.get('tokenize_chinese_chars', True),
   )
-  return _frame(
-    _add_special(tokenizer, BERT),
-    '[CLS] $A [SEP]',
-    '[CLS] $A [SEP] $B:1 [SEP]:1',
-  )
+  tokenizer, roles = _complete(tokenizer, settings)
+  first, last = settings.token('cls'), settings.token('sep')
+  _frame(tokenizer, f'{first} $A {last}', f'{first} $A {last} $B:1 {last}:1')
+  return tokenizer, roles
 
 
-def _gpt2(path):
+def _gpt2(path, settings):
   # vocab.json and merges.txt; OpenAI's names are encoder.json and vocab.bpe.
   merges = path.name.replace('vocab.json', 'merges.txt')
   merges = path.with_name(merges.replace('encoder.json', 'vocab.bpe'))
   if not merges.is_file():
     raise UserError(f'{merges.name} is missing beside it')
   tokenizer = tokenizers.Tokenizer(models.BPE.from_file(str(path), str(merges)))
-  space = bool(_settings(path).get('add_prefix_space', False))
+  space = bool(settings.tokenizer.get('add_prefix_space', False))
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
   tokenizer.decoder = decoders.ByteLevel()
   vocab = tokenizer.get_vocab()
-  if '<s>' in vocab and '</s>' in vocab:
-    return _frame(
-      _add_special(tokenizer, ROBERTA),
-      '<s> $A </s>',
-      '<s> $A </s> </s> $B </s>',
+  like = 'roberta' if '<s>' in vocab and '</s>' in vocab else 'gpt2'
+  settings = settings.of(settings_lib.CLASSES[like])
+  tokenizer, roles = _complete(tokenizer, settings)
+  if (settings.kind or like) in ('roberta', 'bart'):
+    first, last = settings.token('cls'), settings.token('sep')
+    _frame(
+      tokenizer, f'{first} $A {last}', f'{first} $A {last} {last} $B {last}'
     )
-  return _frame(_add_special(tokenizer, GPT2), '$A', '$A $B:1')
+  else:
+    _frame_by_flags(tokenizer, settings, roles)
+  return tokenizer, roles
 
 
-def _sentencepiece(path):
-  tokenizer = spm.convert(path.read_bytes())
-  settings = _settings(path, 'config.json') | _settings(path)
-  kind = settings.get('model_type'), settings.get('tokenizer_class')
-  if 't5' not in kind and 'T5Tokenizer' not in kind:
-    frame = ['$A']
-    if settings.get('add_bos_token'):
-      frame.insert(0, '<s>')
-    if settings.get('add_eos_token'):
-      frame.append('</s>')
-    if len(frame) == 1:
-      return tokenizer
-    pair = ' '.join(frame + [f.replace('$A', '$B') + ':1' for f in frame])
-    return _frame(tokenizer, ' '.join(frame), pair)
+def _sentencepiece(path, settings):
+  data = path.read_bytes()
+  tokenizer = spm.convert(data)
+  settings = settings.of(spm.names(data))
+  if settings.kind != 't5':
+    tokenizer, roles = _complete(tokenizer, settings)
+    if settings.tokenizer or settings.model:
+      _frame_by_flags(tokenizer, settings, roles)
+    return tokenizer, roles
   # T5's sentinels are not in its model file. Words end at any white space,
   # also at those that the file's own normaliser keeps.
-  count = settings.get('extra_ids', 100)
+  tokenizer.add_special_tokens(settings.special())
+  count = settings.tokenizer.get('extra_ids', 100)
   tokenizer.add_special_tokens(
     [
-      AddedToken(t, special=True, normalized=False)
-      for t in (
-        *('<pad>', '</s>', '<unk>'),
-        *(f'<extra_id_{i}>' for i in reversed(range(count))),
-      )
+      AddedToken(f'<extra_id_{i}>', special=True, normalized=False)
+      for i in reversed(range(count))
     ]
   )
   space = dict(replacement='▁', prepend_scheme='always')
   tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
     [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(**space)]
   )
-  return _frame(tokenizer, '$A </s>', '$A </s> $B </s>')
+  tokenizer, roles = _complete(tokenizer, settings)
+  last = settings.token('eos')
+  _frame(tokenizer, f'$A {last}', f'$A {last} $B {last}')
+  return tokenizer, roles

@@ -28,13 +28,7 @@ def convert(data):
   Raises:
     UserError: it is none, or neither unigram nor BPE.
   """
-  proto = sentencepiece_model_pb2.ModelProto()
-  try:
-    proto.ParseFromString(data)
-  except Exception as e:  # protobuf's error class moves between releases
-    raise UserError('the file is no SentencePiece model') from e
-  if not proto.pieces:
-    raise UserError('the file is no SentencePiece model')
+  proto = _parse(data)
   spec = proto.trainer_spec
   if spec.model_type == UNIGRAM:
     model = models.Unigram(
@@ -57,6 +51,31 @@ def convert(data):
       ]
     )
   return tokenizer
+
+
+def names(data):
+  """Returns {role: piece} of a ModelProto's own bos, eos, unk and pad."""
+  proto = _parse(data)
+  ids = {
+    role: getattr(proto.trainer_spec, f'{role}_id')
+    for role in ('bos', 'eos', 'unk', 'pad')
+  }
+  return {
+    role: proto.pieces[i].piece
+    for role, i in ids.items()
+    if 0 <= i < len(proto.pieces)
+  }
+
+
+def _parse(data):
+  proto = sentencepiece_model_pb2.ModelProto()
+  try:
+    proto.ParseFromString(data)
+  except Exception as e:  # protobuf's error class moves between releases
+    raise UserError('the file is no SentencePiece model') from e
+  if not proto.pieces:
+    raise UserError('the file is no SentencePiece model')
+  return proto
 
 
 def _short(score):

@@ -11,22 +11,12 @@ import numpy as np
 import tokenizers
 
 from ctxlm import files as cache
+from ctxlm.data.tokenizers import encoding, settings
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError
 
 VERSION = 2  # raise it whenever training gives something else
-# What the special tokens of the known families are called.
-NAMES = {
-  'pad': ('[PAD]', '<pad>', '<|pad|>'),
-  # RoBERTa's and BART's vocabularies hold GPT-2's <|endoftext|> too, unused.
-  'bos': ('<s>', '<|begin_of_text|>', '<|endoftext|>', '[BOS]', '<bos>'),
-  'eos': ('</s>', '<|end_of_text|>', '<|endoftext|>', '[EOS]', '<eos>'),
-  'cls': ('[CLS]', '<s>', '<cls>'),
-  'sep': ('[SEP]', '</s>', '<sep>'),
-  'mask': ('[MASK]', '<mask>'),
-  'unk': ('[UNK]', '<unk>', '<|endoftext|>'),
-}
 # Characters that are written without spaces: Chinese and Japanese.
 _UNSPACED = (
   (0x2E80, 0x9FFF),
@@ -45,16 +35,33 @@ class Tokenizer:
       a tokenizer lacks one that frames or fills rows, the nearest stands in:
       cls for bos, sep for eos, each other, and eos for pad.
     special_ids: set of the ids that stand for no text.
+    special_in_data: whether special tokens that training text spells are
+      these tokens; else they are text like any other.
   """
 
-  def __init__(self, backend):
+  def __init__(self, backend, roles=None, special_in_data=False):
+    """Wraps a `tokenizers.Tokenizer`.
+
+    Args:
+      backend: it.
+      roles: {role of settings.ROLES: id}; None goes by the entries' names.
+      special_in_data: see above.
+
+    Raises:
+      UserError: it has no token that ends a document.
+    """
     self._backend = backend
+    self.special_in_data = special_in_data
+    named = settings.by_names(backend)
+    self._roles = named if roles is None else roles
+    self._own_roles = (
+      () if self._roles == named else tuple(sorted(self._roles.items()))
+    )
     self._backend.no_padding()
     self._backend.no_truncation()
     self.vocab_size = 1 + max(backend.get_vocab().values(), default=-1)
-    for role, names in NAMES.items():
-      ids = (backend.token_to_id(n) for n in names)
-      setattr(self, f'{role}_id', next((i for i in ids if i is not None), None))
+    for role in settings.ROLES:
+      setattr(self, f'{role}_id', self._roles.get(role))
     if self.bos_id is None:
       self.bos_id = self.cls_id if self.cls_id is not None else self.eos_id
     if self.eos_id is None:
@@ -68,23 +75,31 @@ class Tokenizer:
       )
     added = backend.get_added_tokens_decoder()
     self.special_ids = {i for i, t in added.items() if t.special}
-    roles = (getattr(self, f'{role}_id') for role in NAMES)
-    self.special_ids |= {i for i in roles if i is not None}
+    self.special_ids |= set(self._roles.values())
+    # Any text may hold what is unknown.
+    others = {i for role, i in self._roles.items() if role != 'unk'}
+    control = self.special_ids - ({self.unk_id} - others)
+    self._encoder = encoding.Encoder(backend, control)
 
   def __getstate__(self):
-    return {'json': self._backend.to_str()}
+    return self._backend.to_str(), self._roles, self.special_in_data
 
   def __setstate__(self, state):
-    self.__init__(tokenizers.Tokenizer.from_str(state['json']))
+    text, *rest = state
+    self.__init__(tokenizers.Tokenizer.from_str(text), *rest)
 
-  def encode(self, text):
-    """Returns the ids of a text, no special tokens added."""
-    return self._backend.encode(text, add_special_tokens=False).ids
+  def encode(self, text, data=False):
+    """Returns the ids of a text, no special tokens added.
 
-  def encode_batch(self, texts):
-    """Returns the ids of each text, on all cores."""
-    found = self._backend.encode_batch(list(texts), add_special_tokens=False)
-    return [e.ids for e in found]
+    Args:
+      text: str; a lone surrogate, which is no character, is U+FFFD.
+      data: whether it is training text; see `special_in_data`.
+    """
+    return self._encoder(text, data and not self.special_in_data)
+
+  def encode_batch(self, texts, data=False):
+    """Returns the ids of each text, on all cores; see `encode`."""
+    return self._encoder.batch(texts, data and not self.special_in_data)
 
   @functools.cached_property
   def template(self):
@@ -160,14 +175,25 @@ class Tokenizer:
   @functools.cached_property
   def fingerprint(self):
     """Hash of everything that decides what text becomes."""
-    return cache.digest(self._backend.to_str())
+    return cache.digest(self._backend.to_str(), *self._own_roles)
 
   def save(self, folder):
-    """Writes tokenizer.json, which Hugging Face reads too, into a folder."""
+    """Writes tokenizer.json, which Hugging Face reads too, into a folder.
+
+    Roles that the entries' names don't tell go into tokenizer_config.json.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = self._backend.to_str(pretty=True)
     cache.write_text(folder / 'tokenizer.json', text + '\n')
+    if self._own_roles:
+      names = self.tokens(self._roles.values())
+      content = {'tokenizer_class': 'PreTrainedTokenizerFast'} | {
+        f'{role}_token': name
+        for role, name in zip(self._roles, names, strict=True)
+      }
+      text = json.dumps(content, indent=2, ensure_ascii=False)
+      cache.write_text(folder / 'tokenizer_config.json', text + '\n')
 
 
 def _bytes(entry, mark):
@@ -208,12 +234,13 @@ def _starts_word(text):
   )
 
 
-def load(path):
+def load(path, special_in_data=False):
   """Loads a tokenizer.
 
   Args:
     path: tokenizer.json, BERT's vocab.txt, a SentencePiece .model, or a
       folder with one of them or with GPT-2's vocab.json and merges.txt.
+    special_in_data: see Tokenizer.
 
   Raises:
     UserError: nothing there that can be read.
@@ -222,7 +249,7 @@ def load(path):
   >>> load(FOLDER).decode(load(FOLDER).encode('a dog'))
   'a dog'
   """
-  return Tokenizer(tokenizer_files.read(Path(path)))
+  return Tokenizer(*tokenizer_files.read(Path(path)), special_in_data)
 
 
 def train(kind, vocab_size, texts):
@@ -252,19 +279,20 @@ def get(config, source):
   """Returns the config's tokenizer, from the cache if it was trained before.
 
   Args:
-    config: block with `kind`, `vocab_size` and `path`. Of kind 'none', for
-      data that is no text, it has the token <|endoftext|> only.
+    config: block with `kind`, `vocab_size`, `path` and `special_in_data`. Of
+      kind 'none', for
+      data that is no text, it has one token only, that of an end.
     source: data source; its training text trains the tokenizer.
   """
   if config.kind == 'none':
-    words = tokenizers.models.WordLevel({NAMES['eos'][0]: 0})
+    words = tokenizers.models.WordLevel({'</s>': 0})
     return Tokenizer(tokenizers.Tokenizer(words))
   if config.kind == 'file':
     if not config.path:
       raise UserError(
         "config.tokenizer.kind='file' needs config.tokenizer.path"
       )
-    return load(config.path)
+    return load(config.path, config.special_in_data)
   key = cache.digest(
     VERSION,
     tokenizers.__version__,
@@ -277,7 +305,8 @@ def get(config, source):
     texts = texts_of(source.records('train'))
     train(config.kind, config.vocab_size, texts).save(folder)
 
-  return load(cache.folder('tokenizers', key, build))
+  folder = cache.folder('tokenizers', key, build)
+  return load(folder, config.special_in_data)
 
 
 def texts_of(records):

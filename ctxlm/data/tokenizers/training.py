@@ -91,10 +91,10 @@ def train_wordpiece(vocab_size, texts):
   return tokenizer
 
 
-def wordpiece(vocab, lowercase):
+def wordpiece(vocab, lowercase, unknown='[UNK]'):
   """Returns BERT's tokenizer of a vocabulary {entry: id}."""
   tokenizer = tokenizers.Tokenizer(
-    models.WordPiece(vocab, unk_token='[UNK]', max_input_chars_per_word=100)
+    models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100)
   )
   tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -42,7 +42,7 @@ class View(records.Lazy):
       raise UserError('config.max_length must be 5 or more for pairs')
     key = files.digest(
       'pairs', VERSION, sentences.VERSION, fingerprint,
-      tokenizer.fingerprint, max_length,
+      tokenizer.fingerprint, tokenizer.special_in_data, max_length,
     )  # fmt: skip
 
     def build(folder):
@@ -99,7 +99,7 @@ def write(folder, base, tokenizer, room):
     # A sentence within a text follows a space, and byte-level BPE sees it.
     parts = [' ' * (n > 0) + s for n, s in enumerate(sentences.split(text))]
     first, used = len(ends) - 1, 0
-    for ids in tokenizer.encode_batch(parts):
+    for ids in tokenizer.encode_batch(parts, data=True):
       if not ids:
         continue
       at = len(ends) - 1

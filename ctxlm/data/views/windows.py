@@ -52,6 +52,7 @@ class View(records.Lazy):
       raise ValueError(f'overlap={overlap!r}, frame={frame!r}')
     key = files.digest(
       'windows', packing.VERSION, fingerprint, tokenizer.fingerprint,
+      tokenizer.special_in_data,
       max_length, overlap, frame,
     )  # fmt: skip
 

@@ -249,7 +249,9 @@ def test_get_trains_once(texts):
     def fingerprint(self, split):
       return 'some text'
 
-  config = types.SimpleNamespace(kind='bpe', vocab_size=500, path='')
+  config = types.SimpleNamespace(
+    kind='bpe', vocab_size=500, path='', special_in_data=False
+  )
   first = tokenizer.get(config, Source())
   again = tokenizer.get(config, Source())
   assert Source.reads == 1 and again.fingerprint == first.fingerprint
@@ -278,6 +280,8 @@ def test_mistakes(tmp_path, texts):
       tokenizer.train(kind, 2000, [' '])
   with pytest.raises(UserError, match='must be one of'):
     tokenizer.train('char', 2000, texts)
-  config = types.SimpleNamespace(kind='file', vocab_size=500, path='')
+  config = types.SimpleNamespace(
+    kind='file', vocab_size=500, path='', special_in_data=False
+  )
   with pytest.raises(UserError, match='tokenizer.path'):
     tokenizer.get(config, None)

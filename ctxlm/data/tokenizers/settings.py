@@ -1,0 +1,183 @@
+"""What a checkpoint's small files say of its tokenizer, as the reference reads.
+
+tokenizer_config.json names the tokens that begin, end, pad and so on;
+special_tokens_map.json, older, goes over it, and added_tokens.json beside it
+holds entries that the vocabulary lacks. What these leave open is decided by
+the ids of generation_config.json and config.json, then by the class.
+"""
+
+import dataclasses
+import json
+
+from tokenizers import AddedToken
+
+ROLES = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
+# What they are called where no file says it, the first that there is.
+NAMES = {
+  'pad': ('[PAD]', '<pad>', '<|pad|>'),
+  # RoBERTa's and BART's vocabularies hold GPT-2's <|endoftext|> too, unused.
+  'bos': ('<s>', '<|begin_of_text|>', '<|endoftext|>', '[BOS]', '<bos>'),
+  'eos': ('</s>', '<|end_of_text|>', '<|endoftext|>', '[EOS]', '<eos>'),
+  'cls': ('[CLS]', '<s>', '<cls>'),
+  'sep': ('[SEP]', '</s>', '<sep>'),
+  'mask': ('[MASK]', '<mask>'),
+  'unk': ('[UNK]', '<unk>', '<|endoftext|>'),
+}
+FRAMES = ('bos', 'eos', 'cls', 'sep')
+_ROBERTA = {
+  'bos': '<s>', 'pad': '<pad>', 'eos': '</s>', 'cls': '<s>', 'sep': '</s>',
+  'unk': '<unk>', 'mask': '<mask>',
+}  # fmt: skip
+_LLAMA = {'unk': '<unk>', 'bos': '<s>', 'eos': '</s>'}
+# The defaults of the reference's classes.
+CLASSES = {
+  'bert': {
+    'pad': '[PAD]', 'unk': '[UNK]', 'cls': '[CLS]', 'sep': '[SEP]',
+    'mask': '[MASK]',
+  },
+  'roberta': _ROBERTA,
+  'bart': _ROBERTA,
+  'gpt2': dict.fromkeys(('bos', 'eos', 'unk'), '<|endoftext|>'),
+  't5': {'pad': '<pad>', 'eos': '</s>', 'unk': '<unk>'},
+  'llama': _LLAMA,
+  'mistral': _LLAMA,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """The files' content.
+
+  Attributes:
+    tokenizer: tokenizer_config.json, special_tokens_map.json over it.
+    model: config.json, generation_config.json over it.
+    added: AddedTokens in the order of their ids.
+    names: {role: entry} of the class.
+  """
+
+  tokenizer: dict
+  model: dict
+  added: tuple = ()
+  names: dict = dataclasses.field(default_factory=dict)
+
+  @property
+  def kind(self):
+    """Which of CLASSES the reference takes; '' is none of them."""
+    name = self.tokenizer.get('tokenizer_class')
+    if not name:
+      name = self.model.get('model_type', '')
+    name = name.removesuffix('Fast').removesuffix('Tokenizer').lower()
+    return name if name in CLASSES else ''
+
+  def of(self, names):
+    """Returns these with the entries that stand where no file says."""
+    return dataclasses.replace(self, names=CLASSES.get(self.kind, names))
+
+  def token(self, role):
+    """Returns the entry of a role, or None."""
+    value = self.tokenizer.get(f'{role}_token')
+    if isinstance(value, dict):
+      value = value.get('content')
+    if value is None and f'{role}_token' not in self.tokenizer:
+      value = self.names.get(role)
+    return value
+
+  def special(self):
+    """Returns the AddedToken of every role that has an entry."""
+    tokens = {}
+    for role in ROLES:
+      name, value = self.token(role), self.tokenizer.get(f'{role}_token')
+      strips = name in ('[MASK]', '<mask>')
+      if isinstance(value, dict):
+        strips = value.get('lstrip', False)
+      if name is not None:
+        tokens[name] = AddedToken(
+          name, special=True, normalized=False, lstrip=strips
+        )
+    return list(tokens.values())
+
+  def roles(self, backend):
+    """Returns {role: id} as the files have it.
+
+    Args:
+      backend: `tokenizers.Tokenizer`.
+    """
+    special = {
+      i for i, t in backend.get_added_tokens_decoder().items() if t.special
+    }
+    ids = {}
+    for role in ROLES:
+      told = self.tokenizer.get(f'{role}_token')
+      number = self.model.get(f'{role}_token_id')
+      if isinstance(number, list):  # several that end a text
+        number = number[0] if number else None
+      if told is None and number in special:
+        ids[role] = number
+        continue
+      name = self.token(role)
+      number = None if name is None else backend.token_to_id(name)
+      if number is not None:
+        ids[role] = number
+    known = by_names(backend)
+    open_roles = ['mask', 'unk']
+    if not any(role in ids for role in FRAMES):
+      open_roles += ['pad', *FRAMES]
+    return {role: known[role] for role in open_roles if role in known} | ids
+
+
+def by_names(backend):
+  """Returns {role: id} of a vocabulary by what its entries are called."""
+  ids = {}
+  for role, names in NAMES.items():
+    numbers = (backend.token_to_id(name) for name in names)
+    number = next((i for i in numbers if i is not None), None)
+    if number is not None:
+      ids[role] = number
+  return ids
+
+
+def read(folder):
+  """Returns the Settings of a folder's files, those that are there."""
+  tokenizer = _json(folder / 'tokenizer_config.json')
+  model = _json(folder / 'config.json')
+  model |= {
+    key: value
+    for key, value in _json(folder / 'generation_config.json').items()
+    if key.endswith('_token_id') and value is not None
+  }
+  listed = tokenizer.get('added_tokens_decoder')
+  if listed is not None:
+    added = {int(i): _added(token) for i, token in listed.items()}
+    return Settings(tokenizer, model, _in_order(added))
+  # Files of before that list.
+  tokenizer |= _json(folder / 'special_tokens_map.json')
+  special = set()
+  for key, value in tokenizer.items():
+    if key.endswith('_token') or key == 'extra_special_tokens':
+      values = value if isinstance(value, list) else [value]
+      special |= {
+        v.get('content') if isinstance(v, dict) else v for v in values
+      }
+  added = {
+    i: AddedToken(name, special=name in special, normalized=name not in special)
+    for name, i in _json(folder / 'added_tokens.json').items()
+  }
+  return Settings(tokenizer, model, _in_order(added))
+
+
+def _added(token):
+  names = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
+  return AddedToken(
+    token['content'], **{n: token[n] for n in names if n in token}
+  )
+
+
+def _in_order(added):
+  return tuple(added[i] for i in sorted(added))
+
+
+def _json(path):
+  if not path.is_file():
+    return {}
+  content = json.loads(path.read_text(encoding='utf-8'))
+  return content if isinstance(content, dict) else {}
