@@ -14,6 +14,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+import numpy as np
+
 from ctxlm.errors import UserError
 
 
@@ -73,19 +75,13 @@ def digest(*parts):
 def new_folder(path):
   """Gives an empty folder that becomes `path` when the block ends well.
 
-  If `path` exists by then, another process was faster with the same content:
-  its folder stays, and this one is removed.
+  If `path` holds something by then, another process was faster with the same
+  content: its folder stays, and this one is removed.
   """
   path = Path(path)
-  new = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+  new = _beside(path)
   try:
     new.mkdir(parents=True)
-  except OSError as e:
-    raise UserError(
-      f'the cache {cache_dir()} is not writable ({e.strerror}): '
-      'set CTXLM_CACHE to another folder'
-    ) from e
-  try:
     yield new
     try:
       os.rename(new, path)
@@ -100,14 +96,44 @@ def folder(kind, key, build):
   """Returns the entry `kind/key`, made by `build(empty folder)` if missing."""
   path = cache_dir() / kind / key
   if not path.is_dir():
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+      raise UserError(
+        f'the cache {cache_dir()} is not writable ({e.strerror}): '
+        'set CTXLM_CACHE to another folder'
+      ) from e
     with new_folder(path) as new:
       build(new)
   return path
 
 
-def write_text(path, text):
-  """Writes a file whole or not at all."""
+@contextlib.contextmanager
+def new_file(path):
+  """Gives a path beside `path`; what is written there becomes it, whole.
+
+  If the block fails, whatever was at `path` stays, and nothing else.
+  """
   path = Path(path)
-  new = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
-  new.write_text(text, encoding='utf-8')
-  os.replace(new, path)
+  new = _beside(path)
+  try:
+    yield new
+    os.replace(new, path)
+  finally:
+    new.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+  """Writes a UTF-8 file whole or not at all."""
+  with new_file(path) as new:
+    new.write_text(text, encoding='utf-8')
+
+
+def write_array(path, array):
+  """Writes a .npy file whole or not at all."""
+  with new_file(path) as new, new.open('wb') as f:
+    np.save(f, array)
+
+
+def _beside(path):
+  return path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')

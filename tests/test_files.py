@@ -1,5 +1,6 @@
 import threading
 
+import numpy as np
 import pytest
 
 from ctxlm import files as cache
@@ -87,3 +88,28 @@ def test_lines_that_are_no_utf8(tmp_path):
     list(cache.lines(tmp_path / 'a'))
   with pytest.raises(UserError, match="can't read .*No such file"):
     list(cache.lines(tmp_path / 'b'))
+
+
+def test_files_are_whole_or_as_they_were(tmp_path):
+  path = tmp_path / 'a.npy'
+  cache.write_array(path, np.arange(3))
+  with pytest.raises(RuntimeError), cache.new_file(path) as new:
+    new.write_text('half')
+    raise RuntimeError
+  np.testing.assert_array_equal(np.load(path), np.arange(3))
+  cache.write_text(tmp_path / 'b.txt', 'ü\n')
+  cache.write_text(tmp_path / 'b.txt', 'ö\n')
+  assert (tmp_path / 'b.txt').read_bytes() == 'ö\n'.encode()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['a.npy', 'b.txt']
+
+
+def test_folders_are_whole_or_absent(tmp_path):
+  path = tmp_path / 'folder'
+  with pytest.raises(RuntimeError), cache.new_folder(path) as new:
+    (new / 'half').write_text('x')
+    raise RuntimeError
+  assert not list(tmp_path.iterdir())
+  path.mkdir()  # an empty one gives way
+  with cache.new_folder(path) as new:
+    (new / 'whole').write_text('x')
+  assert [p.name for p in path.iterdir()] == ['whole']

@@ -7,14 +7,13 @@ sentence-transformers load.
 """
 
 import contextlib
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import jax
 from absl import flags
 
+from ctxlm import files as files_lib
 from ctxlm.errors import UserError
 from ctxlm.families import export, files, model_folder, sentence
 from ctxlm.inference import loading
@@ -67,15 +66,11 @@ def _new_folder(folder):
   folder = Path(folder)
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
     raise UserError(f'{folder} is there already; name a new folder')
-  new = folder.with_name(f'{folder.name}.new-{os.getpid()}')
   try:
-    new.mkdir(parents=True)
-    yield new
-    os.replace(new, folder)
+    with files_lib.new_folder(folder) as new:
+      yield new
   except OSError as e:
     raise UserError(f'{folder}: {e}') from e
-  finally:
-    shutil.rmtree(new, ignore_errors=True)
 
 
 def define_flags():

@@ -121,4 +121,9 @@ def _line(generator, row, texts):
     row['probabilities'] = [
       [round(math.exp(logp), 6) for logp in one['logps']] for one in texts
     ]
-  return json.dumps(row, ensure_ascii=False) + '\n'
+  text = json.dumps(row, ensure_ascii=False)
+  try:
+    text.encode()
+  except UnicodeEncodeError:  # half of a surrogate pair, which only JSON writes
+    text = json.dumps(row)
+  return text + '\n'

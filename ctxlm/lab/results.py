@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctxlm import plugins
+from ctxlm import files, plugins
 from ctxlm.lab import experiment
 
 
@@ -39,7 +39,7 @@ def read_rows(folder):
   """Returns the lines of a run's metrics.jsonl, without timings."""
   path = Path(folder) / 'metrics.jsonl'
   rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in files.lines(path) if path.exists() else ():
     try:
       row = json.loads(line)
     except ValueError:

@@ -9,6 +9,7 @@ import time
 import jax
 from tqdm import tqdm
 
+from ctxlm import files
 from ctxlm.errors import UserError
 
 
@@ -27,15 +28,13 @@ class Tracker:
     path = workdir / 'metrics.jsonl'
     keep = []
     if path.exists():
-      for line in path.read_text().splitlines():
+      for line in files.lines(path):
         try:
           if json.loads(line)['step'] <= last_step:
             keep.append(line)
         except (ValueError, KeyError):
           continue  # the line that the killed run was writing
-    new = workdir / 'metrics.jsonl.new'
-    new.write_text(''.join(line + '\n' for line in keep))
-    os.replace(new, path)
+    files.write_text(path, ''.join(line + '\n' for line in keep))
     self._file = path.open('a')
     if config.tracking.tensorboard:
       writer = _import('tensorboardX', 'tensorboard').SummaryWriter

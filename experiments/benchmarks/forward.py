@@ -26,11 +26,11 @@ import jax
 import numpy as np
 
 from ctxlm import cli
-from ctxlm.commands.embed import Embedder
 from ctxlm.data.sources import sentences
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.families import sentence
 from ctxlm.inference import loading
+from ctxlm.inference.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
 from experiments.benchmarks import turns
 

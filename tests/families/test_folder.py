@@ -15,12 +15,12 @@ import transformers
 import ctxlm
 from configs import finetune
 from ctxlm import plugins
-from ctxlm.commands import convert, fill
+from ctxlm.commands import convert
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder
 from ctxlm.families.formats import tensors
 from ctxlm.families.source import Source
-from ctxlm.inference import loading
+from ctxlm.inference import fill, loading
 from ctxlm.models import transformer
 from ctxlm.objectives import mlm
 from ctxlm.parallel import mesh as mesh_lib

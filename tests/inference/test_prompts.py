@@ -84,3 +84,21 @@ def test_lines_that_are_no_prompts(opened, tmp_path, line, wanted):
     rows = prompts.read(path)
     prompts.write_all(*opened, rows, tmp_path / 'out.jsonl', 2, {})
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lines_end_at_newlines_alone(opened, tmp_path):
+  """Others' line ends, and half a surrogate pair, go in, out and on."""
+  generator, encode = opened
+  texts = ['the\x85cat', 'the\u2028dog', 'a \ud83d bird']
+  rows = [{'prompt': text} for text in texts]
+  lines = [json.dumps(r, ensure_ascii='\ud83d' in r['prompt']) for r in rows]
+  source, out = tmp_path / 'in.jsonl', tmp_path / 'out.jsonl'
+  source.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+  assert prompts.read(source) == rows
+  prompts.write_all(generator, encode, rows, out, 2, {})
+  whole = out.read_bytes()
+  written = [json.loads(line) for line in whole.decode().split('\n')[:-1]]
+  assert [row['prompt'] for row in written] == texts
+  assert prompts.begin_output(out, {}, rows) == 3
+  prompts.write_all(generator, encode, rows, out, 2, {})
+  assert out.read_bytes() == whole

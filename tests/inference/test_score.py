@@ -1,12 +1,14 @@
 """`ctxlm score`: the chain rule, token by token."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
 
-from ctxlm.commands import score
 from ctxlm.errors import UserError
+from ctxlm.inference import score
+from ctxlm.models import encoder_decoder
 from tests import tiny
 
 
@@ -46,6 +48,11 @@ def test_command_prints_the_sum(runs, tmp_path):
 def test_mistakes_are_one_line(runs):
   with pytest.raises(UserError, match='needs a causal model'):
     score.score(runs['mlm'], 'the cat')
+  both = types.SimpleNamespace(
+    model=encoder_decoder.Model(vocab_size=300, hidden_size=8, num_heads=2)
+  )
+  with pytest.raises(UserError, match='needs a decoder alone'):
+    score.score(both, 'the cat')
   with pytest.raises(UserError, match='--text is empty'):
     score.score(runs['causal'], '')
   with pytest.raises(UserError, match='the model takes 24'):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ctxlm.commands import fill
 from ctxlm.errors import UserError
+from ctxlm.inference import fill
 from ctxlm.objectives import mlm
 
 TEXT = 'the [MASK] sees the [MASK] at 5.'

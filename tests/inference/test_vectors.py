@@ -14,11 +14,11 @@ from sentence_transformers.sentence_transformer import modules
 
 from configs import finetune
 from ctxlm.commands import convert
-from ctxlm.commands.embed import Embedder
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.families import sentence
 from ctxlm.inference import loading
+from ctxlm.inference.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.training import loop
 from tests.families import lines, reference
@@ -163,6 +163,11 @@ def test_other_modules_are_refused(folder, tmp_path, name, old, new, wanted):
     sentence.read(tmp_path)
 
 
+# Only \n ends a line.
+LINES = ['a fox', 'the\x0clazy\x85dog', '', 'ü', 'two\u2028three', 'four']
+INPUT = '\n'.join(LINES) + '\n'
+
+
 def command(folder, tmp_path, **flags):
   argv = [sys.executable, '-m', 'ctxlm', 'embed']
   flags = {
@@ -172,7 +177,7 @@ def command(folder, tmp_path, **flags):
   } | flags
   argv += [f'--{k}={v}' for k, v in flags.items()]
   env = os.environ | {'XLA_FLAGS': '', 'CTXLM_CACHE': str(tmp_path / 'cache')}
-  (tmp_path / 'in.txt').write_text('a fox\nthe lazy dog\n\nü\n')
+  (tmp_path / 'in.txt').write_text(INPUT)
   return subprocess.run(argv, capture_output=True, text=True, env=env)
 
 
@@ -180,9 +185,9 @@ def command(folder, tmp_path, **flags):
 @pytest.mark.parametrize('folder', CASES[:1], indirect=True)
 def test_command(folder, tmp_path):
   done = command(folder, tmp_path)
-  assert done.returncode == 0 and 'line 4/4' in done.stderr, done.stderr
+  assert done.returncode == 0 and 'line 6/6' in done.stderr, done.stderr
   model = sentence_transformers.SentenceTransformer(str(folder))
-  wanted = model.encode(['a fox', 'the lazy dog', '', 'ü'])
+  wanted = model.encode(LINES)
   np.testing.assert_allclose(np.load(tmp_path / 'out.npy'), wanted, atol=1e-5)
 
 
