@@ -59,6 +59,7 @@ def tokenizer():
     eos_id=4,
     unk_id=None,
     special_ids={0, 1, 2, 3, 4},
+    special_in_data=False,
     word_starts=starts,
     encode=lambda text, data=False: [int(w) for w in text.split()],
   )

@@ -210,7 +210,7 @@ def test_no_rule_on_lengths_tells_the_label(
   monkeypatch.setenv('CTXLM_CACHE', str(tmp_path))
   rng = np.random.default_rng(0)
   tokenizer.fingerprint = kind
-  tokenizer.encode_batch = lambda texts: [
+  tokenizer.encode_batch = lambda texts, data=False: [
     tokenizer.encode(t.replace('.', '')) for t in texts
   ]
 
