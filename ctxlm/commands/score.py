@@ -22,7 +22,8 @@ def main():
   processes.start()
   if F.text is None:
     raise UserError('--text "..." is needed')
-  tokens, logps = score(loading.load_with_tokenizer(F.workdir, F.step), F.text)
+  run = loading.load_with_tokenizer(F.workdir, F.step)
+  tokens, logps = score(run, F.text)
   width = max(len(t) for t in tokens)
   for token, logp in zip(tokens, logps, strict=True):
     print(f'{token:<{width}}  {logp:9.4f}')

@@ -1,15 +1,19 @@
 """`ctxlm score`: the chain rule, token by token."""
 
+import json
 import sys
 import types
 
 import numpy as np
 import pytest
+import torch
+import transformers as tr
 
 from ctxlm.errors import UserError
-from ctxlm.inference import score
+from ctxlm.inference import loading, score
 from ctxlm.models import encoder_decoder
 from tests import tiny
+from tests.data.tokenizers import test_settings
 
 
 def test_each_token_is_conditioned_on_those_before(runs):
@@ -43,6 +47,33 @@ def test_command_prints_the_sum(runs, tmp_path):
   assert lines[len(logps)].split() == ['sum', f'{sum(logps):.4f}']
   perplexity = np.exp(-np.mean(logps))
   assert lines[-1] == f'perplexity {perplexity:.2f} a token'
+
+
+def test_begins_as_the_reference_does(tmp_path):
+  """By the folder's own first token, whatever else is called <s>."""
+  shape = {'hidden_size': 8, 'intermediate_size': 8, 'num_hidden_layers': 1}
+  config = tr.LlamaConfig(
+    vocab_size=12, num_attention_heads=2, bos_token_id=3, eos_token_id=4,
+    initializer_range=1.0, **shape,
+  )  # fmt: skip
+  torch.manual_seed(0)
+  model = tr.LlamaForCausalLM(config).eval()
+  model.save_pretrained(tmp_path)
+  test_settings.fast()(tmp_path)
+  settings = {
+    'tokenizer_class': 'PreTrainedTokenizerFast',
+    'bos_token': '<|begin|>',
+    'eos_token': '<|stop|>',
+  }
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(settings))
+  theirs = tr.AutoTokenizer.from_pretrained(tmp_path)
+  ids = theirs('a b b a <|stop|>', add_special_tokens=False).input_ids
+  row = torch.tensor([[theirs.bos_token_id, *ids]])
+  with torch.no_grad():
+    logp = model(row).logits[0, :-1].log_softmax(-1)
+  tokens, found = score.score(loading.load(tmp_path), 'a b b a <|stop|>')
+  assert tokens == ['a', 'b', 'b', 'a', '<|stop|>']
+  np.testing.assert_allclose(found, logp[range(len(ids)), ids], atol=1e-4)
 
 
 def test_mistakes_are_one_line(runs):
