@@ -1,4 +1,4 @@
-"""How much the tokens of a word attend to those of their text, and its drawing."""
+"""How much a word attends to the tokens of its text, and its drawing."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -220,7 +220,7 @@ def test_round_trip(folder, tmp_path):
 
 
 def test_exported_ids_are_those_of_the_reference(folder, tmp_path):
-  """In config.json, where it doesn't say them, and as AutoTokenizer has them."""
+  """As AutoTokenizer has them; export writes the tokenizer's own."""
   theirs = tr.AutoTokenizer.from_pretrained(folder)
   ours = tokenizer_lib.load(folder)
   for role in ('bos', 'eos', 'cls', 'sep', 'mask', 'pad'):

@@ -152,7 +152,10 @@ CASES = {
     fast('<s> $A </s>'),
     {
       'tokenizer_config.json': GENERIC
-      | {'bos_token': '<|begin|>', 'eos_token': E1 | {'__type': 'AddedToken', 'content': '<|stop|>'}}
+      | {
+        'bos_token': '<|begin|>',
+        'eos_token': E1 | {'__type': 'AddedToken', 'content': '<|stop|>'},
+      }
     },
   ),
   'an end and padding': (
