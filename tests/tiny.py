@@ -94,10 +94,21 @@ def command(workdir, *flags, name='causal'):
   ]
 
 
-def environment(devices=1):
-  """Returns the environment of a process with `devices` simulated ones."""
+def environment(devices=1, haste=False):
+  """Returns the environment of a process with `devices` simulated ones.
+
+  Args:
+    devices: how many.
+    haste: whether it compiles as the tests' own process does.
+  """
   flags = f'--xla_force_host_platform_device_count={devices}'
-  return os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
+  if haste:
+    flags += ' --xla_cpu_use_fusion_emitters=false'
+  return os.environ | {
+    'XLA_FLAGS': flags,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': str(int(haste)),
+  }
 
 
 def start(argv, devices=1):

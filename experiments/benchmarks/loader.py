@@ -42,7 +42,7 @@ def main(arguments=None):
   for recipe in args.recipes:
     config = importlib.import_module(f'configs.{recipe}').get_config()
     if args.smoke:
-      config.batch_size = 8
+      config.batch_size, config.model.num_layers = 8, 1
     program = build(config)
     need = time_step(program, seconds)
     rows.append(show(recipe, 'the step takes', need, need))

@@ -23,7 +23,7 @@ def smoke(name, folder):
     done = subprocess.run(
       argv,
       cwd=tiny.ROOT,
-      env=tiny.environment(),
+      env=tiny.environment(haste=True),
       capture_output=True,
       text=True,
       timeout=300,
