@@ -90,6 +90,23 @@ def documents(tokenizer, strings, kind):
     yield np.array(frame(ids))
 
 
+def beginning(tokenizer, string, length):
+  """Returns the ids that a training text begins with: `length` of them, if it has them.
+
+  A row shows a text's beginning only, so what lies far behind isn't tokenised.
+  The ids are those of the whole text: it is cut between words, or far from
+  what is returned where it has no spaces.
+  """
+  size = 16 * length + 1024
+  while size < len(string):
+    space = max(string.rfind(c, size // 2, size) for c in ' \n')
+    ids = tokenizer.encode(string[: space if space > 0 else size], data=True)
+    if len(ids) >= 2 * length + 64:
+      return ids[:length]
+    size *= 4
+  return tokenizer.encode(string, data=True)[:length]
+
+
 def pair(tokenizer, first, second, length):
   """Returns BERT's row of two segments: cls first sep second sep.
 

@@ -38,10 +38,15 @@ class _Batches:
   batch_size: int
   rows: tuple
   stream: int
+  # Not empty once nobody waits: a slow batch is then given up. Shared by
+  # threads; processes are stopped.
+  ended: list = dataclasses.field(default_factory=list)
 
   def __call__(self, step):
     examples = []
     for row in self.rows:
+      if self.ended:
+        raise RuntimeError('the stream has ended')
       place = int(step) * self.batch_size + row
       valid = self.stream == TRAIN or place < len(self.view)
       if self.stream == TRAIN:
@@ -120,7 +125,7 @@ def train_batches(
         num_workers=num_workers, per_worker_buffer_size=4
       )
     ).map(pickle.loads)
-  return _Stream(data)
+  return _Stream(data, batches.ended)
 
 
 def eval_batches(view, prepare, *, seed, task, batch_size, rows):
@@ -132,7 +137,8 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
   steps = -(-len(view) // batch_size)
   data = grain.MapDataset.range(0, steps)
-  return _Stream(data.map(batches).to_iter_dataset(_read_options()))
+  data = data.map(batches).to_iter_dataset(_read_options())
+  return _Stream(data, batches.ended)
 
 
 def places(size, batch_size, rows):
@@ -152,9 +158,9 @@ class _Stream:
   them at the stream's end, when it is dropped, or just before the exit.
   """
 
-  def __init__(self, data):
+  def __init__(self, data, ended):
     self._held = [iter(data)]
-    self.close = weakref.finalize(self, _close, self._held)
+    self.close = weakref.finalize(self, _close, self._held, ended)
 
   def __iter__(self):
     return self
@@ -169,7 +175,8 @@ class _Stream:
     raise StopIteration
 
 
-def _close(held):
+def _close(held, ended):
+  ended.append(True)
   while held:
     held.pop().close()
 

@@ -46,8 +46,18 @@ class Evaluator:
             f'evaluator sts needs the field {name!r}; the data has '
             f'{sorted(record)}'
           )
+      score = record['score']
+      if score in (None, ''):
+        continue  # as SentEval does: not every pair was judged
+      try:
+        scores.append(float(score))
+      except (TypeError, ValueError) as e:
+        raise UserError(
+          f'evaluator sts: the score of pair {i} is {score!r}, no number'
+        ) from e
       rows += [task.objective.row(record[k]) for k in ('text_a', 'text_b')]
-      scores.append(float(record['score']))
+    if not scores:
+      raise UserError('evaluator sts: no pair of the data has a score')
     vectors = context.vectors(task, rows)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
     cosines = (vectors[0::2] * vectors[1::2]).sum(1)

@@ -108,10 +108,9 @@ class Objective:
 
   def row(self, text):
     """Returns int32 [l]: [CLS] text [SEP], cut to the row, padded."""
-    t = self.tokenizer
-    return framing.text(t).row(
-      t.encode(text, data=True), self.max_length, t.pad_id
-    )
+    t, length = self.tokenizer, self.max_length
+    ids = framing.beginning(t, text, length)
+    return framing.text(t).row(ids, length, t.pad_id)
 
   def prepare(self, example, rng):
     """Returns 'tokens' and 'segment_ids' int32 [n, l] of the n views.

@@ -73,7 +73,8 @@ class Objective:
   def row(self, text, length):
     """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""
     t = self.tokenizer
-    return framing.source(t).row(t.encode(text, data=True), length, t.pad_id)
+    ids = framing.beginning(t, text, length)
+    return framing.source(t).row(ids, length, t.pad_id)
 
   def prepare(self, example, rng):
     """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""

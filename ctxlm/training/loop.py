@@ -40,7 +40,11 @@ def train(config, workdir, placement=None):
   ):
     batches, clock = program.batches(start), tracking.Clock(start)
     while done < config.num_steps:
-      first, batch = done, next(batches)
+      first, batch = done, stop.wait(next, batches)
+      if batch is None:
+        newest(pending, saved)
+        saved.save(done, state)
+        break
       until = cadence.next_stop(config, done)
       state, done, metrics = program.advance(state, batch, done, until)
       clock.count((done - first) * program.num_tokens(batch))

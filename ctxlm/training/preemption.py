@@ -5,6 +5,10 @@ import signal
 import jax
 
 
+class _Asked(BaseException):
+  """Raised where the main thread waits."""
+
+
 class Stop:
   """Remembers a SIGTERM, the warning that a machine is taken away, or Ctrl-C.
 
@@ -13,7 +17,7 @@ class Stop:
 
   def __init__(self):
     self._several = jax.process_count() > 1
-    self._signalled = False
+    self._signalled = self._waiting = False
     self._before = {}
 
   def __enter__(self):
@@ -26,10 +30,27 @@ class Stop:
     self._signalled = True
     if kind == signal.SIGINT:
       signal.signal(kind, signal.default_int_handler)
+    if self._waiting:
+      self._waiting = False
+      raise _Asked
 
   def __exit__(self, *_):
     for kind, handler in self._before.items():
       signal.signal(kind, handler)
+
+  def wait(self, function, *args):
+    """Returns function(*args), or None if asked to stop before it is done.
+
+    For what may be slow and is not needed then, such as the next batch. With
+    several processes it is waited for: they must stop after the same step.
+    """
+    try:
+      self._waiting = True
+      return None if self._signalled else function(*args)
+    except _Asked:
+      return None
+    finally:
+      self._waiting = False
 
   def asked(self, step):
     """Whether to stop after `step`: the same answer in every process."""

@@ -11,6 +11,7 @@ from ctxlm.data.sources import file_formats, records, splits, units
 from ctxlm.errors import UserError
 
 VERSION = 2  # raise it whenever the same files give other records
+LONG = 2**16  # bytes of a file that is more than one text, of 10,000 words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Source:
       self._write(folder, split)
 
     folder = files.folder('files', key, build)
-    base = records.Store(folder / split)
+    whole = self._whole_files(folder, split)
+    base = (records.WholeFiles if whole else records.Store)(folder / split)
     if not len(base):
       raise UserError(
         f'split {split!r} of {self._pattern(split)} has no records; with few '
@@ -124,6 +126,25 @@ class Source:
     for writer in writers.values():
       writer.close()
 
+  def _whole_files(self, folder, split):
+    # Whether plain text has nothing that ends a document, and a document, the
+    # whole file, is none that anybody has written as one.
+    paths = self._paths(split)
+    kinds = {self._kind(p) for p in paths}
+    if kinds != {'text'} or self.separator != 'blank_line' or self.fields:
+      return False
+    written = [records.Store(path) for path in folder.iterdir()]
+    size = sum(os.path.getsize(p) for p in paths)
+    return sum(map(len, written)) == len(paths) and (
+      len(paths) == 1 or size > LONG * len(paths)
+    )
+
+  def _kind(self, path):
+    ending = os.path.splitext(path)[1][1:].lower()
+    if self.format != 'auto':
+      return self.format
+    return ending if ending in file_formats.FORMATS else 'text'
+
   def _text(self, record):
     # What a record is known by: the text of the chosen fields, or all of them
     # if none is of text.
@@ -134,14 +155,10 @@ class Source:
 
   def _read(self, split):
     for path in self._paths(split):
-      ending = os.path.splitext(path)[1][1:].lower()
-      kind = self.format
-      if kind == 'auto':
-        kind = ending if ending in file_formats.FORMATS else 'text'
       if not os.path.getsize(path):
         raise UserError(f'{path} is empty')
       empty = True
-      for record in file_formats.FORMATS[kind](path, self):
+      for record in file_formats.FORMATS[self._kind(path)](path, self):
         for name in self._numbers():
           if isinstance(record.get(name), str):
             record[name] = file_formats.number(record[name])

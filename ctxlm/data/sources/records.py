@@ -125,6 +125,10 @@ class Store(Lazy):
     return json.loads(self._data[self._ends[i] : self._ends[i + 1]].tobytes())
 
 
+class WholeFiles(Store):
+  """Records that are whole files, for want of anything that ends a document."""
+
+
 def content_hash(base):
   """Returns a hash of all records, in order."""
   parts = (

@@ -4,12 +4,14 @@ import dataclasses
 from typing import Any
 
 from ctxlm import files
-from ctxlm.errors import UserError
+from ctxlm.data.sources import units
+from ctxlm.data.sources.records import WholeFiles
+from ctxlm.errors import UserError, note
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """The records' raw fields."""
+  """The records' raw fields; the sentences, where records are whole files."""
 
   records: Any
   fingerprint: str
@@ -24,6 +26,14 @@ class View:
     del tokenizer, max_length, objective  # the objective cuts and tokenises
     if not len(records):
       raise UserError('the data has no records: is the file or split empty?')
+    if isinstance(records, WholeFiles):
+      note(
+        'each file of the data is one text, so its sentences are taken: set '
+        "data.unit='sentence' or 'paragraph', data.separator='line', or "
+        "separator='file' to keep the files whole"
+      )
+      fingerprint = files.digest(fingerprint, *units.key('sentence'))
+      records = units.choose(records, None, 'sentence', fingerprint)
     return cls(records, files.digest('texts', fingerprint))
 
   def __len__(self):
