@@ -92,6 +92,9 @@ def _table(path, source, rows):
       continue
     if not columns:
       columns = row
+      twice = sorted({c for c in row if c and row.count(c) > 1})
+      if twice:
+        note(f'{path}: of the columns named {twice[0]!r} the last is read')
       continue
     if len(row) != len(columns):
       raise UserError(

@@ -156,6 +156,13 @@ def test_long_fields(tmp_path, ending):
   assert read(only(path)) == [{'text': text}]
 
 
+def test_a_column_that_is_there_twice_is_said(tmp_path, capsys):
+  (tmp_path / 'a.csv').write_text('text,text,,\na,b,c,d\n')
+  found = read(only(tmp_path / 'a.csv', fields={'text': 'text'}))
+  assert found == [{'text': 'b'}]
+  assert "named 'text' the last is read" in capsys.readouterr().err
+
+
 def test_a_carriage_return_in_a_tsv_is_text(tmp_path):
   (tmp_path / 'a.tsv').write_bytes(b'text\tlabel\na\rb\t1\n')
   assert read(only(tmp_path / 'a.tsv')) == [{'text': 'a\rb', 'label': 1}]
