@@ -91,7 +91,7 @@ def documents(tokenizer, strings, kind):
 
 
 def beginning(tokenizer, string, length):
-  """Returns the ids that a training text begins with: `length` of them, if it has them.
+  """Returns the `length` ids that a training text begins with, if it has them.
 
   A row shows a text's beginning only, so what lies far behind isn't tokenised.
   The ids are those of the whole text: it is cut between words, or far from
