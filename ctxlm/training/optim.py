@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ctxlm import trees
 from ctxlm.errors import UserError
-from ctxlm.trees import path_name
 
 NOT_DECAYED = ('bias', 'scale')
 
 
-def schedule(config, num_steps, learning_rate=None):
+def schedule(config, num_steps):
   """Returns the learning rate as a function of the step.
 
   Linear warm-up from 0, then cosine or linear decay to
@@ -22,7 +22,6 @@ def schedule(config, num_steps, learning_rate=None):
   Args:
     config: the block `config.optimizer`.
     num_steps: where it ends.
-    learning_rate: the peak, in place of the config's; it may be traced.
 
   >>> from ctxlm import config
   >>> rate = schedule(config.base().optimizer, num_steps=1000)
@@ -30,7 +29,6 @@ def schedule(config, num_steps, learning_rate=None):
   [1e-05, 0.001, 0.0005, 0.0]
   """
   peak, warmup = config.learning_rate, config.warmup_steps
-  peak = peak if learning_rate is None else learning_rate
   final = peak * config.final_fraction
   rest = max(num_steps - warmup, 1)
   if config.schedule == 'cosine':
@@ -67,15 +65,14 @@ def factors(patterns, params):
   patterns = [tuple(p) for p in patterns]
   met = set()
 
-  def one(path, _):
-    name = path_name(path)
+  def one(name, _):
     for pattern, factor in patterns:
       if re.search(pattern, name):
         met.add(pattern)
         return float(factor)
     return 1.0
 
-  tree = jax.tree_util.tree_map_with_path(one, params)
+  tree = trees.map_with_name(one, params)
   for pattern, factor in patterns:
     if pattern not in met:
       raise UserError(
@@ -88,8 +85,8 @@ def factors(patterns, params):
 
 def decayed(params):
   """Returns a tree of bools: which parameters weight decay applies to."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path_name(path).split('/')[-1] not in NOT_DECAYED, params
+  return trees.map_with_name(
+    lambda name, _: name.split('/')[-1] not in NOT_DECAYED, params
   )
 
 
@@ -103,8 +100,7 @@ def _muon_dimensions(params):
   """
   Dims = optax.contrib.MuonDimensionNumbers
 
-  def one(path, x):
-    name = path_name(path)
+  def one(name, x):
     extra = 1 if 'layers/' in name else 0
     if not name.endswith('/kernel') or name.startswith('lm_head/'):
       return None
@@ -116,41 +112,39 @@ def _muon_dimensions(params):
       return Dims((extra, extra + 1), extra + 2)
     return Dims(extra, extra + 1) if x.ndim == 2 + extra else None
 
-  return jax.tree_util.tree_map_with_path(one, params)
+  return trees.map_with_name(one, params)
 
 
-def make(config, num_steps, params, learning_rate=None, weight_decay=None):
+def make(config, num_steps, params):
   """Returns the optax transformation of `config.optimizer`.
 
   Args:
     config: the block `config.optimizer`.
     num_steps: where the schedule ends.
     params: parameters or their shapes, to resolve the patterns.
-    learning_rate, weight_decay: in place of the config's; they may be traced.
   """
-  rate = schedule(config, num_steps, learning_rate)
-  c = config
-  decay = c.weight_decay if weight_decay is None else weight_decay
+  rate = schedule(config, num_steps)
+  c, decay = config, config.weight_decay
   if c.name == 'adamw':
     tx = optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed)
-  elif c.name == 'adafactor':
-    tx = optax.adafactor(
-      rate, weight_decay_rate=decay, weight_decay_mask=decayed
-    )
   elif c.name == 'lion':
     tx = optax.lion(rate, c.b1, c.b2, weight_decay=decay, mask=decayed)
+  elif c.name == 'adafactor':
+    # optax.adafactor decays after the rate has been applied, so by the whole
+    # of `decay` a step.
+    tx = _decayed_at(rate, decay, optax.adafactor(None))
   elif c.name == 'muon':
-    tx = optax.contrib.muon(
-      rate,
-      weight_decay=decay,
-      weight_decay_mask=decayed,
+    # optax's decays the norms and biases, which it leaves to AdamW.
+    muon = optax.contrib.muon(
+      1.0,
+      weight_decay=0.0,
       adam_b1=c.b1,
       adam_b2=c.b2,
-      adam_weight_decay=decay,
       muon_weight_dimension_numbers=_muon_dimensions,
       # Update's size as AdamW's, so that one learning rate serves both.
       consistent_rms=0.2,
     )
+    tx = _decayed_at(rate, decay, muon)
   else:
     tx = optax.chain(
       optax.add_decayed_weights(decay, decayed),
@@ -169,17 +163,21 @@ def make(config, num_steps, params, learning_rate=None, weight_decay=None):
   return optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
 
 
+def _decayed_at(rate, decay, descent):
+  # `descent` gives updates of rate 1; AdamW's decay is times the rate too.
+  return optax.chain(
+    descent,
+    optax.add_decayed_weights(-decay, decayed),
+    optax.scale_by_learning_rate(rate, flip_sign=False),
+  )
+
+
 def _scale_each(tree):
-  leaves = {
-    path_name(p): f for p, f in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  named = trees.flatten(tree)
 
   def update(updates, state, params=None):
     del params
-
-    def one(path, u):
-      return u * leaves[path_name(path)]
-
-    return jax.tree_util.tree_map_with_path(one, updates), state
+    # By name: where parameters are frozen, `updates` is a part of the tree.
+    return trees.map_with_name(lambda name, u: u * named[name], updates), state
 
   return optax.GradientTransformation(lambda _: optax.EmptyState(), update)

@@ -7,7 +7,7 @@ import optax
 import pytest
 import torch
 
-from ctxlm import config
+from ctxlm import config, trees
 from ctxlm.errors import UserError
 from ctxlm.training import optim
 
@@ -50,10 +50,7 @@ def params():
 
 
 def flat(tree):
-  return {
-    optim.path_name(p): np.asarray(x)
-    for p, x in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  return {name: np.asarray(x) for name, x in trees.flatten(tree).items()}
 
 
 def gradients(steps=6):
@@ -227,21 +224,46 @@ def test_frozen_parameters_do_not_count_in_the_clipped_norm():
   assert np.linalg.norm(updates['norm/scale']) == pytest.approx(1e-3, rel=1e-4)
 
 
-@pytest.mark.parametrize('name', ('adamw', 'adafactor', 'lion', 'muon', 'sgd'))
-def test_traced_rate_and_decay_are_the_configs(name):
-  # Runs that differ in these share one program; see training.step.Scalars.
-  c = block(name=name, learning_rate=0.02, weight_decay=0.3)
-  tree = {'up': {'kernel': jnp.linspace(-1, 1, 12).reshape(3, 4)}}
-  grads = jax.tree.map(lambda x: x * x + 0.1, tree)
-  fixed = optim.make(c, 10, tree)
-  state = fixed.init(tree)
+@pytest.mark.parametrize('name', ['adamw', 'adafactor', 'lion', 'muon', 'sgd'])
+def test_decay_is_times_the_rate(name):
+  """With no gradient a weight shrinks by 1 - rate * decay a step, in all."""
+  c = config.base().optimizer
+  c.update(name=name, learning_rate=1e-3, weight_decay=0.01)
+  p = jax.tree.map(jnp.ones_like, params())
+  none = jax.tree.map(jnp.zeros_like, p)
+  tx = optim.make(c, 1000, p)
 
-  @jax.jit
-  def traced(rate, decay):
-    tx = optim.make(c, 10, tree, rate, decay)
-    return tx.update(grads, state, tree)[0]['up']['kernel']
+  def step(_, carry):
+    p, state = carry
+    updates, state = tx.update(none, state, p)
+    return optax.apply_updates(p, updates), state
 
-  want = fixed.update(grads, state, tree)[0]['up']['kernel']
-  np.testing.assert_allclose(traced(0.02, 0.3), want, rtol=1e-4, atol=1e-6)
-  for other in ((0.01, 0.3), (0.02, 0.0)):
-    assert abs(traced(*other) - want).max() > 1e-4
+  p, _ = jax.lax.fori_loop(0, 1000, step, (p, tx.init(p)))
+  n = np.arange(1000)
+  rates = 1e-3 * np.where(
+    n < 100, (n + 1) / 100, (1 + np.cos(np.pi * (n - 100) / 900)) / 2
+  )
+  want = np.prod(1 - 0.01 * rates)
+  assert want == pytest.approx(0.995003, abs=1e-6)
+  for key, value in flat(p).items():
+    still = key.endswith(('bias', 'scale'))
+    np.testing.assert_allclose(
+      value, 1.0 if still else want, rtol=2e-5, err_msg=key
+    )
+
+
+def test_adafactor_equals_formula():
+  """Shazeer & Stern 2018, algorithms 4 and 5; small tensors aren't factored."""
+  c = block(name='adafactor', learning_rate=0.01, weight_decay=0.3)
+  found = updated(c)
+  for key, p in flat(params()).items():
+    v, decay = 0.0, 0.0 if key.endswith(('bias', 'scale')) else 0.3
+    for t, g in enumerate(gradients(), 1):
+      g = flat(g)[key]
+      b2 = 1 - t**-0.8
+      v = b2 * v + (1 - b2) * (g**2 + 1e-30)
+      u = g / np.sqrt(v)
+      u /= max(1.0, np.sqrt((u**2).mean()))
+      scale = max(1e-3, np.sqrt((p**2).mean()))
+      p = p - 0.01 * (scale * u + decay * p)
+    np.testing.assert_allclose(found[key], p, atol=1e-5, err_msg=key)
