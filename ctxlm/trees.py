@@ -5,7 +5,7 @@ import jax
 
 def path_name(path):
   """Returns 'layers_0/attention/query/kernel' for a jax tree path."""
-  return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def flatten(tree):

@@ -12,9 +12,11 @@ import gc
 import io
 import json
 import logging
+import math
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -40,23 +42,13 @@ class Checkpoints:
       say: function that shows a line to the user.
     """
     self.workdir, self._meta, self._say = workdir, meta, say
-    c = config.checkpoint
-    keep = [policies.LatestN(max(c.keep, 1))]
-    if c.best:
-      worst = float('-inf') if c.best_mode == 'max' else float('inf')
-      keep.append(
-        policies.BestN(
-          # The last of the sorted list is the best.
-          get_metric_fn=lambda metrics: metrics.get(c.best, worst),
-          reverse=c.best_mode == 'min',
-          n=1,
-          keep_checkpoints_without_metrics=False,
-        )
-      )
     self._manager = ocp.CheckpointManager(
       (workdir / 'checkpoints').resolve(),
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(keep),
+        preservation_policy=kept(config.checkpoint),
+        # It chooses nothing beside a policy; but without it Orbax writes no
+        # metrics, and a run that goes on would drop its best checkpoint.
+        best_fn=(lambda metrics: 0.0) if config.checkpoint.best else None,
         step_prefix=None,
         cleanup_tmp_directories=True,
       ),
@@ -185,6 +177,28 @@ def steps(workdir):
   )
 
 
+def kept(config):
+  """Returns Orbax's policy of which checkpoints stay.
+
+  Args:
+    config: the block `config.checkpoint`.
+  """
+  stay = [policies.LatestN(max(config.keep, 1))]
+  if config.best:
+    stay.append(
+      policies.BestN(
+        # The last of the sorted list is the best; one that lacks the metric
+        # comes before all that have it.
+        get_metric_fn=lambda metrics: _merit(
+          metrics.get(config.best, math.nan), config.best_mode
+        ),
+        n=1,
+        keep_checkpoints_without_metrics=False,
+      )
+    )
+  return policies.AnyPreservationPolicy(stay)
+
+
 def find(workdir, step=''):
   """Returns (step, 'ema' or 'params', shapes) of a run's checkpoint.
 
@@ -249,18 +263,14 @@ def read_params(workdir, abstract, step=''):
 
 def checksums(tree):
   """Returns {path: int} of a tree of arrays, however they are placed."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  found = jax.device_get(_checksums([x for _, x in leaves]))
-  return {
-    trees.path_name(path): int(sum_)
-    for (path, _), sum_ in zip(leaves, found, strict=True)
-  }
+  sums = jax.device_get(_checksums(trees.flatten(tree)))
+  return {name: int(sum_) for name, sum_ in sums.items()}
 
 
 @jax.jit
 def _checksums(leaves):
   # One program for all: simulated devices can dead-lock on several at once.
-  return [_checksum(x) for x in leaves]
+  return {name: _checksum(x) for name, x in leaves.items()}
 
 
 def _checksum(x):
@@ -285,24 +295,29 @@ def _verify(tree, saved):
       raise ValueError(f'{name} is not what was saved')
 
 
+_one_at_a_time = threading.RLock()
+
+
 @contextlib.contextmanager
 def _quiet():
   # Beside raising, Orbax and TensorStore log, and print tracebacks from
-  # threads that outlive the call.
-  level = logging.root.manager.disable
-  logging.disable(logging.CRITICAL)
-  said = io.StringIO()
-  try:
-    with contextlib.redirect_stderr(said):
-      try:
-        yield
-      except Exception:
-        gc.collect()
-        time.sleep(0.2)
-        raise
-    sys.stderr.write(said.getvalue())
-  finally:
-    logging.disable(level)
+  # threads that outlive the call. Standard error and logging are the whole
+  # process's: so one thread at a time, and what others say comes after.
+  with _one_at_a_time:
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    said = io.StringIO()
+    try:
+      with contextlib.redirect_stderr(said):
+        try:
+          yield
+        except Exception:
+          gc.collect()
+          time.sleep(0.2)
+          raise
+      sys.stderr.write(said.getvalue())
+    finally:
+      logging.disable(level)
 
 
 def _reason(error):
@@ -310,10 +325,15 @@ def _reason(error):
 
 
 def _shapes(tree):
-  return {
-    trees.path_name(p): list(x.shape)
-    for p, x in jax.tree_util.tree_leaves_with_path(tree)
-  }
+  return {name: list(x.shape) for name, x in trees.flatten(tree).items()}
+
+
+def _merit(value, mode):
+  # What sorts by how good a metric is: no number is worse than any number,
+  # where comparing with NaN would leave a list as it happens to be.
+  if math.isnan(value):
+    return (0, 0.0)
+  return (1, value if mode == 'max' else -value)
 
 
 def _best(workdir, steps):
@@ -321,11 +341,11 @@ def _best(workdir, steps):
   name, mode = config['checkpoint']['best'], config['checkpoint']['best_mode']
   if not name:
     raise UserError(f'{workdir}: config.checkpoint.best names no metric')
-  scores = {}
+  merits = {}
   for line in (workdir / 'metrics.jsonl').read_text().splitlines():
     row = json.loads(line)
-    if name in row and row['step'] in steps:
-      scores[row['step']] = row[name]
-  if not scores:
-    raise UserError(f'{workdir}: no checkpoint has the metric {name!r}')
-  return (min if mode == 'min' else max)(scores, key=scores.get)
+    if name in row and row['step'] in steps and not math.isnan(row[name]):
+      merits[row['step']] = _merit(row[name], mode)
+  if not merits:
+    raise UserError(f'{workdir}: no checkpoint has a number for {name!r}')
+  return max(merits, key=lambda step: (merits[step], step))

@@ -1,9 +1,12 @@
 """Checkpoints: kept, found, and never half or damaged."""
 
+import itertools
 import json
+import math
 import shutil
 import sys
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -61,22 +64,56 @@ def assert_equal(a, b):
     assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
+def write_log(folder, metrics, mode):
+  c = config.base()
+  c.checkpoint.update(best='loss', best_mode=mode)
+  (folder / 'config.json').write_text(config.to_json(c))
+  (folder / 'metrics.jsonl').write_text(
+    ''.join(json.dumps({'step': n} | m) + '\n' for n, m in metrics.items())
+  )
+
+
 @pytest.mark.parametrize('mode, best', [('min', 3), ('max', 2)])
 def test_newest_and_best_are_kept(tmp_path, mode, best):
   losses = {n: {'loss': v} for n, v in enumerate([5, 7, 9, 1, 4, 4.5, 2], 0)}
   saved(tmp_path, range(7), losses, keep=2, best='loss', best_mode=mode)
   assert steps_of(tmp_path) == sorted({best, 5, 6})
-  c = config.base()
-  c.checkpoint.update(best='loss', best_mode=mode)
-  (tmp_path / 'config.json').write_text(config.to_json(c))
-  (tmp_path / 'metrics.jsonl').write_text(
-    ''.join(json.dumps({'step': n} | m) + '\n' for n, m in losses.items())
-  )
+  write_log(tmp_path, losses, mode)
   assert checkpoint.find(tmp_path)[0] == 6
   assert checkpoint.find(tmp_path, 'best')[0] == best
   assert checkpoint.find(tmp_path, '5')[0] == 5
   with pytest.raises(UserError, match='no checkpoint 4; it has'):
     checkpoint.find(tmp_path, '4')
+
+
+ORDERS = list(itertools.permutations((0.4, 0.6, 0.2, math.nan)))
+
+
+@pytest.mark.parametrize('mode', ['min', 'max'])
+def test_no_number_is_never_the_best(tmp_path, mode):
+  """Nothing compares with NaN, so the order would decide."""
+  c = config.base().checkpoint
+  c.update(best='loss', best_mode=mode)
+  policy = checkpoint.kept(c).policies[1]
+  for order in ORDERS:
+    best = order.index(0.2 if mode == 'min' else 0.6)
+    metrics = {n: {'loss': v} for n, v in enumerate(order)}
+    infos = [types.SimpleNamespace(metrics=m) for m in metrics.values()]
+    assert policy.should_preserve(infos, context=None) == [
+      n == best for n in range(4)
+    ], order
+    write_log(tmp_path, metrics, mode)
+    assert checkpoint._best(tmp_path, list(range(4))) == best, order
+
+
+def test_the_best_outlives_a_restart_and_a_nan(tmp_path):
+  options = dict(keep=1, best='loss', best_mode='max')
+  for n, value in enumerate((0.4, 0.6, 0.2, math.nan)):
+    saved(tmp_path, [n], {n: {'loss': value}}, **options)
+  assert steps_of(tmp_path) == [1, 3]
+  write_log(tmp_path, {1: {'loss': math.nan}, 3: {'loss': math.nan}}, 'max')
+  with pytest.raises(UserError, match='no checkpoint has a number'):
+    checkpoint.find(tmp_path, 'best')
 
 
 def test_restores_what_was_saved(tmp_path):
