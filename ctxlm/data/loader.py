@@ -44,22 +44,27 @@ class _Batches:
 
   def __call__(self, step):
     examples = []
+    first = int(step) * self.batch_size
     for row in self.rows:
       if self.ended:
         raise RuntimeError('the stream has ended')
-      place = int(step) * self.batch_size + row
-      valid = self.stream == TRAIN or place < len(self.view)
+      place = first + row
+      valid = present = True
       if self.stream == TRAIN:
         epoch, i = self.shuffled(place)
       else:
-        # Rows that fill up the last batch are copies and don't count.
-        epoch, i = 0, place if valid else 0
+        # Rows that fill up the last batch don't count: the first examples
+        # again, which others may be compared with unless they are in it.
+        epoch, i = 0, place % len(self.view)
+        valid = place < len(self.view)
+        present = valid or i < first
       rng = np.random.default_rng(
         (self.seed, zlib.crc32(self.task.encode()), self.stream, epoch, i)
       )
       features = dict(self.prepare(self.view.read(i, rng), rng))
       features['index'] = np.int32(row)
       features['valid'] = np.float32(valid)
+      features['present'] = np.float32(present)
       examples.append(features)
     return {k: np.stack([e[k] for e in examples]) for k in examples[0]}
 
@@ -107,7 +112,7 @@ def train_batches(
 
   Returns:
     Iterator of {name: [len(rows), ...]} that has `close()`, with 'index' int32,
-    the row in the global batch, and 'valid' float32, 1.
+    the row in the global batch, and 'valid' and 'present' float32, 1.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
   data = grain.MapDataset.range(start_step, max(num_steps, start_step))
@@ -131,8 +136,9 @@ def train_batches(
 def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   """Returns batches that have every example exactly once, in order.
 
-  The last one is filled up with copies whose 'valid' is 0. Arguments and
-  features as of `train_batches`.
+  The last one is filled up with the first examples, whose 'valid' is 0;
+  'present' is 0 too where such an example is in the batch already. Arguments
+  and features as of `train_batches`.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
   steps = -(-len(view) // batch_size)
@@ -144,11 +150,13 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
 def places(size, batch_size, rows):
   """Yields `eval_batches` of `size` examples that are made on the device.
 
-  'index' int32 is the example's number, 'valid' as there.
+  'index' int32 is the example's number, 'valid' as there; rows that fill up
+  the last batch are further examples.
   """
   for start in range(0, size, batch_size):
     index = (start + np.asarray(rows)).astype(np.int32)
-    yield {'index': index, 'valid': (index < size).astype(np.float32)}
+    valid = (index < size).astype(np.float32)
+    yield {'index': index, 'valid': valid, 'present': np.ones_like(valid)}
 
 
 class _Stream:

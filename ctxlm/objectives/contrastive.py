@@ -10,6 +10,7 @@ InfoNCE over the examples of all devices, equation 5:
 
 import dataclasses
 import functools
+import zlib
 from typing import Any
 
 import flax.linen as nn
@@ -43,6 +44,8 @@ class Objective:
     augment_share: share of the words that it edits.
     synonyms: file of the word list for 'replace' and 'insert'.
     mlm_weight: weight of an auxiliary MLM loss; 0 is off (section 6.3: 0.1).
+    mask_duplicates: whether equal texts of a batch are left out of each
+      other's negatives, as they can't be told apart; see `rivals`.
     tokenizer, max_length: given by the loop.
   """
 
@@ -54,6 +57,7 @@ class Objective:
   augment_share: float = 0.1
   synonyms: str = ''
   mlm_weight: float = 0.0
+  mask_duplicates: bool = True
   tokenizer: Any = None
   max_length: int = 32
 
@@ -115,13 +119,15 @@ class Objective:
   def prepare(self, example, rng):
     """Returns 'tokens' and 'segment_ids' int32 [n, l] of the n views.
 
-    With the auxiliary MLM, also the masked first view: 'mlm_tokens' int32 [l]
-    and 'masked_positions', 'masked_targets', 'masked_weights' [k].
+    And 'contents' uint32 [n], equal where the tokens are. With the auxiliary
+    MLM, also the masked first view: 'mlm_tokens' int32 [l] and
+    'masked_positions', 'masked_targets', 'masked_weights' [k].
     """
     rows = [self.row(t) for t in self.texts(example, rng)]
     features = {
       'tokens': np.stack([r for r, _ in rows]),
       'segment_ids': np.stack([s for _, s in rows]),
+      'contents': np.array([contents(r) for r, _ in rows], np.uint32),
     }
     if self.mlm_weight:
       masked = self._mlm.masked(*rows[0], rng)
@@ -184,8 +190,7 @@ class Objective:
     )
     encoded = {
       'vectors': vectors.reshape(b, n, -1),
-      'index': batch['index'],
-      'valid': batch['valid'],
+      **{k: batch[k] for k in ('contents', 'index', 'valid', 'present')},
     }
     if self.mlm_weight:
       weights = batch['masked_weights'] * batch['valid'][:, None]
@@ -199,16 +204,22 @@ class Objective:
     """Returns sums over `own` examples, the others as negatives.
 
     Args:
-      own: this device's encodings: 'vectors' [b, n, m], 'index', 'valid' [b].
+      own: this device's encodings: 'vectors' [b, n, m], 'contents' [b, n],
+        'index', 'valid' and 'present' [b].
       everyone: those of all devices [B, ...].
     """
     queries = own['vectors'][:, 0]
     keys = everyone['vectors'][:, 1:]  # positives, then hard negatives
     keys = keys.swapaxes(0, 1).reshape(-1, keys.shape[-1])
     logits = queries @ keys.T / self.temperature
-    present = jnp.tile(everyone['valid'] > 0, self.num_views - 1)
-    logits = jnp.where(present, logits, -1e9)
-    targets = jnp.argmax(own['index'][:, None] == everyone['index'], axis=1)
+    same = own['index'][:, None] == everyone['index']
+    kept = jnp.tile(everyone['present'] > 0, (self.num_views - 1, 1))
+    if self.mask_duplicates:
+      kept &= rivals(own['contents'], everyone['contents'])
+    # A positive stays, whatever it is equal to.
+    kept |= same[:, None] & (jnp.arange(self.num_views - 1)[:, None] == 0)
+    logits = jnp.where(kept.reshape(logits.shape), logits, -1e9)
+    targets = jnp.argmax(same, axis=1)
     valid = own['valid']
     found = {
       'loss': losses.cross_entropy(logits, targets, valid),
@@ -217,6 +228,31 @@ class Objective:
     if self.mlm_weight:
       found['mlm'] = own['nats'].sum(), own['count'].sum()
     return found
+
+
+def contents(row):
+  """Returns a uint32 that is equal for equal rows of tokens.
+
+  Others' are equal once in 2^32, and then a negative is lost.
+  """
+  return zlib.crc32(np.ascontiguousarray(row, np.int32).tobytes())
+
+
+def rivals(own, everyone):
+  """Returns bool [b, n - 1, B]: whether a key is no text of the query's.
+
+  A key is left out if it is equal to the query or to its positive, or if it
+  is the positive of an equal query.
+
+  Args:
+    own: int [b, n], `contents` of query, positive and hard negative.
+    everyone: int [B, n]; the keys are the positives and hard negatives.
+  """
+  query, positive = own[:, :1, None], own[:, 1:2, None]
+  keys = everyone[:, 1:].T
+  hard = np.arange(len(keys))[:, None] > 0
+  asked_alike = query == everyone[:, 0]
+  return (keys != query) & (keys != positive) & (hard | ~asked_alike)
 
 
 def _field(example, name):

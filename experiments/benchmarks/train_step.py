@@ -147,7 +147,7 @@ def make_batches(case, seed=0):
     rows = [objective.prepare(example(), rng) for _ in range(case.batch_size)]
     batch = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
     batch['index'] = np.arange(case.batch_size, dtype=np.int32)
-    batch['valid'] = np.ones(case.batch_size, np.float32)
+    batch['valid'] = batch['present'] = np.ones(case.batch_size, np.float32)
     batches.append(batch)
   return batches
 

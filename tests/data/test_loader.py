@@ -156,6 +156,18 @@ def test_evaluation_counts_each_example_once(size, hosts):
   assert found == collections.Counter(range(size))
 
 
+@pytest.mark.parametrize('size', [1, 7, 8, 9, 20, 24])
+def test_the_last_batch_is_filled_with_others(size):
+  batches = loader.eval_batches(
+    Range(size), prepare, seed=0, task='t', batch_size=8, rows=np.arange(8)
+  )
+  for b in batches:
+    there = b['example'][b['present'] == 1]
+    # As many different examples in each batch as there can be.
+    assert len(there) == len(set(there.tolist())) == min(size, 8)
+    assert (b['present'] >= b['valid']).all()
+
+
 def test_evaluation_draws_the_same_each_time():
   def run():
     return list(

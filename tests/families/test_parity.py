@@ -16,7 +16,7 @@ from ctxlm.families.source import Source
 from ctxlm.models import heads
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import causal, mlm, seq2seq
-from ctxlm.training.optim import path_name
+from ctxlm.trees import path_name
 from tests.families import reference
 
 SHAPES = [(name, seed) for name in reference.FAMILIES for seed in range(3)]

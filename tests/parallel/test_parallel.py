@@ -67,7 +67,7 @@ def batches(objective, length):
     ]
     batch = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
     batch['index'] = np.arange(SIZE, dtype=np.int32)
-    batch['valid'] = np.ones(SIZE, np.float32)
+    batch['valid'] = batch['present'] = np.ones(SIZE, np.float32)
     yield batch
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import ctxlm
 from ctxlm.errors import UserError
-from ctxlm.training.optim import path_name
+from ctxlm.trees import path_name
 from tests.families.tensorflow import write
 
 FOLDER = Path(write.__file__).parent
