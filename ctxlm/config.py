@@ -159,6 +159,12 @@ def check(config):
   plugins.check('models', config.model, 'model')
   for name, block in config.evaluators.items():
     plugins.check('evaluators', block, f'evaluators.{name}')
+    every = plugins.own('evaluators', block)['every_steps']
+    if not _same_type(0, every) or every < 0:
+      raise UserError(
+        f'config.evaluators.{name}.every_steps={every!r} must be a whole '
+        'number, 0 or more'
+      )
   if config.tokenizer.task and config.tokenizer.task not in config.tasks:
     raise UserError(
       f'config.tokenizer.task={config.tokenizer.task!r} is no task.'

@@ -2,12 +2,16 @@
 
 `{name: 'mlm', rate: 0.15}` of kind `objectives` is
 `ctxlm.objectives.mlm.Objective(rate=0.15)`. A dotted name (`mylab.cloze`)
-reaches a module of the researcher's own.
+reaches a module of the researcher's own. An option may be such a block too,
+see `field`; keys that the loop reads (OWN) reach no plug-in.
 """
 
 import dataclasses
 import difflib
 import importlib
+import pkgutil
+
+import ml_collections
 
 from ctxlm.errors import UserError
 
@@ -20,6 +24,8 @@ CLASSES = {
   'decoding.strategies': 'Strategy',
   'decoding.processors': 'Processor',
 }
+# Keys of a block that are the loop's own, and what they are where left out.
+OWN = {'evaluators': {'every_steps': 0}}
 
 
 def suggest(word, known):
@@ -56,20 +62,45 @@ def find(kind, name):
     package = importlib.import_module(f'ctxlm.{kind}')
     known = _modules(package, CLASSES[kind])
     raise UserError(f'no {kind} named {name!r}.{suggest(name, known)}') from e
-  if not hasattr(module, CLASSES[kind]):
+  cls = vars(module).get(CLASSES[kind])
+  if cls is None:
     raise UserError(f'{path} has no class {CLASSES[kind]}, so it is no plug-in')
-  return getattr(module, CLASSES[kind])
+  return cls
 
 
 def _modules(package, cls):
-  import pkgutil
-
   modules = (m.name for m in pkgutil.iter_modules(package.__path__))
   return [
     name
     for name in modules
-    if hasattr(importlib.import_module(f'{package.__name__}.{name}'), cls)
+    if cls in vars(importlib.import_module(f'{package.__name__}.{name}'))
   ]
+
+
+def field(kind):
+  """Returns a dataclass field whose value in a config is a block of `kind`.
+
+  Or a list of blocks; `build` gives the plug-in, or a tuple of them:
+
+      class Model(nn.Module):
+        model: Any = plugins.field('models')  # {name: 'transformer', ...}
+  """
+  return dataclasses.field(default=None, metadata={'plugin': kind})
+
+
+def _inner(cls):
+  # {option: kind} of the options that are blocks.
+  return {
+    f.name: f.metadata['plugin']
+    for f in dataclasses.fields(cls)
+    if 'plugin' in f.metadata
+  }
+
+
+def own(kind, block):
+  """Returns the keys of a block that are the loop's, {key: value}."""
+  keys = OWN.get(kind, {})
+  return keys | {key: block[key] for key in keys if key in block}
 
 
 def options(cls):
@@ -82,15 +113,21 @@ def options(cls):
 
 def check(kind, block, where):
   """Raises UserError if `block` (a mapping) can't be built; builds nothing."""
+  if not isinstance(block, (dict, ml_collections.ConfigDict)):
+    raise UserError(f'config.{where} must be a block with a name')
   if 'name' not in block:
     raise UserError(f'config.{where} needs a name')
   cls = find(kind, block['name'])
-  for key in block:
-    if key != 'name' and key not in options(cls):
+  inner = _inner(cls)
+  for key, value in _options(kind, block).items():
+    if key not in options(cls):
       raise UserError(
         f'config.{where}.{key}: {block["name"]!r} has no such option.'
-        + suggest(key, options(cls))
+        + suggest(key, [*options(cls), *own(kind, {})])
       )
+    if key in inner and value:
+      for each in value if isinstance(value, tuple) else (value,):
+        check(inner[key], each, f'{where}.{key}')
 
 
 def build(kind, block, **extra):
@@ -99,8 +136,9 @@ def build(kind, block, **extra):
   Args:
     kind: see `find`.
     block: mapping with `name` and the plug-in's options.
-    **extra: arguments that the loop gives, not the config. Those that the
-      class doesn't take are left out.
+    **extra: arguments that the loop gives, not the config; blocks inside of
+      this one are given them too. Those that a class doesn't take are left
+      out.
 
   Raises:
     UserError: an unknown name or option, or a value that the class refuses.
@@ -111,9 +149,15 @@ def build(kind, block, **extra):
   """
   check(kind, block, kind)
   cls = find(kind, block['name'])
+  inner, given = _inner(cls), _options(kind, block)
+  for key, value in given.items():
+    if key in inner and value:
+      given[key] = (
+        tuple(build(inner[key], each, **extra) for each in value)
+        if isinstance(value, tuple)
+        else build(inner[key], value, **extra)
+      )
   fields = {f.name for f in dataclasses.fields(cls)}
-  given = {k: v for k, v in block.items() if k != 'name'}
-  given = {k: _plain(v) for k, v in given.items()}
   extra = {k: v for k, v in extra.items() if k in fields and k not in given}
   try:
     return cls(**given, **extra)
@@ -121,7 +165,13 @@ def build(kind, block, **extra):
     raise UserError(f'{kind} {block["name"]!r}: {e}') from e
 
 
+def _options(kind, block):
+  # What is the plug-in's own in a block, in plain values.
+  taken = {'name', *own(kind, block)}
+  return {k: _plain(v) for k, v in block.items() if k not in taken}
+
+
 def _plain(value):
-  if hasattr(value, 'to_dict'):
+  if isinstance(value, ml_collections.ConfigDict):
     return value.to_dict()
   return tuple(value) if isinstance(value, list) else value

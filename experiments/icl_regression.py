@@ -85,13 +85,7 @@ SCALES = {
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-  """Errors of the model and of theory, place by place.
-
-  Attributes:
-    every_steps: the loop's cadence.
-  """
-
-  every_steps: int = 0
+  """Errors of the model and of theory, place by place."""
 
   def run(self, context):
     """Returns error_I after I examples, NAME_I of theory, and the sparse CI.

@@ -78,11 +78,9 @@ class Evaluator:
 
   Attributes:
     task: '' is the first.
-    every_steps: the loop's cadence.
   """
 
   task: str = ''
-  every_steps: int = 0
 
   def run(self, context):
     """Returns loss, KL to theory, accuracy of recall, and heads' scores.

@@ -143,14 +143,12 @@ class Evaluator:
     split: of the data.
     multiples: of config.max_length, the lengths.
     tokens: that are judged at most, the first ones of the split.
-    every_steps: the loop's cadence.
   """
 
   task: str = ''
   split: str = 'validation'
   multiples: tuple = MULTIPLES
   tokens: int = 65536
-  every_steps: int = 0
 
   def run(self, context):
     """Returns perplexity_N and last_quarter_N for each multiple N."""

@@ -72,13 +72,7 @@ SCALES = {
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-  """Distances of predictions to ridge and to dMMSE, on two kinds of tasks.
-
-  Attributes:
-    every_steps: the loop's cadence.
-  """
-
-  every_steps: int = 0
+  """Distances of predictions to ridge and to dMMSE, on two kinds of tasks."""
 
   def run(self, context):
     """Returns means over places of squared distances / d.

@@ -1,6 +1,22 @@
 """How a model is judged: evaluators, named in `config.evaluators`.
 
-A module here is a plug-in with a frozen dataclass `Evaluator` and a method
-`run(context) -> {metric: float}`; see ctxlm.evaluators.bench. Metrics are
-logged as `eval/NAME/METRIC`. `every_steps` is the loop's cadence.
+A module here with a class `Evaluator` is a plug-in; a dotted name reaches one
+of a researcher's own. `every_steps` in its block is the loop's: how often it
+judges. Metrics are logged as `eval/NAME/METRIC`.
 """
+
+from typing import Protocol
+
+
+class Evaluator(Protocol):
+  """A judgement: a frozen dataclass whose fields are its options."""
+
+  def run(self, bench) -> dict[str, float]:
+    """Returns {metric: value} of the parameters `bench.params`.
+
+    Args:
+      bench: ctxlm.evaluators.bench.Bench: the model, the tasks and their data.
+
+    Raises:
+      UserError: the run has no such task or data.
+    """

@@ -2,14 +2,17 @@
 
 Wang & Isola 2020 (arXiv:2005.10242), equations of section 4:
 alignment = mean |x - x+|^2; uniformity = log mean exp(-2 |x - y|^2) over all
-pairs of different examples. Both are better when smaller.
+pairs of different examples x and y, of which no positive is one. Both are
+better when smaller.
 """
 
 import dataclasses
 
 import numpy as np
 
+from ctxlm import objectives
 from ctxlm.errors import UserError
+from ctxlm.objectives import contrastive
 
 
 def alignment(x, y):
@@ -35,23 +38,24 @@ class Evaluator:
     task: the contrastive task; '' is the first.
     split: of the task's data.
     limit: examples, the first ones of the split.
-    every_steps: the loop's cadence.
   """
 
   task: str = ''
   split: str = 'validation'
   limit: int = 1000
-  every_steps: int = 0
 
-  def run(self, context):
-    """Returns alignment, uniformity, and retrieval of the positive at 1."""
-    task = context.task(self.task)
+  def run(self, bench):
+    """Returns alignment, uniformity, and retrieval of the positive at 1.
+
+    A text that is equal to the positive, or its query's, is no rival of it.
+    """
+    task = bench.task(self.task)
     objective = task.objective
-    if not hasattr(objective, 'embed'):
+    if not isinstance(objective, objectives.Embeds):
       raise UserError(
         f'evaluator alignment: task {task.name!r} is not contrastive'
       )
-    view = context.view(task, self.split)
+    view = bench.view(task, self.split)
     rng = np.random.default_rng(0)
     rows = []
     for i in range(min(len(view), self.limit)):
@@ -63,13 +67,16 @@ class Evaluator:
       else:
         pair = example['text_a'], example['text_b']
       rows += [objective.row(text) for text in pair]
-    vectors = context.vectors(task, rows)
+    vectors = bench.vectors(task, rows)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
     x, y = vectors[0::2], vectors[1::2]
-    nearest = (x @ y.T).argmax(1)
+    texts = np.array([contrastive.contents(tokens) for tokens, _ in rows])
+    texts = texts.reshape(-1, 2)
+    kept = contrastive.rivals(texts, texts)[:, 0] | np.eye(len(x), dtype=bool)
+    nearest = np.where(kept, x @ y.T, -np.inf).argmax(1)
     return {
       'alignment': alignment(x, y),
-      'uniformity': uniformity(vectors),
+      'uniformity': uniformity(x),
       'retrieval_at_1': float((nearest == np.arange(len(x))).mean()),
       'examples': len(x),
     }

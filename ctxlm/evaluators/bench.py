@@ -44,13 +44,13 @@ class Bench:
       {'eval/NAME/METRIC': float}.
     """
     self.params = params
-    found = {}
+    metrics = {}
     for name in names:
       evaluator = plugins.build('evaluators', self.config.evaluators[name])
       for metric, value in evaluator.run(self).items():
-        found[f'eval/{name}/{metric}'] = float(value)
+        metrics[f'eval/{name}/{metric}'] = float(value)
     self.params = None
-    return found
+    return metrics
 
   def task(self, name=''):
     """Returns the Task of that name; '' is the first.
@@ -98,8 +98,8 @@ class Bench:
     )
     total = {}
     for batch in self._batches(self.view(task, split), task):
-      found = step(self.params, self._placement.put(batch))
-      for name, (numerator, denominator) in found.items():
+      sums = step(self.params, self._placement.put(batch))
+      for name, (numerator, denominator) in sums.items():
         n, d = total.get(name, (0.0, 0.0))
         total[name] = n + float(numerator), d + float(denominator)
     return total
@@ -128,7 +128,7 @@ class Bench:
     """Returns sentence vectors float32 [n, m] of token rows.
 
     Args:
-      task: whose objective has `embed`.
+      task: whose objective is ctxlm.objectives.Embeds.
       rows: list of (tokens int32 [l], segment_ids int32 [l]).
     """
     objective = task.objective

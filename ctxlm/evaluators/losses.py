@@ -8,13 +8,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-  """Attributes: task ('' is the first), split, every_steps (the loop's)."""
+  """Attributes: task ('' is the first), split (of its data)."""
 
   task: str = ''
   split: str = 'validation'
-  every_steps: int = 0
 
-  def run(self, context):
+  def run(self, bench):
     """Returns {name: numerator / denominator} of the objective's sums."""
-    sums = context.sums(context.task(self.task), self.split)
+    sums = bench.sums(bench.task(self.task), self.split)
     return {name: n / d if d else float('nan') for name, (n, d) in sums.items()}

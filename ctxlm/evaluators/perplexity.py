@@ -7,32 +7,36 @@ compares models of different tokenizers.
 import dataclasses
 import math
 
+from ctxlm import objectives
 from ctxlm.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-  """Attributes: task ('' is the first), split, every_steps (the loop's)."""
+  """Attributes: task ('' is the first), split (of its data)."""
 
   task: str = ''
   split: str = 'validation'
-  every_steps: int = 0
 
-  def run(self, context):
-    """Returns loss (nats a token), perplexity, bits_per_byte, accuracy."""
-    task = context.task(self.task)
-    # Windows that overlap by a token are those of next-token prediction.
-    if getattr(task.objective, 'overlap', 0) != 1:
+  def run(self, bench):
+    """Returns loss (nats a token), perplexity, bits_per_byte, accuracy.
+
+    Where only a part of the text is predicted, bits_per_byte is left out.
+    """
+    task = bench.task(self.task)
+    if not isinstance(task.objective, objectives.PredictsNext):
       raise UserError(f'evaluator perplexity: task {task.name!r} is not causal')
-    view = context.view(task, self.split)
-    sums = context.sums(task, self.split)
+    sums = bench.sums(task, self.split)
     nats, tokens = sums['loss']
     right, _ = sums['accuracy']
     loss = nats / tokens
-    return {
+    metrics = {
       'loss': loss,
       'perplexity': math.exp(min(loss, 700.0)),
-      'bits_per_byte': nats / math.log(2) / view.num_bytes,
       'accuracy': right / tokens,
       'tokens': tokens,
     }
+    if task.objective.every_token:
+      num_bytes = bench.view(task, self.split).num_bytes
+      metrics['bits_per_byte'] = nats / math.log(2) / num_bytes
+    return metrics

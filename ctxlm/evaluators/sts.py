@@ -5,11 +5,12 @@ subsets are ranked together ('all', SimCSE appendix B), not averaged.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from ctxlm import plugins
+from ctxlm import objectives, plugins
 from ctxlm.errors import UserError
 
 
@@ -18,25 +19,23 @@ class Evaluator:
   """Judges a contrastive task's vectors.
 
   Attributes:
-    data: source block whose records have 'text_a', 'text_b' and 'score'.
+    data: ctxlm.data.sources.Source whose records have 'text_a', 'text_b' and 'score'.
     task: the contrastive task; '' is the first.
     split: of the data.
-    every_steps: the loop's cadence.
   """
 
-  data: dict = None
+  data: Any = plugins.field('data.sources')
   task: str = ''
   split: str = 'validation'
-  every_steps: int = 0
 
-  def run(self, context):
+  def run(self, bench):
     """Returns spearman_all and the number of pairs."""
     if not self.data:
       raise UserError('evaluator sts needs data: {name, ...}')
-    task = context.task(self.task)
-    if not hasattr(task.objective, 'embed'):
+    task = bench.task(self.task)
+    if not isinstance(task.objective, objectives.Embeds):
       raise UserError(f'evaluator sts: task {task.name!r} is not contrastive')
-    records = plugins.build('data.sources', self.data).records(self.split)
+    records = self.data.records(self.split)
     rows, scores = [], []
     for i in range(len(records)):
       record = records[i]
@@ -58,7 +57,7 @@ class Evaluator:
       rows += [task.objective.row(record[k]) for k in ('text_a', 'text_b')]
     if not scores:
       raise UserError('evaluator sts: no pair of the data has a score')
-    vectors = context.vectors(task, rows)
+    vectors = bench.vectors(task, rows)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
     cosines = (vectors[0::2] * vectors[1::2]).sum(1)
     return {

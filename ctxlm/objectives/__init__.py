@@ -1,14 +1,95 @@
 """What is learned: prepare an example, and sum the loss of a batch.
 
-A module here is a plug-in with a frozen dataclass `Objective`, built with the
-tokenizer and the row length:
-
-    view            'windows', 'texts' or 'pairs': how it reads its data
-    overlap, frame  how windows are cut, see ctxlm.data.views
-    terms           {name: coefficient}: which sums make the loss
-    prepare(example, rng) -> features
-    loss(apply, params, batch, rng) -> {name: (numerator, denominator)}
-
-An objective that compares examples has `encode(apply, params, batch, rng)`
-and `compare(own, everyone)` in place of `loss`.
+A module here with a class `Objective` is a plug-in, named in
+`config.tasks.NAME.objective.name`; a dotted name reaches one of a researcher's
+own. Losses are sums: {name: (numerator, denominator)} over examples, which are
+summed over micro-batches and devices and divided once.
 """
+
+from typing import Any, Protocol, runtime_checkable
+
+
+class Objective(Protocol):
+  """A frozen dataclass whose fields are its options.
+
+  `tokenizer` and `max_length`, where it has such fields, are given by the
+  loop. One on data that is made on the device prepares nothing, and needs no
+  view.
+
+  Attributes:
+    view: how it reads its data, see ctxlm.data.views; the view reads its own
+      options, such as `overlap`, from the objective.
+    terms: {name: coefficient}: which sums make the loss.
+    max_length: tokens in a row.
+  """
+
+  view: str
+  terms: dict[str, float]
+  max_length: int
+
+  def prepare(self, example, rng) -> dict[str, Any]:
+    """Returns an example's features, numpy arrays of fixed shapes.
+
+    Called on the host, in the loader's workers. A batch has them stacked, and
+    'index', 'valid' and 'present', see ctxlm.data.loader.
+
+    Args:
+      example: what the view reads.
+      rng: numpy Generator of this example alone.
+    """
+
+  def loss(self, apply, params, batch, rng) -> dict[str, tuple]:
+    """Returns {name: (numerator, denominator)} of a batch's valid examples.
+
+    Args:
+      apply: see ctxlm.models.variables.make_apply.
+      params: parameters.
+      batch: features [b, ...].
+      rng: dropout key, or None in evaluations.
+    """
+
+
+@runtime_checkable
+class Compares(Protocol):
+  """An objective whose loss compares examples, in place of `loss`.
+
+  All devices' encodings are gathered between its two halves, and accumulation
+  caches gradients there, so that every example of a batch is compared.
+  """
+
+  def encode(self, apply, params, batch, rng) -> dict[str, Any]:
+    """Returns encodings [b, ...], of each example by itself."""
+
+  def compare(self, own, everyone) -> dict[str, tuple]:
+    """Returns sums over `own` encodings [b, ...] among `everyone` [B, ...]."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+  """An objective that gives sentences a vector.
+
+  Attributes:
+    pooling: how hidden states become one, see contrastive.POOLINGS.
+    fields: sentences of a record: 1, 2 or 3.
+  """
+
+  pooling: str
+  fields: int
+
+  def row(self, text):
+    """Returns (tokens, segment_ids) int32 [l] of a text."""
+
+  def embed(self, model, tokens, segment_ids):
+    """Returns vectors float32 [b, m] of tokens [b, l], inside of `apply`."""
+
+
+@runtime_checkable
+class PredictsNext(Protocol):
+  """An objective by the chain rule, whose 'loss' is -log p(token | before).
+
+  Attributes:
+    every_token: whether it predicts all tokens of a text, so that the sum is
+      the text's, and not that of a part of it.
+  """
+
+  every_token: bool

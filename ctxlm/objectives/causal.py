@@ -33,6 +33,11 @@ class Objective:
   frame = 'bos'  # token but the first is predicted exactly once
   terms = {'loss': 1.0}
 
+  @property
+  def every_token(self):
+    """Whether all tokens are predicted; those of a prefix are not."""
+    return not self.prefix
+
   def __post_init__(self):
     if not 0 <= self.prefix < 1:
       raise ValueError('prefix must be in [0, 1)')

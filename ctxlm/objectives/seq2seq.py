@@ -95,9 +95,11 @@ class Objective:
     With smoothed labels also 'nats', those of the plain labels.
     """
     targets, segments = batch['targets'], batch['target_segments']
+    t = self.tokenizer
+    starts = dict(bos=t.bos_id, eos=t.eos_id, pad=t.pad_id, cls=t.cls_id)
 
     def logits(model):
-      start = getattr(self.tokenizer, f'{model.decoder_start}_id')
+      start = starts[model.decoder_start]
       first = jnp.full_like(targets[:, :1], start)
       hidden = model(
         batch['tokens'],

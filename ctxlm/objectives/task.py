@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from ctxlm.objectives import Compares
 from ctxlm.parallel.collectives import gather, psum
 
 
@@ -102,11 +103,10 @@ def _merge(into, tree):
 def sums(objective, apply, params, batch, rng, axis):
   """Returns {name: (numerator, denominator)} of this device's examples.
 
-  An objective that compares examples with each other (contrastive) has
-  `encode`, example by example, and `compare(own, everyone)` in place of
-  `loss`; all devices' encodings are gathered between the two.
+  See ctxlm.objectives; of one that compares, all devices' encodings are
+  gathered first.
   """
-  if not hasattr(objective, 'compare'):
+  if not isinstance(objective, Compares):
     return objective.loss(apply, params, batch, rng)
   own = objective.encode(apply, params, batch, rng)
   return objective.compare(own, gather(own, axis))

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ctxlm import plugins
+
 
 @dataclasses.dataclass(frozen=True)
 class Due:
@@ -36,7 +38,7 @@ class Due:
 def cadences(config):
   """Returns {evaluator: steps between its judgements, 0 for the end only}."""
   return {
-    name: block.get('every_steps', 0)
+    name: plugins.own('evaluators', block)['every_steps']
     for name, block in config.evaluators.items()
   }
 

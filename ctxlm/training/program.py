@@ -261,20 +261,20 @@ def build(config, placement, tokenizer, features=None):
     UserError: the parts don't fit each other.
   """
   block = config.model.to_dict()
-  if not block.get('vocab_size'):
-    block['vocab_size'] = tokenizer.vocab_size
-  elif block['vocab_size'] < tokenizer.vocab_size:
+  size = block.pop('vocab_size', 0) or tokenizer.vocab_size
+  if size < tokenizer.vocab_size:
     raise UserError(
       f'the tokenizer has {tokenizer.vocab_size} tokens, more than '
-      f'config.model.vocab_size={block["vocab_size"]}: raise it, or leave it '
-      'at 0'
+      f'config.model.vocab_size={size}: raise it, or leave it at 0'
     )
-  model = plugins.build('models', block, max_length=config.max_length)
-  if getattr(model, 'max_length', config.max_length) < config.max_length:
+  if 'max_length' in block and block['max_length'] < config.max_length:
     raise UserError(
       f'config.max_length={config.max_length} is more than '
-      f'config.model.max_length={model.max_length}'
+      f'config.model.max_length={block["max_length"]}'
     )
+  model = plugins.build(
+    'models', block, vocab_size=size, max_length=config.max_length
+  )
   return Program(
     config,
     placement,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from ctxlm.objectives import Compares
 from ctxlm.objectives.task import data_key, features, sums
 from ctxlm.parallel.collectives import gather, psum
 
@@ -85,7 +86,7 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
 
   parts = _split(batch, accumulation)
   zeros = jax.tree.map(jnp.zeros_like, params)
-  if hasattr(objective, 'compare'):
+  if isinstance(objective, Compares):
     # GradCache (Gao et al. 2021, arXiv:2101.06983): encode every micro-batch,
     # differentiate the comparison by the encodings, then encode again to
     # carry that gradient to the parameters. All examples stay negatives.
