@@ -1,14 +1,57 @@
 """Flax modules. A module here with a class `Model` is a plug-in.
 
-The contract that objectives rely on:
-
-    model(tokens, *, segment_ids, positions, type_ids, rows) -> hidden [b,l,m]
-    model.logits(hidden) -> logits of the next token
-    model.head(name, module, *args) -> what an objective's head makes of them
-
-A model that writes has the methods of ctxlm.decoding.Model as well: those of
-`decoder.Decoder`, whose layers keep keys and values, or of `states.Decoder`.
-
-`rows` int32 [b] are the examples' places in the global batch, by which
-dropout is drawn; None is deterministic.
+Named in `config.model.name`; a dotted name reaches one of a researcher's own.
 """
+
+from typing import Any, Protocol
+
+
+class Model(Protocol):
+  """A Flax module whose fields are its options; methods go inside of `apply`.
+
+  The loop gives `vocab_size` and `max_length` where it has such fields and the
+  config leaves them out. An objective asks for what it needs and no more:
+  `prefix` is of causal models alone, `decoder_tokens` of encoder-decoders. One
+  that writes has the methods of ctxlm.decoding.Model too: those of
+  `decoder.Decoder`, whose layers keep keys and values, or `states.Decoder`.
+
+  Attributes:
+    vocab_size: tokens.
+    causal: whether a token sees those before it only; of an encoder-decoder,
+      its decoder.
+  """
+
+  vocab_size: int
+  causal: bool
+
+  def __call__(
+    self,
+    tokens,
+    *,
+    segment_ids=None,
+    positions=None,
+    type_ids=None,
+    rows=None,
+  ) -> Any:
+    """Returns hidden states [b, l, m].
+
+    Args:
+      tokens: int32 [b, l].
+      segment_ids: int32 [b, l]; tokens see their own segment, 0 is padding.
+      positions: int32 [b, l], from 0 in each segment.
+      type_ids: int32 [b, l], BERT's segment A or B.
+      rows: int32 [b], the examples' places in the global batch, by which
+        dropout is drawn; None is deterministic.
+    """
+
+  def logits(self, hidden) -> Any:
+    """Returns next-token logits float32 [..., v] of hidden [..., m]."""
+
+  def head(self, name, module, *args) -> Any:
+    """Returns what an objective's head makes of `args`.
+
+    Args:
+      name: of the head; its parameters are `heads/NAME`.
+      module: Flax module, unbound; it is the objective's.
+      *args: what it is called with.
+    """
