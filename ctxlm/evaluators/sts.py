@@ -19,7 +19,8 @@ class Evaluator:
   """Judges a contrastive task's vectors.
 
   Attributes:
-    data: ctxlm.data.sources.Source whose records have 'text_a', 'text_b' and 'score'.
+    data: ctxlm.data.sources.Source whose records have 'text_a', 'text_b' and
+      'score'.
     task: the contrastive task; '' is the first.
     split: of the data.
   """
