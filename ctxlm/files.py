@@ -6,11 +6,13 @@ beside its place and renamed, so two processes may make the same one at once.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import itertools
 import os
 import shutil
+import socket
 import uuid
 from pathlib import Path
 
@@ -137,3 +139,41 @@ def write_array(path, array):
 
 def _beside(path):
   return path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+
+
+class Lock:
+  """A lock on a file, which the system releases when its holder dies.
+
+  On network disks too, as far as they have locks.
+  """
+
+  def __init__(self, path, what):
+    """Takes the lock.
+
+    Args:
+      path: pathlib.Path of the file, made if need be; it stays.
+      what: what is being done under it, for the message.
+
+    Raises:
+      UserError: another process holds it; says which.
+    """
+    self._file = path.open('a+')
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+      self._file.seek(0)
+      holder = self._file.read().strip() or 'another process'
+      self._file.close()
+      raise UserError(
+        f'{path.parent}: {holder} {what} there; wait until it ends, or name '
+        'another folder'
+      ) from e
+    except OSError:  # a disk without locks
+      return
+    self._file.truncate(0)
+    self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    self._file.flush()
+
+  def close(self):
+    """Gives the lock back."""
+    self._file.close()

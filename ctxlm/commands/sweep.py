@@ -5,12 +5,13 @@ the points that are done and goes on with the others; `ctxlm report` may be
 asked at any time.
 """
 
-import fcntl
+import contextlib
 import shlex
 from pathlib import Path
 
 from absl import flags
 
+from ctxlm import files
 from ctxlm.errors import UserError
 from ctxlm.lab import asha, cluster, experiment, launchers, local
 from ctxlm.lab.points import command, parse, points, write
@@ -84,11 +85,7 @@ def main(arguments):
       if not job.done:
         print(shlex.join(job.argv))
     return 0
-  with (workdir / '.lock').open('w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-      raise UserError(f'another sweep runs in {workdir}') from e
+  with contextlib.closing(files.Lock(workdir / '.lock', 'sweeps')):
     failed = launchers.run(jobs, _launcher(F), _halving(F))
   return 1 if failed else 0
 

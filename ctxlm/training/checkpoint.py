@@ -25,12 +25,22 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ctxlm import trees
+from ctxlm import files, trees
 from ctxlm.errors import UserError
+
+LOCK = '.lock'  # in the run folder, while it is trained
+# What TensorStore calls errors that say nothing of a file's content.
+ELSEWHERE = (
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'CANCELLED',
+)
 
 
 class Checkpoints:
-  """The folder `WORKDIR/checkpoints`."""
+  """The folder `WORKDIR/checkpoints`, opened by one trainer at a time."""
 
   def __init__(self, workdir, config, meta, say=print):
     """Opens the folder, and makes it if need be.
@@ -42,6 +52,11 @@ class Checkpoints:
       say: function that shows a line to the user.
     """
     self.workdir, self._meta, self._say = workdir, meta, say
+    # Before Orbax, which clears away what it takes for a dead run's saves.
+    self._lock = None
+    if jax.process_index() == 0:
+      workdir.mkdir(parents=True, exist_ok=True)
+      self._lock = files.Lock(workdir / LOCK, 'trains')
     self._manager = ocp.CheckpointManager(
       (workdir / 'checkpoints').resolve(),
       options=ocp.CheckpointManagerOptions(
@@ -96,6 +111,14 @@ class Checkpoints:
       try:
         state, saved = self._read(step, abstract)
       except Exception as e:  # Orbax and TensorStore raise many kinds.
+        if not self._is_damage(step, e):
+          raise
+        if step == steps[-1]:  # the last one is never moved
+          raise UserError(
+            f'{self.workdir}: no checkpoint can be read; {step}, the last, is '
+            f'damaged ({_reason(e)}) and stays where it is. Use another '
+            '--workdir to start anew'
+          ) from e
         self._set_aside(step, e)
         continue
       for key, value in self._meta.items():
@@ -105,12 +128,29 @@ class Checkpoints:
             '--workdir, or put back what was changed'
           )
       return step, state
-    if steps:
-      raise UserError(
-        f'{self.workdir}: no checkpoint can be read; they are in '
-        f'{self.workdir / "damaged"}. Use another --workdir to start anew'
-      )
     return None
+
+  def _is_damage(self, step, error):
+    """Whether an error in reading comes from the checkpoint's own files.
+
+    Memory, permissions, disks that are away and mistakes of programs don't:
+    there it can be read by other means, or will be again.
+    """
+    if isinstance(error, MemoryError) or (
+      isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    ):
+      return False
+    if any(word in str(error) for word in ELSEWHERE):
+      return False
+    try:
+      path = self.workdir.resolve() / 'checkpoints' / str(step)
+      with _quiet():
+        state = ocp.PyTreeCheckpointer().restore(path / 'state')
+      meta = json.loads((path / 'meta' / 'metadata').read_text())
+      _verify(state, meta['checksums'])
+    except Exception:
+      return True
+    return False
 
   def _read(self, step, abstract):
     restore = ocp.args.PyTreeRestore(
@@ -161,6 +201,17 @@ class Checkpoints:
     """Waits and closes."""
     self.wait()
     self._manager.close()
+    self._release()
+
+  def _release(self):
+    if self._lock:
+      self._lock.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._release()  # others may train in the folder
 
 
 def _folder(workdir):
@@ -315,7 +366,8 @@ def _quiet():
           gc.collect()
           time.sleep(0.2)
           raise
-      sys.stderr.write(said.getvalue())
+      if said.getvalue() and sys.stderr:  # None where it was closed
+        sys.stderr.write(said.getvalue())
     finally:
       logging.disable(level)
 

@@ -45,12 +45,13 @@ def begin(program, workdir):
   if not checkpoint.steps(workdir):
     taken = choose(program)
   meta = program.meta  # reads the data: mistakes come before the folder
-  # From here on the run folder is written.
+  run_folder.agree_on_progress(workdir)
+  # From here on the run folder is written, by its one holder.
+  saved = checkpoint.Checkpoints(workdir, config, meta, say)
   if jax.process_index() == 0:
     own = program.tokenizer
     run_folder.write(config, own, workdir, settings_of(taken, own))
   processes.barrier('workdir')
-  saved = checkpoint.Checkpoints(workdir, config, meta, say)
   restored = saved.restore(program.abstract)
   if restored:
     start, state = restored

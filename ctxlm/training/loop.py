@@ -34,6 +34,7 @@ def train(config, workdir, placement=None):
   start, state, saved = initial.begin(program, workdir)
   done, pending, results = start, [], {}
   with (
+    saved,
     Stop() as stop,
     closing(tracking.Tracker(workdir, config, start)) as tracker,
     closing(tracking.Progress(config.num_steps, start)) as progress,

@@ -79,12 +79,21 @@ def read_config(workdir):
 
 def agree(config, workdir):
   """Raises UserError if the run folder belongs to another config."""
+  odd = sorted(set(str(workdir)) & set('*?[]'))
+  if odd:  # Orbax looks for its files by patterns
+    raise UserError(
+      f'--workdir {workdir}: name a folder without {" ".join(odd)}, which are '
+      'patterns of file names'
+    )
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f'--workdir {workdir} is a file; name a folder')
   if not (workdir / 'config.json').exists() and not model_folder.is_one(
     workdir
   ):
-    if workdir.is_dir() and any(workdir.iterdir()):
+    mine = {checkpoint.LOCK, 'checkpoints'}  # made before the config
+    if checkpoint.steps(workdir) or (
+      workdir.is_dir() and {p.name for p in workdir.iterdir()} - mine
+    ):
       raise UserError(
         f'--workdir {workdir} holds other files and no run; use an empty one'
       )
@@ -100,6 +109,28 @@ def agree(config, workdir):
       f'{workdir} was started with config.{key}={was!r}, not {now!r}; use '
       'another --workdir, or put it back'
     )
+
+
+def agree_on_progress(workdir):
+  """Raises UserError if what was trained in the run folder is no longer there.
+
+  To begin anew would forget the metrics of steps whose checkpoints are gone.
+  """
+  if checkpoint.steps(workdir):
+    return
+  damaged = workdir / 'damaged'
+  if damaged.is_dir() and any(damaged.iterdir()):
+    gone = f'its checkpoints are in {damaged}'
+  elif (workdir / 'metrics.jsonl').exists() and not (
+    workdir / 'checkpoints'
+  ).is_dir():
+    gone = 'its folder checkpoints is gone'
+  else:
+    return
+  raise UserError(
+    f'{workdir} was trained, but {gone}: put them back, use another --workdir, '
+    'or remove metrics.jsonl and damaged to begin anew'
+  )
 
 
 def _differences(old, new, where=''):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import shutil
 import sys
 import threading
@@ -174,12 +175,57 @@ def test_commands_name_a_damaged_checkpoint(tmp_path):
   assert '\n' not in str(e.value)
 
 
-def test_all_damaged_is_one_line(tmp_path):
+def test_the_last_one_is_never_moved(tmp_path):
   saved(tmp_path, [1, 2])
   for n in (1, 2):
     DAMAGE['a changed bit'](files(tmp_path, n))
-  with pytest.raises(UserError, match='no checkpoint can be read'):
-    open_run(tmp_path).restore(abstract(state(0)))
+  for _ in range(2):
+    with pytest.raises(UserError, match='no checkpoint can be read; 1, the'):
+      open_run(tmp_path).restore(abstract(state(0)))
+    assert steps_of(tmp_path) == [1]
+  assert (tmp_path / 'damaged' / '2').is_dir()
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    MemoryError(),
+    PermissionError(13, 'Permission denied'),
+    OSError(5, 'Input/output error'),
+    ValueError('RESOURCE_EXHAUSTED: out of memory'),
+    TypeError('a mistake of the program'),
+    AttributeError("'NoneType' object has no attribute 'write'"),
+  ],
+  ids=repr,
+)
+def test_other_errors_touch_no_checkpoint(tmp_path, monkeypatch, error):
+  saved(tmp_path, [1, 2])
+  run = open_run(tmp_path)
+
+  def fail(*_):
+    raise error
+
+  monkeypatch.setattr(run, '_read', fail)
+  with pytest.raises(type(error)):
+    run.restore(abstract(state(0)))
+  run.close()
+  assert steps_of(tmp_path) == [1, 2]
+  assert open_run(tmp_path).restore(abstract(state(0)))[0] == 2
+
+
+def test_a_closed_standard_error_is_no_damage(tmp_path, monkeypatch):
+  saved(tmp_path, [1, 2])
+  monkeypatch.setattr(sys, 'stderr', None)
+  assert open_run(tmp_path).restore(abstract(state(0)))[0] == 2
+
+
+def test_one_trainer_at_a_time(tmp_path):
+  first = open_run(tmp_path)
+  wanted = rf'process {os.getpid()} on .* trains there; wait'
+  with pytest.raises(UserError, match=wanted):
+    open_run(tmp_path)
+  first.close()
+  open_run(tmp_path).close()
 
 
 def test_half_written_is_never_picked_up(tmp_path):

@@ -138,3 +138,28 @@ def test_finished_run_has_nothing_to_do(text, tmp_path, capfd):
   run(tmp_path / 'run')
   assert 'is already at step 4; nothing to do' in capfd.readouterr().err
   assert tiny.metrics(tmp_path / 'run') == before
+
+
+@pytest.mark.parametrize('name', ['lr=[1e-3]', 'all*', 'why?'])
+def test_patterns_are_no_names_of_folders(text, tmp_path, name):
+  with pytest.raises(UserError, match='patterns of file names'):
+    run(tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+def test_metrics_are_never_dropped_with_their_checkpoints(text, tmp_path):
+  folder = tmp_path / 'run'
+  run(folder)
+  rows = (folder / 'metrics.jsonl').read_text()
+  kept = (folder / 'checkpoints').rename(tmp_path / 'kept')
+  with pytest.raises(UserError, match='its folder checkpoints is gone'):
+    run(folder)
+  (folder / 'checkpoints').mkdir()
+  (folder / 'damaged').mkdir()
+  (kept / '4').rename(folder / 'damaged' / '4')
+  with pytest.raises(UserError, match='its checkpoints are in'):
+    run(folder)
+  assert (folder / 'metrics.jsonl').read_text() == rows
+  (folder / 'damaged' / '4').rename(folder / 'checkpoints' / '4')
+  run(folder)  # it is whole again
+  assert (folder / 'metrics.jsonl').read_text() == rows
