@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 
+from tests import haste
+
 # Before jax is imported: tests of pmap and meshes need several devices.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Compiling is most of the tests' time, so here it is done in haste: XLA
@@ -14,7 +16,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
   (
     os.environ.get('XLA_FLAGS', ''),
     '--xla_force_host_platform_device_count=8',
-    '--xla_cpu_use_fusion_emitters=false',
+    haste.FLAGS,
   )
 )
 

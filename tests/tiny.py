@@ -103,7 +103,7 @@ def environment(devices=1, haste=False):
   """
   flags = f'--xla_force_host_platform_device_count={devices}'
   if haste:
-    flags += ' --xla_cpu_use_fusion_emitters=false'
+    flags += f' {haste.FLAGS}'
   return os.environ | {
     'XLA_FLAGS': flags,
     'JAX_PLATFORMS': 'cpu',
