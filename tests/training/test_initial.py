@@ -20,13 +20,14 @@ TEXTS = ['the quick brown fox jumps over the lazy dog', 'pack my box'] * 9
 
 
 @pytest.fixture(scope='module')
-def tokenizer():
-  return tokenizer_lib.train('wordpiece', 90, TEXTS)
+def tokenizer(folders):
+  return tokenizer_lib.load(folders / '0')
 
 
 @pytest.fixture(scope='module')
-def folders(tmp_path_factory, tokenizer):
+def folders(tmp_path_factory):
   """A reference's BERT with all heads, and a model folder of another's."""
+  tokenizer = tokenizer_lib.train('wordpiece', 90, TEXTS)
   path = tmp_path_factory.mktemp('folders')
   for seed in (0, 2):
     drawn = reference.draw('bert', 0)
