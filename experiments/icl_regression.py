@@ -87,16 +87,16 @@ SCALES = {
 class Evaluator:
   """Errors of the model and of theory, place by place."""
 
-  def run(self, context):
+  def run(self, bench):
     """Returns error_I after I examples, NAME_I of theory, and the sparse CI.
 
     'below_low' and 'below_high' bound the mean of least squares' error minus
     the model's over d / 2 to d examples: 2.5 and 97.5 % of 1,000 bootstrap
     samples of the prompts, paired.
     """
-    source = context.task().source
+    source = bench.task().source
     xs, ys, lines = fixed(source)
-    out, _ = context.call(regression.forward, xs, ys)
+    out, _ = bench.call(regression.forward, xs, ys)
     metrics = {}
     for name, values in {'error': out, **lines}.items():
       errors = regression.error(values, ys, source.dim)

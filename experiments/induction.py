@@ -82,16 +82,16 @@ class Evaluator:
 
   task: str = ''
 
-  def run(self, context):
+  def run(self, bench):
     """Returns loss, KL to theory, accuracy of recall, and heads' scores.
 
     'previous' is the first layer's attention to the token before, 'prefix'
     the last one's to tokens after an earlier copy of the current one; means
     over places.
     """
-    source = context.task(self.task).source
+    source = bench.task(self.task).source
     batch, lines = fixed_batch(source)
-    logits, sown = context.call(forward, batch['tokens'])
+    logits, sown = bench.call(forward, batch['tokens'])
     log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
     targets = batch['targets']
     nats = -np.take_along_axis(log_p, targets[..., None], -1)[..., 0]

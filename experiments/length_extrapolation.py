@@ -150,17 +150,17 @@ class Evaluator:
   multiples: tuple = MULTIPLES
   tokens: int = 65536
 
-  def run(self, context):
+  def run(self, bench):
     """Returns perplexity_N and last_quarter_N for each multiple N."""
-    task = context.task(self.task)
-    short = context.config.max_length
+    task = bench.task(self.task)
+    short = bench.config.max_length
     metrics = {}
     for multiple in self.multiples:
       length = multiple * short
       view = data_lib.open_view(
-        context.config.tasks[task.name],
+        bench.config.tasks[task.name],
         task.objective,
-        context.tokenizer,
+        bench.tokenizer,
         self.split,
         length,
       )
@@ -177,9 +177,9 @@ class Evaluator:
         rows = [task.objective.prepare(row, None) for row in rows]
         batch = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
         # Learned positions end where training did.
-        if context.config.model.position == 'learned':
+        if bench.config.model.position == 'learned':
           batch['positions'] = np.minimum(batch['positions'], short - 1)
-        nats, _ = context.call(nats_by_place, batch)
+        nats, _ = bench.call(nats_by_place, batch)
         total += np.asarray(nats, np.float64)
       seen = count // size * size
       mean = total[:-1] / seen  # the last place has no target

@@ -74,17 +74,17 @@ SCALES = {
 class Evaluator:
   """Distances of predictions to ridge and to dMMSE, on two kinds of tasks."""
 
-  def run(self, context):
+  def run(self, bench):
     """Returns means over places of squared distances / d.
 
     SPLIT_error, SPLIT_ridge_error, SPLIT_dmmse_error: to y; SPLIT_to_ridge,
     SPLIT_to_dmmse: of the model's predictions to theirs. SPLIT is 'seen',
     the pool's tasks, or 'new'.
     """
-    source = context.task().source
+    source = bench.task().source
     metrics = {}
     for split, (xs, ys, lines) in fixed(source).items():
-      out, _ = context.call(regression.forward, xs, ys)
+      out, _ = bench.call(regression.forward, xs, ys)
       out = np.asarray(out, np.float64)
 
       def mean(a, b):

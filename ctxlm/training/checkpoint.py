@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ctxlm import files, trees
 from ctxlm.errors import UserError
+from ctxlm.training import checksums
 
 LOCK = '.lock'  # in the run folder, while it is trained
 # What TensorStore calls errors that say nothing of a file's content.
@@ -87,7 +87,9 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.PyTreeSave(state),
-        meta=ocp.args.JsonSave({**self._meta, 'checksums': checksums(state)}),
+        meta=ocp.args.JsonSave(
+          {**self._meta, 'checksums': checksums.of(state)}
+        ),
       ),
       metrics=metrics or {},
       force=True,
@@ -147,7 +149,7 @@ class Checkpoints:
       with _quiet():
         state = ocp.PyTreeCheckpointer().restore(path / 'state')
       meta = json.loads((path / 'meta' / 'metadata').read_text())
-      _verify(state, meta['checksums'])
+      checksums.verify(state, meta['checksums'])
     except Exception:
       return True
     return False
@@ -162,7 +164,7 @@ class Checkpoints:
         step,
         args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
       )
-    _verify(got['state'], got['meta']['checksums'])
+    checksums.verify(got['state'], got['meta']['checksums'])
     return got['state'], got['meta']
 
   def _changed(self, step, params):
@@ -303,47 +305,13 @@ def read_params(workdir, abstract, step=''):
         ),
       )
     meta = json.loads((path.parent / 'meta' / 'metadata').read_text())
-    _verify({key: got[key]}, meta['checksums'])
+    checksums.verify({key: got[key]}, meta['checksums'])
   except Exception as e:
     raise UserError(
       f'{workdir}: checkpoint {step} is damaged ({_reason(e)}); name another '
       'one by its step'
     ) from e
   return got[key]
-
-
-def checksums(tree):
-  """Returns {path: int} of a tree of arrays, however they are placed."""
-  sums = jax.device_get(_checksums(trees.flatten(tree)))
-  return {name: int(sum_) for name, sum_ in sums.items()}
-
-
-@jax.jit
-def _checksums(leaves):
-  # One program for all: simulated devices can dead-lock on several at once.
-  return {name: _checksum(x) for name, x in leaves.items()}
-
-
-def _checksum(x):
-  # The sum of each element's bits times 2 i + 1, modulo 2^32: an odd factor
-  # is invertible, so one changed element always shows. A sum of integers is
-  # the same in any order, so on any number of devices.
-  if x.dtype == bool:
-    x = x.astype(jnp.uint8)
-  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-  bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
-  index, stride = jnp.zeros(x.shape, jnp.uint32), 1
-  for axis in reversed(range(x.ndim)):
-    place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-    index += place * jnp.uint32(stride % 2**32)
-    stride *= x.shape[axis]
-  return (bits * (2 * index + 1)).sum(dtype=jnp.uint32)
-
-
-def _verify(tree, saved):
-  for name, value in checksums(tree).items():
-    if saved[name] != value:
-      raise ValueError(f'{name} is not what was saved')
 
 
 _one_at_a_time = threading.RLock()
@@ -394,7 +362,7 @@ def _best(workdir, steps):
   if not name:
     raise UserError(f'{workdir}: config.checkpoint.best names no metric')
   merits = {}
-  for line in (workdir / 'metrics.jsonl').read_text().splitlines():
+  for line in files.lines(workdir / 'metrics.jsonl'):
     row = json.loads(line)
     if name in row and row['step'] in steps and not math.isnan(row[name]):
       merits[row['step']] = _merit(row[name], mode)

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ctxlm import config
 from ctxlm.errors import UserError
-from ctxlm.training import checkpoint, step
+from ctxlm.training import checkpoint, checksums, step
 
 META = {'data': {'text': 'hash'}, 'tokenizer': 'hash'}
 
@@ -255,8 +255,8 @@ def test_checksums_by_hand_however_placed():
   mesh = jax.make_mesh((8,), ('a',))
   cut = NamedSharding(mesh, PartitionSpec('a'))
   placed = jax.tree.map(lambda x: jax.device_put(x, cut), tree)
-  found = checkpoint.checksums(tree)
-  assert found == checkpoint.checksums(placed)
+  found = checksums.of(tree)
+  assert found == checksums.of(placed)
   for name, kind in (('kernel', np.uint32), ('bias', np.uint16)):
     bits = np.asarray(tree['dense'][name]).view(kind).ravel().astype(np.uint64)
     want = (bits * (2 * np.arange(bits.size, dtype=np.uint64) + 1)).sum()
