@@ -18,9 +18,8 @@ import numpy as np
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
 from ctxlm.models import layers
-from ctxlm.objectives import losses
+from ctxlm.objectives import losses, masking
 
-UNITS = ('token', 'word', 'span')
 PAIRS = ('', 'next_sentence', 'sentence_order')
 WATCHED = 32  # rows after which too few masks are said
 
@@ -56,8 +55,8 @@ class Objective:
       raise ValueError('rate must be in (0, 1)')
     if min(self.mask, self.random) < 0 or self.mask + self.random > 1:
       raise ValueError('mask and random must be shares that sum to 1 at most')
-    if self.unit not in UNITS:
-      raise ValueError(f'unit must be one of {UNITS}')
+    if self.unit not in masking.UNITS:
+      raise ValueError(f'unit must be one of {masking.UNITS}')
     if self.pair not in PAIRS:
       raise ValueError(f'pair must be one of {PAIRS}')
     if self.tokenizer is not None and self.tokenizer.mask_id is None:
@@ -110,7 +109,10 @@ class Objective:
     wanted = self.rate * candidate.sum()
     count = int(wanted) + int(rng.random() < wanted - int(wanted))
     count = min(max(count, min(1, candidate.sum())), self.num_masked)
-    chosen = self._choose(tokens, segment_ids, candidate, count, rng)
+    starts = None if self.unit == 'token' else tokenizer.word_starts[tokens]
+    chosen = masking.choose(
+      candidate, count, rng, self.unit, starts, segment_ids
+    )
     self._watch(tokens, candidate, len(chosen))
     draw = rng.random(len(chosen))
     ordinary = self._ordinary()
@@ -158,45 +160,6 @@ class Objective:
     keep = np.ones(self.tokenizer.vocab_size, bool)
     keep[sorted(self.tokenizer.special_ids)] = False
     return np.flatnonzero(keep)
-
-  def _choose(self, tokens, segment_ids, candidate, count, rng):
-    places = np.flatnonzero(candidate)
-    if self.unit == 'token' or not len(places):
-      return np.sort(rng.permutation(places)[:count])
-    starts = self.tokenizer.word_starts[tokens] | ~candidate
-    starts[1:] |= (segment_ids[1:] != segment_ids[:-1]) | ~candidate[:-1]
-    starts[0] = True
-    words = np.split(np.arange(len(tokens)), np.flatnonzero(starts)[1:])
-    words = [w for w in words if candidate[w[0]]]
-    # A word longer than all that is chosen falls back to its tokens.
-    words = [
-      part
-      for w in words
-      for part in ([w] if len(w) <= count else np.split(w, len(w)))
-    ]
-    chosen = []
-    if self.unit == 'word':
-      for i in rng.permutation(len(words)):
-        # BERT: a word that would pass the limit is left out.
-        if len(chosen) + len(words[i]) <= count:
-          chosen.extend(words[i])
-        if len(chosen) >= count:
-          break
-    else:
-      taken = set()
-      for _ in range(10 * len(words)):
-        if len(chosen) >= count:
-          break
-        length = min(rng.geometric(0.2), 10)
-        first = rng.integers(len(words))
-        for i in range(first, min(first + length, len(words))):
-          if i in taken or len(chosen) + len(words[i]) > count:
-            break
-          if i > first and words[i][0] != words[i - 1][-1] + 1:
-            break  # a span stays within its segment
-          taken.add(i)
-          chosen.extend(words[i])
-    return np.sort(np.array(chosen, np.int64))
 
   def _pair(self, example, rng):
     # [CLS] A [SEP] B [SEP], as create_pretraining_data.py of BERT does: the
