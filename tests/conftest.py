@@ -38,6 +38,14 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_disable_most_optimizations', True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Lets a worker that is done take tests from the other."""
+  from xdist.scheduler import WorkStealingScheduling
+
+  return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture
 def optimized():
   """For tests whose time is running what they compile."""
