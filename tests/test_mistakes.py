@@ -8,10 +8,11 @@ from tests import tiny
 
 
 def contents(folder):
-  """Returns {path: bytes} of everything below a folder."""
+  """Returns {path: bytes} of everything below a folder, but who locked it."""
   return {
     str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None
     for p in folder.rglob('*')
+    if p.name != '.lock'
   }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ctxlm import cli, config
+from tests.haste import FLAGS
 
 ROOT = Path(__file__).parent.parent
 OBJECTIVES = {
@@ -103,7 +104,7 @@ def environment(devices=1, haste=False):
   """
   flags = f'--xla_force_host_platform_device_count={devices}'
   if haste:
-    flags += f' {haste.FLAGS}'
+    flags += f' {FLAGS}'
   return os.environ | {
     'XLA_FLAGS': flags,
     'JAX_PLATFORMS': 'cpu',

@@ -108,7 +108,7 @@ def make_tokenizer(case):
     eos_id=2,
     unk_id=None,
     special_ids={0, 1, 2, 3},
-    encode=lambda text: [int(word) for word in text.split()],
+    encode=lambda text, data=False: [int(w) for w in text.split()],
   )
 
 

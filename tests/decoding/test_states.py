@@ -25,14 +25,6 @@ SHAPE = dict(vocab_size=VOCAB, hidden_size=24, max_length=40, init_stddev=0.5)
 LENGTHS = (3, 19, 1, 36)
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """Compiling is most of these tests' time, and speed isn't their question."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.fixture(scope='module', params=MODELS)
 def both(request):
   """Returns (Writer of the model, Writer of whole passes)."""

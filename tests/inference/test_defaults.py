@@ -122,20 +122,20 @@ def cut(row, ends):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_decoder(folders, case, quick_compiles, capsys):
+def test_decoder(folders, case, capsys):
   found, want = compare(folders['gpt2'], CASES[case])
   assert found == want
   assert 'not supported' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('case', ENCODER_DECODER)
-def test_encoder_decoder(folders, case, quick_compiles):
+def test_encoder_decoder(folders, case):
   found, want = compare(folders['bart'], ENCODER_DECODER[case])
   assert found == want
 
 
 @pytest.mark.parametrize('kind', ['gpt2', 'bart'])
-def test_of_an_older_folder(folders, kind, quick_compiles):
+def test_of_an_older_folder(folders, kind):
   said = {'num_beams': 2, 'max_length': 16, 'forced_eos_token_id': 2}
   found, want = compare(folders[kind], said, 'config.json')
   assert found == want
