@@ -9,7 +9,7 @@ OFFSET = 2  # rows of its position tables before position 0's
 
 def _stack(stack, inputs, kinds):
   ours, theirs = f'{stack}/layers_{{}}', f'{stack}.layers.{{}}'
-  found = {
+  table = {
     f'{inputs}/position_embed': f'{stack}.embed_positions',
     f'{inputs}/norm': f'{stack}.layernorm_embedding',
     f'{ours}/mlp/up': f'{theirs}.fc1',
@@ -17,14 +17,14 @@ def _stack(stack, inputs, kinds):
     f'{ours}/mlp_norm': f'{theirs}.final_layer_norm',
   }
   for kind, name in kinds:
-    found |= {
+    table |= {
       f'{ours}/{kind}/query': f'{theirs}.{name}.q_proj',
       f'{ours}/{kind}/key': f'{theirs}.{name}.k_proj',
       f'{ours}/{kind}/value': f'{theirs}.{name}.v_proj',
       f'{ours}/{kind}/out': f'{theirs}.{name}.out_proj',
       f'{ours}/{kind}_norm': f'{theirs}.{name}_layer_norm',
     }
-  return found
+  return table
 
 
 def _read(config):

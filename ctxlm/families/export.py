@@ -68,7 +68,7 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
   if original.get('model_type') != family.model_type:
     original = {}  # its keys mean something else
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  found, left_out, heads = {}, [], set()
+  pieces, left_out, heads = {}, [], set()
   for path, x in leaves:
     name = path_name(path)
     parts = source_lib.unstack(name, x.shape)
@@ -82,17 +82,17 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
       layer = i if source_lib.scanned(name) else None
       copies = len(shape) == 1 or not options['tie_embeddings']
       for their in at.names if copies else at.names[:1]:
-        found.setdefault(their, []).append((at, shape, x, layer))
+        pieces.setdefault(their, []).append((at, shape, x, layer))
   if options['tie_embeddings']:
     heads.add('lm')
   architecture = family.architecture(heads)
-  names = prefixed(family, found, architecture)
+  names = prefixed(family, pieces, architecture)
   sizes = {
     names[name]: 4 * sum(math.prod(shape) for _, shape, _, _ in parts)
-    for name, parts in found.items()
+    for name, parts in pieces.items()
   }
   ours = {their: name for name, their in names.items()}
-  tensors.write(folder, sizes, lambda name: _join(found[ours[name]]), shard)
+  tensors.write(folder, sizes, lambda name: _join(pieces[ours[name]]), shard)
   config = original | family.config(options)
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)

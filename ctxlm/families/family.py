@@ -92,7 +92,7 @@ class Family:
     for key, wanted in (NEEDS | self.needs).items():
       if config.get(key, wanted) not in (wanted, None):
         raise UserError(f'config.json: {key}={config[key]!r} is not supported')
-    found = {'name': self.model, **self.fixed}
+    options = {'name': self.model, **self.fixed}
     for ours, (theirs, default) in self.fields.items():
       value = config.get(theirs)
       value = default if value is None else value
@@ -100,8 +100,8 @@ class Family:
         raise UserError(f'config.json has no {theirs!r}')
       if ours == 'activation':
         value = activation(value)
-      found[ours] = value
-    return found | self.read(config)
+      options[ours] = value
+    return options | self.read(config)
 
   def keys(self):
     """Returns the keys of config.json that are read, harmless or refused."""
@@ -121,13 +121,13 @@ class Family:
     if wrong:
       raise ValueError(wrong[0])
     o = resolve(options)
-    found = {'model_type': self.model_type}
+    config = {'model_type': self.model_type}
     for ours, (theirs, _) in self.fields.items():
       value = o[ours]
       if ours == 'activation':
         value = next(k for k, v in ACTIVATIONS.items() if v == value)
-      found[theirs] = value
-    return found | self.write(o)
+      config[theirs] = value
+    return config | self.write(o)
 
   def mismatches(self, options):
     """Returns why the family isn't of a model with these options: [str]."""
@@ -152,9 +152,9 @@ class Family:
     whole = self.table | self.more(options)
     for head, table in (('', whole), *self.heads.items()):
       conv1d = self.conv1d and not head
-      found = rules.place(path, shape, table, conv1d)
-      if found:
-        return found, head
+      place = rules.place(path, shape, table, conv1d)
+      if place:
+        return place, head
     return None
 
   def architecture(self, heads):

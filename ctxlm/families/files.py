@@ -16,14 +16,14 @@ def read_json(path):
     UserError: no such file, or no object in it.
   """
   try:
-    found = json.loads(Path(path).read_text(encoding='utf-8'))
+    content = json.loads(Path(path).read_text(encoding='utf-8'))
   except OSError as e:
     raise UserError(f'no file {path}') from e
   except ValueError as e:
     raise UserError(f'{path} is not JSON: {e}') from e
-  if not isinstance(found, dict):
+  if not isinstance(content, dict):
     raise UserError(f'{path} holds no object')
-  return found
+  return content
 
 
 def copy_small(source, target):

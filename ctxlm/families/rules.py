@@ -42,9 +42,9 @@ class Place:
 
   def their_shape(self, shape):
     """Returns the reference's shape for our `shape`."""
-    found = [math.prod(shape[a] for a in group) for group in self.axes]
-    found[self.axis] *= self.parts
-    return tuple(found)
+    sizes = [math.prod(shape[a] for a in group) for group in self.axes]
+    sizes[self.axis] *= self.parts
+    return tuple(sizes)
 
   def read(self, tensor, shape, index):
     """Returns part `index` of our tensor.
@@ -108,10 +108,10 @@ def place(path, shape, table, conv1d=False):
     names = tuple(n.replace('[1]', '') for n in names)
     return Place(names, ((),) * front + tuple((a,) for a in axes))
   part, parts = 0, 1
-  found = re.search(r'\[(\d+)/(\d+)\]$', names[0])
-  if found:
-    part, parts = int(found[1]), int(found[2])
-    names = (names[0][: found.start()],)
+  match = re.search(r'\[(\d+)/(\d+)\]$', names[0])
+  if match:
+    part, parts = int(match[1]), int(match[2])
+    names = (names[0][: match.start()],)
   names = tuple(f'{n}.{LEAVES[leaf]}' for n in names)
   if leaf == 'kernel':
     inner = 2 if module.endswith('/out') else 1
@@ -126,8 +126,8 @@ def place(path, shape, table, conv1d=False):
 def leaf_of(names):
   """Returns the one tensor that a module of a table has; '' is any."""
   first = names if isinstance(names, str) else names[0]
-  found = re.search(r'\[([a-z]+)\]$', first)
-  return found[1] if found else ''
+  match = re.search(r'\[([a-z]+)\]$', first)
+  return match[1] if match else ''
 
 
 def head_shapes(table, shapes):
@@ -142,7 +142,7 @@ def head_shapes(table, shapes):
   Raises:
     LookupError: it has some of the tensors; the name of one that it lacks.
   """
-  found, lacks = {}, []
+  our_shapes, lacks = {}, []
   for module, names in table.items():
     plain = [n.partition('[')[0] for n in np.atleast_1d(names)]
     only = leaf_of(names)
@@ -152,10 +152,10 @@ def head_shapes(table, shapes):
       if shape is None:
         lacks.append(their[0])
       elif leaf == 'bias':
-        found[f'{module}/bias'] = tuple(shape)
+        our_shapes[f'{module}/bias'] = tuple(shape)
       else:  # a norm's scale, or a linear map [out, in]
         ours = 'kernel' if len(shape) == 2 else 'scale'
-        found[f'{module}/{ours}'] = tuple(shape[::-1])
-  if found and lacks:
+        our_shapes[f'{module}/{ours}'] = tuple(shape[::-1])
+  if our_shapes and lacks:
     raise LookupError(lacks[0])
-  return found
+  return our_shapes

@@ -104,12 +104,12 @@ def _pooling(config, folder):
 
 
 def _max_length(folder, settings):
-  found = settings.get('max_seq_length')
+  limit = settings.get('max_seq_length')
   path = folder / 'tokenizer_config.json'
-  if not found and path.is_file():
-    found = read_json(path).get('model_max_length')
+  if not limit and path.is_file():
+    limit = read_json(path).get('model_max_length')
   # Tokenizers without a limit say 10^30.
-  return int(found) if found and found < 10**9 else 0
+  return int(limit) if limit and limit < 10**9 else 0
 
 
 def write(folder, sentence, hidden_size):

@@ -14,22 +14,22 @@ from ctxlm.families.formats import tensors
 class Source:
   """The tensors of a checkpoint, as a family names them."""
 
-  def __init__(self, family, found):
+  def __init__(self, family, weights):
     self._family = family
     ignored = [re.compile(r) for r in family.ignored]
     self._tensors = {
       renamed(name).removeprefix(family.prefix): x
-      for name, x in found.items()
+      for name, x in weights.items()
       if not any(r.search(name) for r in ignored)
     }
 
   def options(self, block):
     """Returns the options that the file decides, whatever config.json says."""
-    found = {'tie_embeddings': self._tied(block)}
+    options = {'tie_embeddings': self._tied(block)}
     bias = self._family.place('final_bias/bias', (1,), block)
     if bias:
-      found['logits_bias'] = bias[0].names[0] in self._tensors
-    return found
+      options['logits_bias'] = bias[0].names[0] in self._tensors
+    return options
 
   def _tied(self, block):
     if not block['tie_embeddings']:
@@ -55,7 +55,7 @@ class Source:
       UserError: tensors of the body, or some of a head, are missing; one has
         another shape, or no place in the family.
     """
-    left, lacks, found, heads = dict(self._tensors), {}, {}, {}
+    left, lacks, reads, heads = dict(self._tensors), {}, {}, {}
     for path, shape in (ours | self._head_shapes(options)).items():
       parts = []
       for one, part_shape in unstack(path, shape):
@@ -68,14 +68,14 @@ class Source:
           lacks.setdefault(head, at.names[0])
       else:
         heads.setdefault(head, []).append(path)
-        found[path] = Read(shape, parts, scanned(path))
+        reads[path] = Read(shape, parts, scanned(path))
     for head, name in lacks.items():
       if head == '' or any(
-        p is not None for path in heads[head] for p in found[path].parts
+        p is not None for path in heads[head] for p in reads[path].parts
       ):
         raise UserError(f'{name} is missing in the checkpoint')
       for path in heads[head]:
-        del found[path]
+        del reads[path]
     if options['tie_embeddings']:  # the embedding's copy; see `options`
       left.pop(
         self._family.place('lm_head/kernel', (1, 1), options)[0].names[0], None
@@ -85,21 +85,21 @@ class Source:
         f'the checkpoint has {sorted(left)[0]}, which has no place in a '
         f'{self._family.model_type} model'
       )
-    return found
+    return reads
 
   def _head_shapes(self, options):
     whole = {name: tuple(x.shape) for name, x in self._tensors.items()}
-    found = {}
+    shapes = {}
     for table in self._family.heads.values():
       own = {k: v for k, v in table.items() if k.startswith('heads/')}
       try:
-        found |= rules.head_shapes(own, whole)
+        shapes |= rules.head_shapes(own, whole)
       except LookupError as e:
         raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
     # All heads read hidden states; a lone norm or bias is theirs or the
     # logits'.
-    size, known = options['hidden_size'], set(found)
-    for path, shape in found.items():
+    size, known = options['hidden_size'], set(shapes)
+    for path, shape in shapes.items():
       alone = path.rpartition('/')[0] + '/kernel' not in known
       fits = (size, options['vocab_size']) if alone else (size,)
       if (alone or path.endswith('/kernel')) and shape[0] not in fits:
@@ -107,7 +107,7 @@ class Source:
           f'{self._family.place(path, shape, options)[0].names[0]} has shape '
           f'{list(shape[::-1])}; config.json asks for hidden states of {size}'
         )
-    return found
+    return shapes
 
   def _take(self, at, shape, left):
     names = [n for n in at.names if n in self._tensors]

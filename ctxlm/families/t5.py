@@ -9,7 +9,7 @@ RATES = ('dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout')
 def _stack(stack, kinds):
   ours, theirs = f'{stack}/layers_{{}}', f'{stack}.block.{{}}.layer'
   last = f'{theirs}.{len(kinds)}'
-  found = {
+  table = {
     f'{stack}/relative_position': (
       f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias'
     ),
@@ -19,14 +19,14 @@ def _stack(stack, kinds):
     f'{ours}/mlp_norm': f'{last}.layer_norm',
   }
   for i, (kind, name) in enumerate(kinds):
-    found |= {
+    table |= {
       f'{ours}/{kind}/query': f'{theirs}.{i}.{name}.q',
       f'{ours}/{kind}/key': f'{theirs}.{i}.{name}.k',
       f'{ours}/{kind}/value': f'{theirs}.{i}.{name}.v',
       f'{ours}/{kind}/out': f'{theirs}.{i}.{name}.o',
       f'{ours}/{kind}_norm': f'{theirs}.{i}.layer_norm',
     }
-  return found
+  return table
 
 
 def _more(o):

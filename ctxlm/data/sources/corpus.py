@@ -64,10 +64,10 @@ def _build(folder):
       download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
   (folder / 'data').symlink_to(builder.data_path.relative_to(folder))
-  found = {
+  hashes = {
     s: records.content_hash(_open(folder / 'data', s)) for s in splits.SPLITS
   }
-  (folder / 'data' / 'fingerprints.json').write_text(json.dumps(found))
+  (folder / 'data' / 'fingerprints.json').write_text(json.dumps(hashes))
 
 
 def _open(folder, split):
@@ -97,8 +97,10 @@ class Source:
       UserError: another split.
     """
     splits.check(split, splits.SPLITS, 'corpus')
-    found = _open(prepare(), split)
-    return units.choose(found, self.fields, self.unit, self.fingerprint(split))
+    documents = _open(prepare(), split)
+    return units.choose(
+      documents, self.fields, self.unit, self.fingerprint(split)
+    )
 
   def fingerprint(self, split):
     """Returns a hash of the split's text."""

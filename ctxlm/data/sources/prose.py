@@ -71,8 +71,11 @@ def _docstrings():
     except (SyntaxError, ValueError, OSError):
       continue
     name = '.'.join(relative.with_suffix('').parts)
-    found = [ast.get_docstring(n) for n in _definitions(tree)]
-    yield f'module/{name.removesuffix(".__init__")}', [d for d in found if d]
+    docstrings = [ast.get_docstring(n) for n in _definitions(tree)]
+    yield (
+      f'module/{name.removesuffix(".__init__")}',
+      [d for d in docstrings if d],
+    )
 
 
 def _definitions(tree):
@@ -89,20 +92,20 @@ def paragraphs(text):
   Lines are joined, a list's items are paragraphs of their own, and
   reStructuredText's marks are taken off.
   """
-  found, lines, indent = [], [], 0
+  blocks, lines, indent = [], [], 0
   for line in [*files.split_lines(inspect.cleandoc(text)), '']:
     stripped = line.strip()
     width = len(line) - len(line.lstrip())
     bullet = _BULLET.match(line)
     if not stripped or bullet or _UNDERLINE.match(line):
       if lines and not _UNDERLINE.match(line):
-        found.append((' '.join(lines), indent))
+        blocks.append((' '.join(lines), indent))
       lines = []
     if not stripped or _UNDERLINE.match(line):
       continue
     if lines and width != indent and not lines[-1][-1].isalnum():
       # Deeper or shallower text after a closed line is another block.
-      found.append((' '.join(lines), indent))
+      blocks.append((' '.join(lines), indent))
       lines = []
     if bullet:
       stripped = line[bullet.end() :].strip()
@@ -111,7 +114,7 @@ def paragraphs(text):
       indent = width
     if stripped:
       lines.append(stripped)
-  cleaned = (_clean(p) for p, _ in found)
+  cleaned = (_clean(p) for p, _ in blocks)
   return [p for p in cleaned if _is_prose(p)]
 
 

@@ -19,7 +19,7 @@ _END = re.compile(r'[.!?]+["\'”’)\]]*\s+(?=["\'“‘(\[]*([^\W_]))')
 
 def split(text):
   """Returns the sentences of a text, stripped; a line break always ends one."""
-  found = []
+  sentences = []
   for line in files.split_lines(text):
     start = 0
     for match in _END.finditer(line):
@@ -31,7 +31,7 @@ def split(text):
         continue
       if match[1].islower():
         continue
-      found.append(line[start : match.end()].strip())
+      sentences.append(line[start : match.end()].strip())
       start = match.end()
-    found.append(line[start:].strip())
-  return [s for s in found if s]
+    sentences.append(line[start:].strip())
+  return [s for s in sentences if s]

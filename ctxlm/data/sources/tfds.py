@@ -96,9 +96,9 @@ class Source:
       folder = folder / version
       if (folder / 'dataset_info.json').is_file():
         return folder
-      found = [f.parent for f in folder.glob('*/dataset_info.json')]
-      if found:
-        return max(found, key=_version)
+      versions = [f.parent for f in folder.glob('*/dataset_info.json')]
+      if versions:
+        return max(versions, key=_version)
     return None
 
   def _prepare(self):

@@ -150,15 +150,15 @@ class Tokenizer:
     """
     mark = self._marks()
     added = self._backend.get_added_tokens_decoder()
-    found = []
+    pieces = []
     for i, entry in enumerate(self.tokens(range(self.vocab_size))):
       if i in self.special_ids:
-        found.append(None)
+        pieces.append(None)
       elif i in added:
-        found.append(entry.encode())
+        pieces.append(entry.encode())
       else:
-        found.append(_bytes(entry, mark))
-    return found
+        pieces.append(_bytes(entry, mark))
+    return pieces
 
   @property
   def strips_first(self):

@@ -42,14 +42,14 @@ def read(path):
   """
   try:
     if zipfile.is_zipfile(path):
-      found, storages = _read_zip(path)
+      saved, storages = _read_zip(path)
     else:
-      found, storages = _read_old(path)
-    if not isinstance(found, dict):
+      saved, storages = _read_old(path)
+    if not isinstance(saved, dict):
       raise UserError(f'{path} holds no dictionary of tensors')
     return {
       name: value.array(storages)
-      for name, value in found.items()
+      for name, value in saved.items()
       if isinstance(value, _Tensor)
     }
   except UserError as e:
@@ -143,7 +143,7 @@ def _read_zip(path):
     if order in entries and archive.read(order) != b'little':
       raise UserError('its byte order is not little-endian')
     with archive.open(name) as f:
-      found = _Unpickler(f).load()
+      saved = _Unpickler(f).load()
 
   def storage(wanted):
     entry = entries.get(f'{top}data/{wanted.key}')
@@ -155,7 +155,7 @@ def _read_zip(path):
     start = entry.header_offset + 30 + name + extra
     return _map(path, wanted, start, entry.file_size)
 
-  return found, storage
+  return saved, storage
 
 
 def _read_old(path):
@@ -168,11 +168,11 @@ def _read_old(path):
 
     class Unpickler(_Unpickler):
       def persistent_load(self, pid):
-        found = super().persistent_load(pid)
-        used[found.key] = found
-        return found
+        handle = super().persistent_load(pid)
+        used[handle.key] = handle
+        return handle
 
-    found = Unpickler(f).load()
+    saved = Unpickler(f).load()
     places = {}
     for key in _Unpickler(f).load():
       (count,) = struct.unpack('<q', f.read(8))
@@ -183,7 +183,7 @@ def _read_old(path):
   def storage(wanted):
     return _map(path, wanted, *places[wanted.key])
 
-  return found, storage
+  return saved, storage
 
 
 def _map(path, storage, start, size):

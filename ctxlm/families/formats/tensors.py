@@ -40,16 +40,16 @@ def _sharded(index):
     table = json.loads(index.read_text())['weight_map']
   except (ValueError, KeyError, TypeError) as e:
     raise UserError(f'{index} is no index of shards') from e
-  found = {}
+  tensors = {}
   for name in sorted(set(table.values())):
     path = index.parent / name
     if not path.is_file():
       raise UserError(f'{path} is missing; {index.name} names it')
-    found |= _open(path)
+    tensors |= _open(path)
   for name in table:
-    if name not in found:
+    if name not in tensors:
       raise UserError(f'{index.parent / table[name]} lacks {name}')
-  return found
+  return tensors
 
 
 def _open(path):

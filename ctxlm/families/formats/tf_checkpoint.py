@@ -63,9 +63,9 @@ def find(folder):
   raise UserError(f'{folder} has neither bert_config.json nor hparams.json')
 
 
-def _bert(config, found):
+def _bert(config, arrays):
   tensors = {}
-  for name, x in found.items():
+  for name, x in arrays.items():
     kernel = name.endswith('/kernel')
     for pattern, new in (*BERT, (r'kernel$', 'weight')):
       name = re.sub(pattern, new, name)
@@ -73,11 +73,11 @@ def _bert(config, found):
   return config | {'model_type': 'bert'}, tensors
 
 
-def _gpt2(hparams, found):
+def _gpt2(hparams, arrays):
   names = {'n_vocab': 'vocab_size', 'n_ctx': 'n_positions'}
   config = {names.get(k, k): v for k, v in hparams.items()}
   tensors = {}
-  for name, x in found.items():
+  for name, x in arrays.items():
     for pattern, new in GPT2:
       name = re.sub(pattern, new, name)
     # Its linear maps were written as convolutions of width 1.
@@ -98,11 +98,11 @@ def read(index):
     table = _table(index.read_bytes())
     shards = dict(_fields(table.pop(b''))).get(1, 1)
     prefix = index.with_suffix('')
-    found = {}
+    arrays = {}
     for key, value in table.items():
       if not IGNORED.search(key.decode()):
-        found[key.decode()] = _map(prefix, shards, value)
-    return found
+        arrays[key.decode()] = _map(prefix, shards, value)
+    return arrays
   except UserError:
     raise
   except Exception as e:  # whatever a damaged file leads to
@@ -136,10 +136,10 @@ def _table(data):
     raise ValueError('no table')
   _, at = _varint(footer, 0)  # of the meta index, which is empty
   _, at = _varint(footer, at)
-  found = {}
+  entries = {}
   for handle in _block(data, footer[at:]).values():
-    found |= _block(data, handle)
-  return found
+    entries |= _block(data, handle)
+  return entries
 
 
 def _block(data, handle):
@@ -149,15 +149,15 @@ def _block(data, handle):
     raise ValueError('a compressed block')
   block = data[start : start + size]
   (restarts,) = struct.unpack('<I', block[-4:])
-  end, at, key, found = len(block) - 4 * (restarts + 1), 0, b'', {}
+  end, at, key, entries = len(block) - 4 * (restarts + 1), 0, b'', {}
   while at < end:
     shared, at = _varint(block, at)
     own, at = _varint(block, at)
     length, at = _varint(block, at)
     key = key[:shared] + block[at : at + own]
-    found[key] = block[at + own : at + own + length]
+    entries[key] = block[at + own : at + own + length]
     at += own + length
-  return found
+  return entries
 
 
 def _varint(data, at):
