@@ -75,9 +75,9 @@ def show(generator, prompt):
   if generator.results == 1 and not generator.config.show_probs:
     stream.show(stream.pieces(generator, prompt))
     return
-  found = generator([prompt])[0]
-  for i, one in enumerate(found, 1):
-    if len(found) > 1:
+  outputs = generator([prompt])[0]
+  for i, one in enumerate(outputs, 1):
+    if len(outputs) > 1:
       score = f', score {one["scores"]:.4f}' if 'scores' in one else ''
       print(f'--- {i}{score}')
     if generator.config.show_probs:

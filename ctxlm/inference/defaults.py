@@ -171,10 +171,10 @@ def _beams(s):
     'num_beam_groups': 'num_groups',
     'diversity_penalty': 'diversity_penalty',
   }
-  found = {ours: s[theirs] for theirs, ours in names.items() if theirs in s}
-  if found.get('num_beams') == 1:  # it says that there is no search
-    del found['num_beams']
-  return found
+  options = {ours: s[theirs] for theirs, ours in names.items() if theirs in s}
+  if options.get('num_beams') == 1:  # it says that there is no search
+    del options['num_beams']
+  return options
 
 
 def _lengths(said, model):
@@ -187,10 +187,10 @@ def _lengths(said, model):
 
 
 def _processors(s, model, eos_ids):
-  found = []
+  blocks = []
 
   def add(name, **options):
-    found.append({'name': name, **options})
+    blocks.append({'name': name, **options})
 
   if s['repetition_penalty'] != 1:
     add('repetition', penalty=float(s['repetition_penalty']))
@@ -213,7 +213,7 @@ def _processors(s, model, eos_ids):
   begin = tuple(s.get('begin_suppress_tokens', ()))
   if never or begin:
     add('suppress', tokens=never, first=begin, place=len(first))
-  return found
+  return blocks
 
 
 def _filters(s, said):

@@ -221,13 +221,13 @@ class Objective:
     logits = jnp.where(kept.reshape(logits.shape), logits, -1e9)
     targets = jnp.argmax(same, axis=1)
     valid = own['valid']
-    found = {
+    sums = {
       'loss': losses.cross_entropy(logits, targets, valid),
       'accuracy': losses.accuracy(logits, targets, valid),
     }
     if self.mlm_weight:
-      found['mlm'] = own['nats'].sum(), own['count'].sum()
-    return found
+      sums['mlm'] = own['nats'].sum(), own['count'].sum()
+    return sums
 
 
 def contents(row):

@@ -211,15 +211,15 @@ class Objective:
     masked, pair = apply(params, logits, rng)
     weights = batch['masked_weights'] * batch['valid'][:, None]
     targets = batch['masked_targets']
-    found = {
+    sums = {
       'loss': losses.cross_entropy(masked, targets, weights),
       'accuracy': losses.accuracy(masked, targets, weights),
     }
     if self.pair:
       label, valid = batch['label'], batch['valid']
-      found[self.pair] = losses.cross_entropy(pair, label, valid)
-      found[f'{self.pair}_accuracy'] = losses.accuracy(pair, label, valid)
-    return found
+      sums[self.pair] = losses.cross_entropy(pair, label, valid)
+      sums[f'{self.pair}_accuracy'] = losses.accuracy(pair, label, valid)
+    return sums
 
 
 def _trim(tokens, size, rng):

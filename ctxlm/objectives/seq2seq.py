@@ -113,10 +113,10 @@ class Objective:
     out = apply(params, logits, rng)
     weights = segments * batch['valid'][:, None]
     smoothing = self.label_smoothing
-    found = {
+    sums = {
       'loss': losses.cross_entropy(out, targets, weights, smoothing),
       'accuracy': losses.accuracy(out, targets, weights),
     }
     if smoothing:
-      found['nats'] = losses.cross_entropy(out, targets, weights)
-    return found
+      sums['nats'] = losses.cross_entropy(out, targets, weights)
+    return sums

@@ -134,14 +134,14 @@ def agree_on_progress(workdir):
 
 
 def _differences(old, new, where=''):
-  found = []
+  differences = []
   for key in sorted({*old, *new}):
     a, b = old.get(key), new.get(key)
     if isinstance(a, dict) and isinstance(b, dict):
-      found += _differences(a, b, f'{where}{key}.')
+      differences += _differences(a, b, f'{where}{key}.')
     elif a != b:
-      found.append((f'{where}{key}', a, b))
-  return found
+      differences.append((f'{where}{key}', a, b))
+  return differences
 
 
 def write(config, tokenizer, workdir, small=None):
@@ -291,8 +291,10 @@ def load(workdir, step='', placement=None):
     raise UserError('--workdir DIR is needed: the run folder')
   workdir = Path(workdir)
   config = load_config(workdir)
-  found, step = open_folder(workdir, step)
+  opened_run, step = open_folder(workdir, step)
   placement = placement_lib.make(config) if placement is None else placement
-  program = program_lib.build(config, placement, found.tokenizer)
+  program = program_lib.build(config, placement, opened_run.tokenizer)
   # Placed by the rules of this machine, which may differ from the trainer's.
-  return Run(workdir, program, found.read_all(placement.shardings), step, found)
+  return Run(
+    workdir, program, opened_run.read_all(placement.shardings), step, opened_run
+  )

@@ -8,10 +8,10 @@ def token(value, tokenizer, vocab_size):
     ValueError: there is no such token.
   """
   if isinstance(value, str):
-    found = tokenizer.token_id(value) if tokenizer else None
-    if found is None:
+    token_id = tokenizer.token_id(value) if tokenizer else None
+    if token_id is None:
       raise ValueError(f'the vocabulary has no token {value!r}')
-    return found
+    return token_id
   if not isinstance(value, int) or not 0 <= value < vocab_size:
     raise ValueError(
       f'the vocabulary has no token {value!r}: ids are 0 to {vocab_size - 1}'

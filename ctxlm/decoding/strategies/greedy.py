@@ -20,5 +20,5 @@ class Strategy(sample.Strategy):
     # pairs on a CPU.
     best = logits.max(-1, keepdims=True)
     places = jnp.arange(logits.shape[1], dtype=jnp.int32)
-    found = jnp.where(logits == best, places, logits.shape[1] - 1)
-    return found.min(-1)
+    candidates = jnp.where(logits == best, places, logits.shape[1] - 1)
+    return candidates.min(-1)

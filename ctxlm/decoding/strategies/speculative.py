@@ -90,11 +90,11 @@ class Strategy:
     text, k = state.text, self.length
     ahead, caches = [text], list(state.cache)
     drafts, q = [], []
-    found = self._look_up(text) if len(step) == 1 else None
+    looked_up = self._look_up(text) if len(step) == 1 else None
     token = text.last()
     for i in range(k):
-      if found is not None:
-        x, one = found[:, i], None
+      if looked_up is not None:
+        x, one = looked_up[:, i], None
       else:
         logits, caches[1] = step[1](token, caches[1])
         one = self._p(rules.process(logits[:, 0], ahead[i]))
@@ -103,7 +103,7 @@ class Strategy:
       drafts.append(x)
       token = x[:, None]
       ahead.append(_assume(rules, ahead[i], x))
-    if found is None:  # so that the draft's cache has the last one too
+    if looked_up is None:  # so that the draft's cache has the last one too
       _, caches[1] = step[1](token, caches[1])
     tokens = jnp.concatenate([text.last(), jnp.stack(drafts, 1)], axis=1)
     logits, caches[0] = step[0](tokens, caches[0])
@@ -119,7 +119,7 @@ class Strategy:
         break
       x = drafts[i][:, None]
       p_x = jnp.take_along_axis(p, x, 1)[:, 0]
-      if found is None:
+      if looked_up is None:
         q_x = jnp.take_along_axis(q[i], x, 1)[:, 0]
         rest = jnp.maximum(p - q[i], 0)
       else:
