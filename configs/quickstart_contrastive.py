@@ -9,9 +9,9 @@ ctxlm train --config configs/quickstart_contrastive.py \
   --workdir runs/quickstart_contrastive
 
 It takes 1:10 minutes on two cores of an AMD EPYC. On the validation split,
-mean of 3 seeds (range): the right half is first among 474 for 0.039 (0.036 to
-0.044) of the paragraphs (chance 0.002), alignment 1.25 (1.21 to 1.27),
-uniformity -2.86 (-2.96 to -2.72).
+mean of 3 seeds (range): the right half is first among 474 for 0.043 (0.038 to
+0.049) of the paragraphs (chance 0.002), alignment 1.22 (1.20 to 1.24),
+uniformity -2.80 (-2.83 to -2.78).
 """
 
 from configs import common, quickstart_mlm
