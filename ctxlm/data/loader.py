@@ -147,7 +147,7 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   return _Stream(data, batches.ended)
 
 
-def places(size, batch_size, rows):
+def numbered(size, batch_size, rows):
   """Yields `eval_batches` of `size` examples that are made on the device.
 
   'index' int32 is the example's number, 'valid' as there; rows that fill up

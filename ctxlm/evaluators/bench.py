@@ -157,7 +157,7 @@ class Bench:
   def _batches(self, view, task):
     size = self.config.batch_size
     if task.source is not None:
-      return loader.places(len(view), size, self._placement.rows(size))
+      return loader.numbered(len(view), size, self._placement.rows(size))
     return loader.eval_batches(
       view,
       task.objective.prepare,

@@ -215,12 +215,11 @@ class Model(decoder.Decoder, heads.Heads, Options, nn.Module):
   """A Transformer encoder, or decoder-only language model; see Options."""
 
   encoder_decoder = False
+  mixer = None  # a Module in place of attention; see layers.Block
 
   def __post_init__(self):
     Options.__post_init__(self)
     nn.Module.__post_init__(self)
-
-  mixer = None  # a Module in place of attention; see layers.Block
 
   def setup(self):
     self.inputs = Inputs(self.options)

@@ -80,7 +80,7 @@ class Program:
 
   def _two_rows(self, task):
     if task.source is not None:
-      batch = next(loader.places(2, 2, np.arange(2)))
+      batch = next(loader.numbered(2, 2, np.arange(2)))
       key = task_lib.data_key(self.config.seed, task.name, 'train')
       shapes = jax.eval_shape(lambda: task_lib.features(task, batch, key))
       return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
@@ -173,7 +173,7 @@ class Program:
     here, whose memory and cost the compiled program tells.
     """
     size = self.config.batch_size
-    row = next(loader.places(1, 1, np.arange(1)))
+    row = next(loader.numbered(1, 1, np.arange(1)))
     batch = {
       task.name: self.features[task.name] if task.source is None else row
       for task in self.tasks
@@ -212,7 +212,8 @@ class Program:
 
     def stream(task):
       if task.source is not None:
-        (batch,) = loader.places(len(rows), self.config.batch_size, rows)
+        size = self.config.batch_size
+        (batch,) = loader.numbered(size, size, rows)
         return itertools.repeat(batch)
       return loader.train_batches(
         self.views[task.name],

@@ -103,8 +103,17 @@ def test_data_is_a_function_of_seed_task_split_step_and_row():
   assert len(set(batches)) == 8 and len(set(batches[0])) == 4
 
 
+def test_every_process_counts_its_own_rows():
+  # The second of two processes holds the batch's second half.
+  program = make()
+  program.placement.rows = lambda size: np.arange(size // 2, size)
+  batch = next(program.batches(0))['line']
+  assert batch['index'].tolist() == [4, 5, 6, 7]
+  assert batch['valid'].tolist() == [1, 1, 1, 1]
+
+
 def test_evaluation_counts_every_example_once():
-  batches = list(loader.places(20, 8, np.arange(8)))
+  batches = list(loader.numbered(20, 8, np.arange(8)))
   valid = np.concatenate([b['valid'] for b in batches])
   index = np.concatenate([b['index'] for b in batches])
   assert valid.sum() == 20
