@@ -3,9 +3,11 @@
 import importlib
 import pathlib
 
+import jax
 import pytest
 
 from ctxlm import config
+from ctxlm.parallel import pmap
 from ctxlm.training import loop as train
 from tests import tiny
 
@@ -58,6 +60,11 @@ def shrink(c, text):
   return c
 
 
+def place(c):
+  """Two devices are as good as eight where parameters are replicated."""
+  return pmap.Pmap(jax.devices()[:2]) if c.parallel.strategy == 'pmap' else None
+
+
 @pytest.mark.parametrize(
   'name',
   [
@@ -71,7 +78,7 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
   c = module.get_config(*folders)
   config.check(c)
   assert f'--config configs/{name}.py' in module.__doc__
-  results = train.train(shrink(c, text), tmp_path / 'run')
+  results = train.train(shrink(c, text), tmp_path / 'run', place(c))
   (row, *_) = tiny.metrics(tmp_path / 'run')
   assert 0 < row['train/loss'] < 40 and row['train/grad_norm'] > 0
   evaluated = {k.split('/')[1] for k in results}
