@@ -135,14 +135,10 @@ class Checkpoints:
   def _is_damage(self, step, error):
     """Whether an error in reading comes from the checkpoint's own files.
 
-    Memory, permissions, disks that are away and mistakes of programs don't:
-    there it can be read by other means, or will be again.
+    It is read a second time by other means: what a mistake of a program, or a
+    want of memory on the devices, kept from being read is whole there.
     """
-    if isinstance(error, MemoryError) or (
-      isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-    ):
-      return False
-    if any(word in str(error) for word in ELSEWHERE):
+    if _is_elsewhere(error):
       return False
     try:
       path = self.workdir.resolve() / 'checkpoints' / str(step)
@@ -150,8 +146,8 @@ class Checkpoints:
         state = ocp.PyTreeCheckpointer().restore(path / 'state')
       meta = json.loads((path / 'meta' / 'metadata').read_text())
       checksums.verify(state, meta['checksums'])
-    except Exception:
-      return True
+    except Exception as e:  # Orbax and TensorStore raise many kinds.
+      return not _is_elsewhere(e)
     return False
 
   def _read(self, step, abstract):
@@ -338,6 +334,15 @@ def _quiet():
         sys.stderr.write(said.getvalue())
     finally:
       logging.disable(level)
+
+
+def _is_elsewhere(error):
+  # Memory, permissions, disks that are away: a file may be whole for all that.
+  if isinstance(error, OSError):
+    return not isinstance(error, FileNotFoundError)
+  return isinstance(error, MemoryError) or any(
+    word in str(error) for word in ELSEWHERE
+  )
 
 
 def _reason(error):

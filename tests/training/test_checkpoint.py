@@ -213,6 +213,22 @@ def test_other_errors_touch_no_checkpoint(tmp_path, monkeypatch, error):
   assert open_run(tmp_path).restore(abstract(state(0)))[0] == 2
 
 
+def test_a_second_reading_that_lacks_memory_proves_nothing(
+  tmp_path, monkeypatch
+):
+  saved(tmp_path, [1, 2])
+  DAMAGE['a changed bit'](files(tmp_path, 2))
+
+  class Reader:
+    def restore(self, _):
+      raise MemoryError
+
+  monkeypatch.setattr(checkpoint.ocp, 'PyTreeCheckpointer', Reader)
+  with pytest.raises(ValueError, match='is not what was saved'):
+    open_run(tmp_path).restore(abstract(state(0)))
+  assert steps_of(tmp_path) == [1, 2]
+
+
 def test_a_closed_standard_error_is_no_damage(tmp_path, monkeypatch):
   saved(tmp_path, [1, 2])
   monkeypatch.setattr(sys, 'stderr', None)

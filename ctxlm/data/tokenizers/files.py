@@ -122,15 +122,15 @@ def _whole(path, settings):
   return tokenizer, roles
 
 
-def _set_bert_text(tokenizer, config):
-  # The class's settings go over the file's.
+def _set_bert_text(tokenizer, theirs):
+  # What tokenizer_config.json says goes over the file's; it need say nothing.
   own = tokenizer.normalizer
   if isinstance(own, normalizers.BertNormalizer):
     tokenizer.normalizer = normalizers.BertNormalizer(
       clean_text=own.clean_text,
-      lowercase=config.get('do_lower_case', own.lowercase),
-      strip_accents=config.get('strip_accents', own.strip_accents),
-      handle_chinese_chars=config.get(
+      lowercase=theirs.get('do_lower_case', own.lowercase),
+      strip_accents=theirs.get('strip_accents', own.strip_accents),
+      handle_chinese_chars=theirs.get(
         'tokenize_chinese_chars', own.handle_chinese_chars
       ),
     )
@@ -145,8 +145,8 @@ def _bert(path, settings):
   unknown = settings.token('unk')
   if unknown not in entries:
     raise UserError(f'a vocab.txt needs the entry {unknown}')
-  config = settings.tokenizer
-  lowercase = config.get('do_lower_case')
+  theirs = settings.tokenizer  # where a key may be missing
+  lowercase = theirs.get('do_lower_case')
   if lowercase is None:
     # A vocabulary of lower-cased text holds no capital letter.
     plain = (e for e in entries if not e.startswith('['))
@@ -155,8 +155,8 @@ def _bert(path, settings):
   tokenizer = tokenizer_training.wordpiece(vocab, lowercase, unknown)
   tokenizer.normalizer = normalizers.BertNormalizer(
     lowercase=lowercase,
-    strip_accents=config.get('strip_accents'),
-    handle_chinese_chars=config.get('tokenize_chinese_chars', True),
+    strip_accents=theirs.get('strip_accents'),
+    handle_chinese_chars=theirs.get('tokenize_chinese_chars', True),
   )
   tokenizer, roles = _complete(tokenizer, settings)
   first, last = settings.token('cls'), settings.token('sep')
