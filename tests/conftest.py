@@ -1,6 +1,7 @@
 """Shared set-up: eight simulated devices, and a tokenizer made of nothing."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -36,6 +37,16 @@ compiled = Path(os.environ['CTXLM_CACHE']) / 'compiled'
 jax.config.update('jax_compilation_cache_dir', str(compiled))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_disable_most_optimizations', True)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_collections():
+  """What modules and programs leave behind is not searched again and again.
+
+  A full collection of a process that has imported torch and compiled some
+  hundred programs takes more than a second.
+  """
+  gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -100,3 +111,11 @@ def runs(text, tmp_path_factory):
     loop.train(c, folder / name)
     found[name] = run_folder.load(folder / name)
   return found
+
+
+@pytest.fixture(scope='session')
+def loaded(runs):
+  """The runs, opened as the commands open them; {name: Loaded}."""
+  from ctxlm.inference import loading
+
+  return {name: loading.load(run.workdir) for name, run in runs.items()}

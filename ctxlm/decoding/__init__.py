@@ -53,36 +53,12 @@ class Model(Protocol):
   def to_write(self, params):
     """Returns (model, parameters) that write the same, fastest."""
 
-  def begin(
-    self,
-    params,
-    tokens,
-    start,
-    *,
-    ahead,
-    chunk=1,
-    copies=1,
-    siblings=1,
-    source=None,
-    source_segment_ids=None,
-    keep_hidden=False,
-  ):
+  def begin(self, params, prompts):
     """Passes once over the prompts.
 
     Args:
       params: the model's.
-      tokens: int32 [b, l], padded on the left; of an encoder-decoder, what
-        its target begins with.
-      start: int32 [b], how much padding each row has.
-      ahead: tokens to come, at most.
-      chunk: tokens of a later step, at most; where it is more than one, the
-        cache is rewound.
-      copies: rows made of each row, one after another.
-      siblings: rows of the cache for each of those, likewise; they are equal
-        at first.
-      source, source_segment_ids: int32 [b, k], of an encoder-decoder; ids 1
-        and, for padding, 0.
-      keep_hidden: whether the cache has hidden states.
+      prompts: ctxlm.models.decoder.Prompts.
 
     Returns:
       (logits float32 [b * copies, v] of the first new token, Cache of

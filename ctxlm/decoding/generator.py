@@ -10,6 +10,7 @@ import numpy as np
 from ctxlm.decoding import build, steps
 from ctxlm.decoding import text as text_lib
 from ctxlm.errors import UserError
+from ctxlm.models.decoder import Prompts
 from ctxlm.parallel.collectives import gather
 
 BUCKET = 16  # least length that is compiled for; others are its doubles
@@ -238,42 +239,41 @@ class Generator:
     ).repeat(copies)
     copy = jnp.arange(len(text.start)) % copies
     text = self.rules.begin(text.replace(index=text.index + copy))
-    asked = dict(
+    prompts = Prompts(
+      batch['tokens'],
+      batch['start'],
+      batch.get('source'),
+      batch.get('source_segment_ids'),
       ahead=room + self.strategy.chunk - 1,
       chunk=self.strategy.chunk,
       copies=copies,
       siblings=self.strategy.siblings,
       keep_hidden=self.strategy.keeps_hidden,
-      source=batch.get('source'),
-      source_segment_ids=batch.get('source_segment_ids'),
     )
     begun = [
-      m.begin(p, batch['tokens'], batch['start'], **asked)
-      for m, p in zip(self._models, params, strict=True)
+      m.begin(p, prompts) for m, p in zip(self._models, params, strict=True)
     ]
     logits, cache = begun[0]
     if self.strategy.drafts:
       cache = tuple(c for _, c in begun)
     if self._guided:
-      without, other = self._without(params[0], batch, asked)
+      without, other = self._models[0].begin(params[0], self._without(prompts))
       logits = steps.guide(logits, without, self.config.guidance)
       cache = steps.Guided(cache, other)
     return self.strategy.begin(self.rules, text, logits, cache)
 
-  def _without(self, params, batch, asked):
-    # The prompt that guidance goes away from: the last token alone, as the
+  def _without(self, prompts):
+    # The prompts that guidance goes away from: the last token alone, as the
     # reference has it, or the negative prompt.
-    tokens, start = batch['tokens'], batch['start']
-    width = tokens.shape[1]
-    if self.config.negative_prompt:
-      ids = self.tokenizer.encode(self.config.negative_prompt)
-      tokens = jnp.broadcast_to(
-        jnp.array(ids, jnp.int32), (len(start), len(ids))
-      )
-      start = jnp.zeros_like(start)
-    else:
-      start = jnp.full_like(start, width - 1)
-    return self._models[0].begin(params, tokens, start, **asked)
+    if not self.config.negative_prompt:
+      last = prompts.tokens.shape[1] - 1
+      return prompts.replace(start=jnp.full_like(prompts.start, last))
+    ids = self.tokenizer.encode(self.config.negative_prompt)
+    rows = len(prompts.start), len(ids)
+    return prompts.replace(
+      tokens=jnp.broadcast_to(jnp.array(ids, jnp.int32), rows),
+      start=jnp.zeros_like(prompts.start),
+    )
 
   def _go(self, params, state, most):
     every = [

@@ -8,14 +8,14 @@ from ctxlm.errors import UserError
 from ctxlm.models.variables import variables
 
 
-def attention_of(run, text, word):
+def attention_of(loaded, text, word):
   """Returns (tokens, weights [layers, heads, tokens]) of a word.
 
   The weights of a word of several tokens are averaged over them. Of an
   encoder-decoder they are the encoder's.
 
   Args:
-    run: ctxlm.inference.loading.Loaded, or a Run.
+    loaded: ctxlm.inference.loading.Loaded, or a Run.
     text: str.
     word: str, the first of these in the text is meant.
 
@@ -23,12 +23,12 @@ def attention_of(run, text, word):
     UserError: the word isn't in the text, the text is too long, or the model
       attends to nothing.
   """
-  t = run.tokenizer
+  t = loaded.tokenizer
   start = text.find(word) if word else -1
   if start < 0:
     raise UserError(f'--word {word!r} is not in the text')
   before, upto = text[:start].rstrip(), text[: start + len(word)]
-  model = run.model
+  model = loaded.model
   if model.encoder_decoder:
     frame = framing.source(t)
   elif model.causal:  # which the end of the text tells nothing
@@ -36,9 +36,9 @@ def attention_of(run, text, word):
   else:
     frame = framing.text(t)
   ids = frame(t.encode(text))
-  if len(ids) > run.max_length:
+  if len(ids) > loaded.max_length:
     raise UserError(
-      f'--text has {len(ids)} tokens; the model takes {run.max_length}'
+      f'--text has {len(ids)} tokens; the model takes {loaded.max_length}'
     )
   start = len(frame.first)
   places = slice(start + len(t.encode(before)), start + len(t.encode(upto)))
@@ -50,7 +50,7 @@ def attention_of(run, text, word):
     return read(jnp.asarray([ids], jnp.int32))
 
   _, sown = model.apply(
-    variables(run.params), method=forward, mutable=['intermediates']
+    variables(loaded.params), method=forward, mutable=['intermediates']
   )
   weights = _layers(sown.get('intermediates', {}))
   return t.tokens(ids), weights[:, 0, :, places].mean(axis=2)

@@ -10,11 +10,11 @@ from ctxlm.models import heads
 from ctxlm.objectives import mlm
 
 
-def fill(run, text, top=5):
+def fill(loaded, text, top=5):
   """Returns, for each mask, its `top` (token, probability).
 
   Args:
-    run: ctxlm.inference.loading.Loaded, or a Run, of a masked language model.
+    loaded: ctxlm.inference.loading.Loaded of a masked language model.
     text: with the tokenizer's mask token, e.g. [MASK].
     top: how many.
 
@@ -22,8 +22,8 @@ def fill(run, text, top=5):
     UserError: there is no mask, the text is too long, or the run has no MLM
       head.
   """
-  t = run.tokenizer
-  if not heads.has(run.params, 'mlm'):
+  t = loaded.tokenizer
+  if not heads.has(loaded.params, 'mlm'):
     raise UserError('fill needs a run trained with the objective mlm')
   row = np.array(framing.text(t)(t.encode(text)), np.int32)
   places = np.flatnonzero(row == t.mask_id)
@@ -31,16 +31,16 @@ def fill(run, text, top=5):
     raise UserError(
       f'--text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
     )
-  if len(row) > run.max_length:
+  if len(row) > loaded.max_length:
     raise UserError(
-      f'--text has {len(row)} tokens; the model takes {run.max_length}'
+      f'--text has {len(row)} tokens; the model takes {loaded.max_length}'
     )
 
   def forward(model):
     hidden = model(jnp.asarray(row[None]))[0, places]
     return jax.nn.softmax(mlm.mlm_logits(model, hidden))
 
-  probabilities = np.asarray(run.call(forward))
+  probabilities = np.asarray(loaded.call(forward))
   fillings = []
   for p in probabilities:
     best = np.argsort(-p, kind='stable')[:top]

@@ -38,7 +38,7 @@ class Loaded:
   @property
   def max_length(self):
     """Tokens in a row: those that were trained on, or that the model takes."""
-    return self.run.max_length if self.run else self.model.max_length
+    return self.run.config.max_length if self.run else self.model.max_length
 
   def call(self, fn):
     """Returns `fn(model)`, compiled."""

@@ -11,34 +11,34 @@ from ctxlm.data import framing
 from ctxlm.errors import UserError
 
 
-def score(run, text):
+def score(loaded, text):
   """Returns ([token], [log p(token | before)]) of a text.
 
   Args:
-    run: ctxlm.inference.loading.Loaded, or a Run, of a causal model.
+    loaded: ctxlm.inference.loading.Loaded of a causal model.
     text: at least one token; its start is conditioned on the bos token.
 
   Raises:
     UserError: the text is empty or too long, or the model isn't causal, or
       reads a source.
   """
-  if run.model.encoder_decoder:
+  if loaded.model.encoder_decoder:
     raise UserError(
       'score needs a decoder alone; this model writes a text from another'
     )
-  if not run.model.causal:
+  if not loaded.model.causal:
     raise UserError('score needs a causal model; this one sees both sides')
-  ids = run.tokenizer.encode(text)
+  ids = loaded.tokenizer.encode(text)
   if not ids:
     raise UserError('--text is empty')
-  limit = run.max_length
+  limit = loaded.max_length
   if len(ids) > limit:
     raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
-  first = framing.document(run.tokenizer).first
+  first = framing.document(loaded.tokenizer).first
   row = np.array([*first, *ids], np.int32)
 
   def forward(model):
     return jax.nn.log_softmax(model.logits(model(jnp.asarray(row[None, :-1]))))
 
-  logp = np.asarray(run.call(forward))[0]
-  return run.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()
+  logp = np.asarray(loaded.call(forward))[0]
+  return loaded.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()

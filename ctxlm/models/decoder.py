@@ -3,11 +3,43 @@
 See ctxlm.decoding.Model for what these methods promise to whoever calls them.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from ctxlm.models import cache as cache_lib
 from ctxlm.models.variables import variables
+
+
+class Prompts(struct.PyTreeNode):
+  """What a text begins with, and what will be asked of its cache.
+
+  Attributes:
+    tokens: int32 [b, l], padded on the left; of an encoder-decoder, what its
+      target begins with.
+    start: int32 [b], how much padding each row has.
+    source, source_segment_ids: int32 [b, k], of an encoder-decoder; ids 1 and,
+      for padding, 0.
+    ahead: tokens to come, at most.
+    chunk: tokens of a later step, at most; where it is more than one, the
+      cache is rewound.
+    copies: rows made of each row, one after another.
+    siblings: rows of the cache for each of those, likewise; they are equal at
+      first.
+    keep_hidden: whether the cache has hidden states.
+  """
+
+  tokens: Any
+  start: Any
+  source: Any = None
+  source_segment_ids: Any = None
+  ahead: int = struct.field(pytree_node=False, default=1)
+  chunk: int = struct.field(pytree_node=False, default=1)
+  copies: int = struct.field(pytree_node=False, default=1)
+  siblings: int = struct.field(pytree_node=False, default=1)
+  keep_hidden: bool = struct.field(pytree_node=False, default=False)
 
 
 class Decoder:
@@ -25,34 +57,19 @@ class Decoder:
     bounded = self.position in ('learned', 'sinusoidal', 'rotary')
     return self.max_length if bounded else None
 
-  def begin(
-    self,
-    params,
-    tokens,
-    start,
-    *,
-    ahead,
-    chunk=1,
-    copies=1,
-    siblings=1,
-    source=None,
-    source_segment_ids=None,
-    keep_hidden=False,
-  ):
+  def begin(self, params, prompts):
     """Passes once over the prompts; see ctxlm.decoding.Model."""
-    length = tokens.shape[1]
-    slots = length + ahead * siblings
-    if self.window and siblings == 1:
-      slots = min(slots, self.window + chunk - 1)
-    logits, hidden, kept = self.read_prompts(
-      params, tokens, start, slots, source, source_segment_ids
-    )
-    start, logits, kept = repeat((start, logits, kept), copies)
+    p, length = prompts, prompts.tokens.shape[1]
+    slots = length + p.ahead * p.siblings
+    if self.window and p.siblings == 1:
+      slots = min(slots, self.window + p.chunk - 1)
+    logits, hidden, kept = self.read_prompts(params, p, slots)
+    start, logits, kept = repeat((p.start, logits, kept), p.copies)
     sees, memory_mask = None, None
-    if source is not None:
-      memory_mask = repeat(source_segment_ids > 0, copies)[:, None, None]
-    if siblings > 1:
-      sees = jnp.zeros((len(start), siblings, ahead), jnp.int32)
+    if p.source is not None:
+      memory_mask = repeat(p.source_segment_ids > 0, p.copies)[:, None, None]
+    if p.siblings > 1:
+      sees = jnp.zeros((len(start), p.siblings, p.ahead), jnp.int32)
     cache = cache_lib.KeyValues(
       kept=kept,
       place=cache_lib.fit(jnp.arange(length), slots, 0, empty=-1),
@@ -60,12 +77,12 @@ class Decoder:
       start=start,
       sees=sees,
       memory_mask=memory_mask,
-      hidden=repeat(hidden, copies) if keep_hidden else None,
+      hidden=repeat(hidden, p.copies) if p.keep_hidden else None,
       prompt=length,
       window=self.window,
-      siblings=siblings,
+      siblings=p.siblings,
     )
-    return logits, cache.apart() if chunk > 1 else cache
+    return logits, cache.apart() if p.chunk > 1 else cache
 
   def advance(self, params, tokens, cache):
     """Passes over the next tokens; see ctxlm.decoding.Model."""
@@ -78,24 +95,22 @@ class Decoder:
     cache, places = cache.write(shape[1])
     return self.read_tokens(params, tokens, cache, positions, places)
 
-  def read_prompts(
-    self, params, tokens, start, slots, source=None, source_segment_ids=None
-  ):
-    """Returns the pass over prompts int32 [b, l], padded on the left.
+  def read_prompts(self, params, prompts, slots):
+    """Passes over the prompts; layers that attend keep `slots` slots.
 
     Returns:
       (logits float32 [b, v] of the first new token, hidden states [b, l, m],
       the flax collection `cache`).
     """
-    column = jnp.arange(tokens.shape[1])
+    p, column = prompts, jnp.arange(prompts.tokens.shape[1])
     given = dict(
-      positions=jnp.maximum(column - start[:, None], 0),
-      segment_ids=(column >= start[:, None]).astype(jnp.int32),
+      positions=jnp.maximum(column - p.start[:, None], 0),
+      segment_ids=(column >= p.start[:, None]).astype(jnp.int32),
       places=cache_lib.Places(slots),
     )
 
     def forward(model):
-      hidden = model.go_on(tokens, source, source_segment_ids, **given)
+      hidden = model.go_on(p.tokens, p.source, p.source_segment_ids, **given)
       return model.logits(hidden[:, -1]), hidden
 
     (logits, hidden), kept = self.apply(

@@ -40,35 +40,20 @@ class Decoder(decoder.Decoder):
 
   rewinds = False
 
-  def begin(
-    self,
-    params,
-    tokens,
-    start,
-    *,
-    ahead,
-    chunk=1,
-    copies=1,
-    siblings=1,
-    source=None,
-    source_segment_ids=None,
-    keep_hidden=False,
-  ):
+  def begin(self, params, prompts):
     """Passes once over the prompts; see ctxlm.decoding.Model.
 
     Raises:
       ValueError: more than one token a step, or a source.
     """
-    if chunk > 1 or source is not None:
+    p, length = prompts, prompts.tokens.shape[1]
+    if p.chunk > 1 or p.source is not None:
       raise ValueError('states are of a decoder alone, and are not rewound')
-    length = tokens.shape[1]
-    logits, hidden, kept = self.read_prompts(
-      params, tokens, start, length + ahead
-    )
-    start, kept = decoder.repeat((start, kept), copies * siblings)
-    hidden = decoder.repeat(hidden, copies) if keep_hidden else None
+    logits, hidden, kept = self.read_prompts(params, p, length + p.ahead)
+    start, kept = decoder.repeat((p.start, kept), p.copies * p.siblings)
+    hidden = decoder.repeat(hidden, p.copies) if p.keep_hidden else None
     index = jnp.asarray(length, jnp.int32)
-    return decoder.repeat(logits, copies), States(kept, index, start, hidden)
+    return decoder.repeat(logits, p.copies), States(kept, index, start, hidden)
 
   def advance(self, params, tokens, cache):
     """Passes over the next tokens; see ctxlm.decoding.Model."""

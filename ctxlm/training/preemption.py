@@ -45,12 +45,13 @@ class Stop:
     several processes it is waited for: they must stop after the same step.
     """
     try:
-      self._waiting = True
-      return None if self._signalled else function(*args)
+      try:
+        self._waiting = True
+        return None if self._signalled else function(*args)
+      finally:  # within the outer block, as a signal may come here too
+        self._waiting = False
     except _Asked:
       return None
-    finally:
-      self._waiting = False
 
   def asked(self, step):
     """Whether to stop after `step`: the same answer in every process."""

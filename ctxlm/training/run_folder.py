@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
 from ctxlm import files as files_lib
@@ -265,15 +263,6 @@ class Run:
   def model(self):
     """The Flax module."""
     return self.program.model
-
-  @property
-  def max_length(self):
-    """Tokens in a row."""
-    return self.config.max_length
-
-  def call(self, fn):
-    """Returns `fn(model)`, compiled."""
-    return jax.jit(lambda params: self.program.apply(params, fn))(self.params)
 
 
 def load(workdir, step='', placement=None):

@@ -8,6 +8,7 @@ import pytest
 from ctxlm.decoding import generator
 from ctxlm.errors import UserError
 from ctxlm.models import convolution, recurrent
+from ctxlm.models.decoder import Prompts
 from tests.decoding import checkpoints
 from tests.decoding.whole import Whole
 
@@ -82,7 +83,7 @@ def test_what_it_says_is_all_it_reads(both):
   tokens[1, 5:] = tokens[0, 5:]
   start = jnp.full(2, 5)
   model, params = ours.model.to_write(ours.params)
-  begin = jax.jit(lambda t: model.begin(params, t, start, ahead=4))
+  begin = jax.jit(lambda t: model.begin(params, Prompts(t, start, ahead=4)))
   logits, cache = begin(jnp.asarray(tokens))
   np.testing.assert_array_equal(logits[0], logits[1])
   for x in jax.tree.leaves(cache.kept):

@@ -44,30 +44,16 @@ class Whole:
     """See ctxlm.decoding.Model."""
     return self, params
 
-  def begin(
-    self,
-    params,
-    tokens,
-    start,
-    *,
-    ahead,
-    chunk=1,
-    copies=1,
-    siblings=1,
-    source=None,
-    source_segment_ids=None,
-    keep_hidden=False,
-  ):
+  def begin(self, params, prompts):
     """See ctxlm.decoding.Model."""
-    assert chunk == 1 and source is None and source_segment_ids is None
-    length = tokens.shape[1]
-    rows = jnp.repeat(jnp.arange(len(tokens)), copies)
-    logits, hidden = self._pass(params, tokens[rows], start[rows])
-    rows = jnp.repeat(rows, siblings)
-    room = jnp.pad(tokens[rows], [(0, 0), (0, ahead)])
-    return logits[:, -1], Tokens(
-      room, start[rows], jnp.int32(length), hidden if keep_hidden else None
-    )
+    p, length = prompts, prompts.tokens.shape[1]
+    assert p.chunk == 1 and p.source is None
+    rows = jnp.repeat(jnp.arange(len(p.tokens)), p.copies)
+    logits, hidden = self._pass(params, p.tokens[rows], p.start[rows])
+    rows = jnp.repeat(rows, p.siblings)
+    room = jnp.pad(p.tokens[rows], [(0, 0), (0, p.ahead)])
+    hidden = hidden if p.keep_hidden else None
+    return logits[:, -1], Tokens(room, p.start[rows], jnp.int32(length), hidden)
 
   def advance(self, params, tokens, cache):
     """See ctxlm.decoding.Model."""

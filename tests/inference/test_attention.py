@@ -16,8 +16,8 @@ TEXT = 'the cat sees the moon'
 
 
 @pytest.mark.parametrize('name', ['mlm', 'causal'])
-def test_weights_are_softmax_of_scores(runs, name):
-  run = runs[name]
+def test_weights_are_softmax_of_scores(loaded, name):
+  run = loaded[name]
   tokens, weights = attention.attention_of(run, TEXT, 'moon')
   assert weights.shape == (1, 2, len(tokens))
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
@@ -45,8 +45,8 @@ def test_weights_are_softmax_of_scores(runs, name):
   np.testing.assert_allclose(weights[0], want, atol=1e-4)
 
 
-def test_an_encoder_decoders_are_its_encoders(runs):
-  t = runs['mlm'].tokenizer
+def test_an_encoder_decoders_are_its_encoders(loaded):
+  t = loaded['mlm'].tokenizer
   model = encoder_decoder.Model(
     vocab_size=t.vocab_size, hidden_size=8, num_layers=2, num_heads=2
   )
@@ -73,8 +73,8 @@ def test_an_encoder_decoders_are_its_encoders(runs):
   np.testing.assert_allclose(weights[1], want, atol=1e-6)
 
 
-def test_a_model_without_attention_is_one_line(runs):
-  t = runs['causal'].tokenizer
+def test_a_model_without_attention_is_one_line(loaded):
+  t = loaded['causal'].tokenizer
   model = recurrent.Model(vocab_size=t.vocab_size, hidden_size=8)
   params = model.init(jax.random.key(0), np.ones((1, 3), int))['params']
   run = types.SimpleNamespace(
@@ -84,15 +84,15 @@ def test_a_model_without_attention_is_one_line(runs):
     attention.attention_of(run, TEXT, 'cat')
 
 
-def test_picture_is_drawn(runs, tmp_path):
-  tokens, weights = attention.attention_of(runs['mlm'], TEXT, 'cat')
+def test_picture_is_drawn(loaded, tmp_path):
+  tokens, weights = attention.attention_of(loaded['mlm'], TEXT, 'cat')
   attention.draw(tokens, weights, 'cat', tmp_path / 'cat.png')
   picture = matplotlib.image.imread(tmp_path / 'cat.png')
   assert min(picture.shape[:2]) > 100 and picture.std() > 0.05
 
 
-def test_mistakes_are_one_line(runs):
+def test_mistakes_are_one_line(loaded):
   with pytest.raises(UserError, match="'fox' is not in the text"):
-    attention.attention_of(runs['mlm'], TEXT, 'fox')
+    attention.attention_of(loaded['mlm'], TEXT, 'fox')
   with pytest.raises(UserError, match='the model takes 24'):
-    attention.attention_of(runs['mlm'], 'cat ' * 100, 'cat')
+    attention.attention_of(loaded['mlm'], 'cat ' * 100, 'cat')

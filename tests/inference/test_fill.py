@@ -10,8 +10,8 @@ from ctxlm.objectives import mlm
 TEXT = 'the [MASK] sees the [MASK] at 5.'
 
 
-def test_best_tokens_are_those_of_the_mlm_head(runs):
-  run = runs['mlm']
+def test_best_tokens_are_those_of_the_mlm_head(loaded):
+  run = loaded['mlm']
   t = run.tokenizer
   found = fill.fill(run, TEXT, top=7)
   row = np.array([[t.cls_id, *t.encode(TEXT), t.sep_id]])
@@ -27,10 +27,10 @@ def test_best_tokens_are_those_of_the_mlm_head(runs):
       assert p[t.token_id(token)] == pytest.approx(x, rel=1e-3)
 
 
-def test_mistakes_are_one_line(runs):
+def test_mistakes_are_one_line(loaded):
   with pytest.raises(UserError, match=r'has no \[MASK\]'):
-    fill.fill(runs['mlm'], 'the cat')
+    fill.fill(loaded['mlm'], 'the cat')
   with pytest.raises(UserError, match='objective mlm'):
-    fill.fill(runs['causal'], TEXT)
+    fill.fill(loaded['causal'], TEXT)
   with pytest.raises(UserError, match='the model takes 24'):
-    fill.fill(runs['mlm'], '[MASK] ' * 100)
+    fill.fill(loaded['mlm'], '[MASK] ' * 100)

@@ -16,8 +16,8 @@ from tests import tiny
 from tests.data.tokenizers import test_settings
 
 
-def test_each_token_is_conditioned_on_those_before(runs):
-  run = runs['causal']
+def test_each_token_is_conditioned_on_those_before(loaded):
+  run = loaded['causal']
   text = 'the cat sees the moon'
   tokens, logps = score.score(run, text)
   ids = run.tokenizer.encode(text)
@@ -32,9 +32,9 @@ def test_each_token_is_conditioned_on_those_before(runs):
     assert got == pytest.approx(want, abs=1e-4)
 
 
-def test_command_prints_the_sum(runs, tmp_path):
-  run = runs['causal']
-  workdir = run.workdir
+def test_command_prints_the_sum(loaded, tmp_path):
+  run = loaded['causal']
+  workdir = run.folder
   argv = [sys.executable, '-m', 'ctxlm', 'score', f'--workdir={workdir}']
   errors = tmp_path / 'errors'
   process = tiny.fork([*argv, '--text=the cat sees the moon'], 1, errors)
@@ -76,15 +76,15 @@ def test_begins_as_the_reference_does(tmp_path):
   np.testing.assert_allclose(found, logp[range(len(ids)), ids], atol=1e-4)
 
 
-def test_mistakes_are_one_line(runs):
+def test_mistakes_are_one_line(loaded):
   with pytest.raises(UserError, match='needs a causal model'):
-    score.score(runs['mlm'], 'the cat')
+    score.score(loaded['mlm'], 'the cat')
   both = types.SimpleNamespace(
     model=encoder_decoder.Model(vocab_size=300, hidden_size=8, num_heads=2)
   )
   with pytest.raises(UserError, match='needs a decoder alone'):
     score.score(both, 'the cat')
   with pytest.raises(UserError, match='--text is empty'):
-    score.score(runs['causal'], '')
+    score.score(loaded['causal'], '')
   with pytest.raises(UserError, match='the model takes 24'):
-    score.score(runs['causal'], 'cat ' * 100)
+    score.score(loaded['causal'], 'cat ' * 100)

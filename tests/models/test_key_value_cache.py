@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ctxlm.models import encoder_decoder, positions, transformer
+from ctxlm.models.decoder import Prompts
 
 VOCAB, NEW, PROMPTS = 40, 8, (7, 3)
 LONGEST = max(PROMPTS)
@@ -92,7 +93,7 @@ def check(model, params, rows, **source):
 
   begin = jax.jit(
     lambda ahead, chunk: model.begin(
-      params, tokens, start, ahead=ahead, chunk=chunk, **source
+      params, Prompts(tokens, start, ahead=ahead, chunk=chunk, **source)
     ),
     static_argnums=(0, 1),
   )
@@ -139,7 +140,9 @@ def test_siblings_go_on_from_whom_they_were_taken(window):
   prompts = texts()
   tokens, start = padded(prompts)
   rows = [[list(p[:n])] * 3 for p, n in zip(prompts, PROMPTS, strict=True)]
-  begin = jax.jit(lambda t, s: model.begin(params, t, s, ahead=6, siblings=3))
+  begin = jax.jit(
+    lambda t, s: model.begin(params, Prompts(t, s, ahead=6, siblings=3))
+  )
   _, cache = begin(tokens, start)
   step = jax.jit(lambda t, c: model.advance(params, t, c))
   forward = jax.jit(
@@ -169,7 +172,7 @@ def test_siblings_go_on_from_whom_they_were_taken(window):
 def test_a_window_keeps_no_more_than_it_needs():
   model, params = make('rotary', 4, 2, False)
   tokens, start = padded(texts())
-  _, cache = model.begin(params, tokens, start, ahead=1000, chunk=3)
+  _, cache = model.begin(params, Prompts(tokens, start, ahead=1000, chunk=3))
   sizes = {x.shape for x in jax.tree.leaves(cache.kept)}
   assert sizes == {(2, 2, 6, 6)}  # [b, g, d, s] and [b, g, s, d]; 4 + 3 - 1
   assert cache.place.tolist() == [[6, 1, 2, 3, 4, 5]] * 2
