@@ -50,6 +50,12 @@ def few_collections():
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+  """The suite runs in two processes; files that are named run in this one."""
+  return 0 if config.args_source is config.ArgsSource.ARGS else 2
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
   """Lets a worker that is done take tests from the other."""
   from xdist.scheduler import WorkStealingScheduling
