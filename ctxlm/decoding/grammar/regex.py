@@ -1,237 +1,123 @@
-"""Regular expressions and strings as automata over the bytes of UTF-8."""
+"""Regular expressions and strings as automata over the bytes of UTF-8.
 
-from re import _constants as ops
-from re import _parser as parser
-from re import error as re_error
+An automaton is (next int32 [states, 256], -1 where there is none; accepts bool
+[states]); its state 0 is the first.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
+from outlines_core import json_schema
 
+from ctxlm import files
+from ctxlm.decoding.grammar import dfa
 from ctxlm.errors import UserError
 
 MOST_STATES = 20_000
-LAST = 0x10FFFF
-# Code points of \d, \w, \s and their complements, of ASCII only.
-CATEGORIES = {
-  'DIGIT': [(48, 57)],
-  'WORD': [(48, 57), (65, 90), (95, 95), (97, 122)],
-  'SPACE': [(9, 13), (32, 32)],
-}
+MOST_SECONDS = 20
 
 
 def matching(pattern):
   """Returns the automaton of the texts that match the whole pattern.
 
-  Literals, classes, '.', groups, '|' and repeats are known; \\d, \\w and \\s
-  are those of ASCII; there are no look-arounds, references or anchors.
-
   Args:
-    pattern: as of Python's re.
-
-  Returns:
-    (next int32 [states, 256], -1 where there is none; accepts bool [states]).
-    State 0 is the first.
+    pattern: of Rust's regex: as Python's, without look-arounds and references;
+      \\d, \\w and \\s are Unicode's, as in \\p{L}. ^ at its beginning and $ at
+      its end say what holds anyway.
 
   Raises:
-    UserError: it is no such pattern.
+    UserError: it is no such pattern, or stands for too many states.
   """
+  what = f'the regular expression {short(pattern)!r}'
+  inner = re.sub(r'(?<!\\)((?:\\\\)*)\$$', r'\1', pattern.removeprefix('^'))
   try:
-    tree = parser.parse(pattern)
-  except re_error as e:
-    raise UserError(f'the regular expression {pattern!r}: {e}') from e
-  nfa = Nfa()
+    process = subprocess.run(
+      [sys.executable, '-I', dfa.__file__],
+      input=inner.encode(),
+      capture_output=True,
+      timeout=MOST_SECONDS,
+      check=False,
+    )
+  except subprocess.TimeoutExpired as e:
+    raise UserError(f'{what} stands for too many states: {ADVICE}') from e
+  if process.returncode:
+    raise UserError(f'{what}: {_reason(pattern)}')
+  arrays = np.load(io.BytesIO(process.stdout), allow_pickle=False)
+  if len(arrays['accepts']) > MOST_STATES:
+    raise UserError(
+      f'{what} stands for {len(arrays["accepts"])} states, more than '
+      f'{MOST_STATES}: {ADVICE}'
+    )
+  return arrays['table'], arrays['accepts']
+
+
+ADVICE = 'make its repeats shorter, or its classes smaller, as [a-z] for \\w'
+
+
+def short(text):
+  """Returns a text as a message shows it."""
+  return text if len(text) < 80 else text[:77] + '...'
+
+
+def _reason(pattern):
+  # The library says of no pattern what is wrong with it.
   try:
-    end = nfa.sequence(tree, nfa.state())
-  except UserError as e:
-    raise UserError(f'the regular expression {pattern!r}: {e}') from e
-  return nfa.determined(0, end)
+    re.compile(pattern)
+  except re.error as e:
+    return str(e)
+  except (RecursionError, OverflowError):
+    pass
+  return (
+    'no text matches it, or it has what no automaton has: look-arounds, '
+    'references, anchors within it, groups 250 deep, too many states'
+  )
+
+
+def of_schema(schema):
+  """Returns the pattern of the JSON that a JSON schema describes.
+
+  Args:
+    schema: str, JSON that begins with {, or the path of a file of it. What
+      outlines-core knows of schemas is known.
+
+  Raises:
+    UserError: it is none, or says what can't be a pattern.
+  """
+  what = f'the JSON schema {short(schema)!r}'
+  if not schema.lstrip().startswith('{'):
+    schema = '\n'.join(files.lines(schema))
+  try:
+    json.loads(schema)
+    pattern = json_schema.build_regex_from_schema(schema)
+  except (ValueError, TypeError, RecursionError) as e:
+    why = str(e).strip().splitlines()[0]
+    raise UserError(f'{what}: {why}') from e
+  return pattern.replace(r'\d', '[0-9]')  # JSON's digits, and no others
 
 
 def containing(strings):
   """Returns the automaton of the texts in which one of the strings stands.
 
-  Once it has been found, the automaton stays where it is.
+  Aho & Corasick 1975. Once it has accepted, it stays where it is.
   """
-  nfa = Nfa()
-  first, end = nfa.state(), nfa.state()
-  nfa.edge(first, 0, 255, first)
-  for string in strings:
-    here = first
-    for byte in string.encode():
-      here = nfa.edge(here, byte, byte, nfa.state())
-    nfa.free(here, end)
-  table, accepts = nfa.determined(0, end)
+  words = {string.encode() for string in strings}
+  prefixes = {word[:i] for word in words for i in range(len(word) + 1)}
+  states = {p: i for i, p in enumerate(sorted(prefixes, key=len))}
+  table = np.zeros((len(states), 256), np.int32)
+  accepts = np.zeros(len(states), bool)
+  suffix = np.zeros(len(states), np.int32)  # the longest that is a state too
+  longer = {prefix: [] for prefix in states}
+  for prefix in list(states)[1:]:
+    longer[prefix[:-1]].append(prefix)
+  for prefix, i in states.items():
+    table[i] = table[suffix[i]]
+    accepts[i] = prefix in words or accepts[suffix[i]]
+    for other in longer[prefix]:
+      suffix[states[other]] = table[suffix[i], other[-1]] if i else 0
+      table[i, other[-1]] = states[other]
   table[accepts] = np.flatnonzero(accepts)[:, None]
   return table, accepts
-
-
-class Nfa:
-  """Thompson's construction, with edges of ranges of bytes."""
-
-  def __init__(self):
-    self._edges, self._free = [], []
-
-  def state(self):
-    """Returns a new state."""
-    if len(self._edges) == MOST_STATES:
-      raise UserError(f'it has more than {MOST_STATES} states')
-    self._edges.append([])
-    self._free.append([])
-    return len(self._edges) - 1
-
-  def edge(self, a, low, high, b):
-    """Adds an edge; returns b."""
-    self._edges[a].append((low, high, b))
-    return b
-
-  def free(self, a, b):
-    """Adds an edge that reads nothing; returns b."""
-    self._free[a].append(b)
-    return b
-
-  def sequence(self, tree, start):
-    """Adds a parsed pattern that begins at start; returns its end."""
-    for op, value in tree:
-      start = self._one(op, value, start)
-    return start
-
-  def _one(self, op, value, start):
-    if op is ops.LITERAL:
-      return self._points([(value, value)], start)
-    if op is ops.NOT_LITERAL:
-      return self._points(_complement([(value, value)]), start)
-    if op is ops.ANY:
-      return self._points(_complement([(10, 10)]), start)
-    if op is ops.IN:
-      return self._points(_class(value), start)
-    if op is ops.SUBPATTERN:
-      if value[1] or value[2]:
-        raise UserError('flags in a group are not known')
-      return self.sequence(value[3], start)
-    if op is ops.BRANCH:
-      end = self.state()
-      for branch in value[1]:
-        self.free(self.sequence(branch, self.free(start, self.state())), end)
-      return end
-    # Whether a repeat is greedy decides how a text matches, not if.
-    if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
-      return self._repeat(*value, start)
-    raise UserError(f'{str(op).lower()} is not known here')
-
-  def _repeat(self, least, most, tree, start):
-    for _ in range(least):
-      start = self.sequence(tree, start)
-    end = self.state()
-    if most is ops.MAXREPEAT:
-      loop = self.free(start, self.state())
-      self.free(loop, end)
-      self.free(self.sequence(tree, loop), loop)
-      return end
-    for _ in range(most - least):
-      self.free(start, end)
-      start = self.sequence(tree, self.free(start, self.state()))
-    return self.free(start, end)
-
-  def _points(self, ranges, start):
-    end = self.state()
-    for low, high in ranges:
-      for sequence in utf8(low, high):
-        here = start
-        for a, b in sequence[:-1]:
-          here = self.edge(here, a, b, self.state())
-        self.edge(here, *sequence[-1], end)
-    return end
-
-  def _closure(self, states):
-    seen, left = set(states), list(states)
-    while left:
-      for b in self._free[left.pop()]:
-        if b not in seen:
-          seen.add(b)
-          left.append(b)
-    return frozenset(seen)
-
-  def determined(self, first, end):
-    """Returns (next, accepts) of the subset construction, see `matching`."""
-    known = {self._closure([first]): 0}
-    left, rows = list(known), []
-    for states in left:  # which grows
-      reached = [set() for _ in range(256)]
-      for a in states:
-        for low, high, b in self._edges[a]:
-          for byte in range(low, high + 1):
-            reached[byte].add(b)
-      row = np.full(256, -1, np.int32)
-      closures = {}
-      for byte, targets in enumerate(reached):
-        if not targets:
-          continue
-        key = frozenset(targets)
-        if key not in closures:
-          closures[key] = self._closure(key)
-        target = closures[key]
-        if target not in known:
-          if len(known) == MOST_STATES:
-            raise UserError(f'it has more than {MOST_STATES} states')
-          known[target] = len(known)
-          left.append(target)
-        row[byte] = known[target]
-      rows.append(row)
-    return np.array(rows), np.array([end in states for states in left])
-
-
-def utf8(low, high):
-  """Yields sequences of byte ranges: the UTF-8 of code points low..high."""
-  if low > high:
-    return
-  for edge in (0x7F, 0x7FF, 0xD7FF, 0xDFFF, 0xFFFF):
-    if low <= edge < high:
-      yield from utf8(low, edge)
-      yield from utf8(edge + 1, high)
-      return
-  if 0xD800 <= low <= 0xDFFF:  # halves of pairs are no characters
-    return
-  size = len(chr(high).encode())
-  # Cut until every byte after the first that differs runs over all of its 64.
-  for i in range(1, size):
-    mask = (1 << 6 * i) - 1
-    if low & ~mask != high & ~mask:
-      if low & mask:
-        cut = low | mask
-      elif high & mask != mask:
-        cut = (high & ~mask) - 1
-      else:
-        continue
-      yield from utf8(low, cut)
-      yield from utf8(cut + 1, high)
-      return
-  yield tuple(zip(chr(low).encode(), chr(high).encode(), strict=True))
-
-
-def _class(items):
-  ranges, negated = [], False
-  for op, value in items:
-    if op is ops.NEGATE:
-      negated = True
-    elif op is ops.LITERAL:
-      ranges.append((value, value))
-    elif op is ops.RANGE:
-      ranges.append(value)
-    elif op is ops.CATEGORY:
-      name = str(value).removeprefix('CATEGORY_')
-      ranges += (
-        _complement(CATEGORIES[name.removeprefix('NOT_')])
-        if name.startswith('NOT_')
-        else CATEGORIES[name]
-      )
-    else:
-      raise UserError(f'{str(op).lower()} is not known in a class')
-  return _complement(ranges) if negated else ranges
-
-
-def _complement(ranges):
-  out, begin = [], 0
-  for low, high in sorted(ranges):
-    if low > begin:
-      out.append((begin, low - 1))
-    begin = max(begin, high + 1)
-  return out + ([(begin, LAST)] if begin <= LAST else [])

@@ -1,4 +1,4 @@
-"""Only texts of a given set, or that match a regular expression.
+"""Only texts of a given set, that match a pattern, or JSON of a schema.
 
 The pattern is compiled once to an automaton over the vocabulary (Willard &
 Louf 2023, arXiv:2307.09702); each row carries its state. A token may be
@@ -24,19 +24,21 @@ class Processor:
   Attributes:
     strings: texts.
     pattern: a regular expression of the whole text; see regex.matching.
+    schema: a JSON schema, as text; or the file that holds it.
     tokenizer, vocab_size, eos_ids, max_new_tokens: given by the loop.
   """
 
   strings: tuple = ()
   pattern: str = ''
+  schema: str = ''
   tokenizer: Any = None
   vocab_size: int = 0
   eos_ids: tuple = ()
   max_new_tokens: int = 0
 
   def __post_init__(self):
-    if bool(self.strings) == bool(self.pattern):
-      raise ValueError('constrained: give either strings or a pattern')
+    if bool(self.strings) + bool(self.pattern) + bool(self.schema) != 1:
+      raise ValueError('constrained: give strings, a pattern, or a schema')
     a, distance = self.compiled
     if distance[a.first] >= automaton.FAR:
       raise ValueError(
@@ -50,14 +52,16 @@ class Processor:
 
   @property
   def _what(self):
-    text = self.pattern or ', '.join(map(repr, self.strings))
-    return text if len(text) < 80 else text[:77] + '...'
+    given = self.pattern or self.schema or ', '.join(map(repr, self.strings))
+    return regex.short(given)
 
   @functools.cached_property
   def compiled(self):
     """(Automaton, int32 [states]: tokens to the nearest end)."""
     strings = (self.strings,) if isinstance(self.strings, str) else self.strings
     pattern = self.pattern or '|'.join(map(re.escape, strings))
+    if self.schema:
+      pattern = regex.of_schema(self.schema)
     texts = list(self.tokenizer.token_bytes)
     texts += [None] * (self.vocab_size - len(texts))
     table, accepts = regex.matching(pattern)

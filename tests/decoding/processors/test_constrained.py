@@ -1,6 +1,7 @@
 """Automata against Python's re, and what is written under them."""
 
 import itertools
+import json
 import re
 import types
 
@@ -29,7 +30,11 @@ PATTERNS = [
   '(?:é|[à-ü]z|€)+',
   '[€-￿]a|[😀-😂]',
   'a+?b*?',
+  'a|ab|abc',
+  'a??',
+  '^(?:a|x)+$',
   r'\[\]\\',
+  r'^\[\]\\$',
 ]
 ALPHABET = ['a', 'b', 'c', 'x', '-', ' ', '7', '.', 'é', 'z', '€', '😁', '\n']
 
@@ -54,36 +59,91 @@ def test_pattern_matches_what_re_does(pattern):
     ''.join(rng.choice(ALPHABET, rng.integers(1, 5))) for _ in range(3000)
   ]
   texts += ['3.14', '12', '[]\\', 'aaab', 'abbcd', 'ézà', 'a-b c', '\ud7ffa']
-  compiled = re.compile(pattern, re.ASCII)
+  compiled = re.compile(pattern)
   found = [accepts(table, ends, t) for t in texts]
   assert found == [compiled.fullmatch(t) is not None for t in texts]
   assert any(found)
 
 
-def test_utf8_ranges_are_exactly_the_characters():
+def test_classes_are_unicodes():
+  table, ends = regex.matching(r'\p{Lu}\w*\d')
+  assert accepts(table, ends, 'Élan٣') and accepts(table, ends, 'Ж1')
+  assert not accepts(table, ends, 'élan3') and not accepts(table, ends, 'Éx')
+
+
+SCHEMA = {
+  'type': 'object',
+  'properties': {
+    'name': {'type': 'string', 'maxLength': 3},
+    'day': {'type': 'string', 'format': 'date'},
+    'tags': {'type': 'array', 'items': {'enum': ['x', 'y']}},
+  },
+  'required': ['name', 'tags'],
+}
+
+
+@pytest.mark.parametrize('in_a_file', [False, True])
+def test_a_schema_is_its_json(tmp_path, in_a_file):
+  schema = json.dumps(SCHEMA)
+  if in_a_file:
+    (tmp_path / 'schema.json').write_text(schema)
+    schema = str(tmp_path / 'schema.json')
+  automaton_of = regex.matching(regex.of_schema(schema))
+  day = '"day":"2026-01-31",'
+  for good in ('{"name":"Aé","tags":[]}', '{"name":"","tags":["x","y"]}'):
+    assert accepts(*automaton_of, good)
+    assert accepts(*automaton_of, good.replace('"tags"', f'{day}"tags"'))
+  for bad in (
+    '{"name":"long","tags":[]}',
+    '{"tags":[]}',
+    '{"name":"a","tags":["z"]}',
+    '{"name":"a","day":"2026-13-31","tags":[]}',
+    '{"name":"a","day":"٢٠٢٦-01-31","tags":[]}',
+    '{"name":"a","tags":[]',
+  ):
+    assert not accepts(*automaton_of, bad)
+
+
+@pytest.mark.parametrize(
+  'schema, wanted',
+  [
+    ('{"type":"foo"}', 'foo'),
+    ('{"type":', 'Expecting value'),
+    ('/none.json', "can't read /none.json"),
+    ('{"$ref":"#"}', 'limit'),
+  ],
+)
+def test_unknown_schemas_are_one_line(schema, wanted):
+  with pytest.raises(UserError) as e:
+    regex.of_schema(schema)
+  assert wanted in str(e.value) and '\n' not in str(e.value)
+
+
+def test_strings_within_text_are_as_searched():
+  strings = ['ab', 'bcb', 'bcbcx', 'é', 'aab']
+  table, ends = regex.containing(strings)
   rng = np.random.default_rng(0)
-  edges = [0, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10FFFF]
-  for _ in range(60):
-    low, high = sorted(rng.choice([*edges, *rng.integers(0, 0x110000, 9)], 2))
-    total = 0
-    for sequence in regex.utf8(int(low), int(high)):
-      total += np.prod([b - a + 1 for a, b in sequence])
-      assert all(0x80 <= a <= b < 0xC0 for a, b in sequence[1:])
-    surrogates = max(0, min(high, 0xDFFF) - max(low, 0xD800) + 1)
-    assert total == high - low + 1 - surrogates
+  for _ in range(2000):
+    text = ''.join(rng.choice(list('abcxé'), rng.integers(0, 8)))
+    assert accepts(table, ends, text) == any(s in text for s in strings)
 
 
 @pytest.mark.parametrize(
   'pattern, wanted',
   [
     ('a(b', 'unterminated'),
-    (r'(a)\1', 'groupref'),
-    ('^a', 'at is not known'),
-    ('(?=a)b', 'assert is not known'),
-    ('((a{100}){100}){100}', 'states'),
+    (r'(a)\1', 'references'),
+    ('b|^a', 'anchors'),
+    ('(?=a)b', 'look-arounds'),
+    ('(' * 500 + 'a' + ')' * 500, '250 deep'),
+    ('a{60}', 'states, more than 60'),
+    ('((a{100}){100}){100}', 'too many states'),
   ],
+  ids=lambda text: text[:20],
 )
-def test_unknown_patterns_are_one_line(pattern, wanted):
+def test_unknown_patterns_are_one_line(monkeypatch, pattern, wanted):
+  monkeypatch.setattr(regex, 'MOST_SECONDS', 4)
+  monkeypatch.setattr(regex, 'MOST_STATES', 60)
   with pytest.raises(UserError) as e:
     regex.matching(pattern)
   assert wanted in str(e.value) and '\n' not in str(e.value)
@@ -138,7 +198,7 @@ def test_what_is_written_matches(pattern, strategy):
   written = texts(found)
   if 'scores' in found:  # beams beyond the last that there are
     written = [t for t, s in zip(written, found['scores']) if s > -1e8]
-  assert all(re.fullmatch(pattern, t, re.ASCII) for t in written), written
+  assert all(re.fullmatch(pattern, t) for t in written), written
   assert len(written) >= 40
   if isinstance(strategy, sample.Strategy) and strategy.random:
     assert len(set(written)) > 1
@@ -175,17 +235,40 @@ def test_a_first_space_is_left_out_as_decoders_do():
   'block, wanted',
   [
     ({'pattern': 'q+'}, 'no text of this vocabulary matches q+'),
-    ({'pattern': r'[^\s\S]'}, 'matches'),
+    ({'pattern': r'[^\s\S]'}, 'no text matches it'),
     ({'pattern': 'a{9}'}, 'needs 9 tokens, more than the 6'),
     ({'strings': ('zebra', 'ox')}, "matches 'zebra', 'ox'"),
     ({'pattern': 'a(', 'most': 2}, 'regular expression'),
-    ({'pattern': 'a', 'strings': ('a',)}, 'either'),
+    ({'pattern': 'a', 'strings': ('a',)}, 'give strings, a pattern, or a'),
   ],
 )
 def test_mistakes_are_one_line(block, wanted):
   with pytest.raises(UserError) as e:
     build(**block)
   assert wanted in str(e.value) and '\n' not in str(e.value)
+
+
+def test_json_of_a_schema_is_written():
+  pieces = ['{"a":', '1', '23', '}', '"', 'x', '-', None]
+  tokenizer = types.SimpleNamespace(
+    token_bytes=[p and p.encode() for p in pieces], strips_first=False
+  )
+  schema = {'properties': {'a': {'type': 'integer'}}, 'required': ['a']}
+  processor = plugins.build(
+    'decoding.processors',
+    {'name': 'constrained', 'schema': json.dumps({'type': 'object'} | schema)},
+    tokenizer=tokenizer,
+    vocab_size=8,
+    eos_ids=(7,),
+    max_new_tokens=6,
+  )
+  a, distance = processor.compiled
+  assert distance[a.first] == 3  # {"a": 1 }
+  state = a.first
+  for token in (0, 6, 2, 3):  # {"a": - 23 }
+    assert a.next[state, a.classes[5]] < 0  # never x
+    state = a.next[state, a.classes[token]]
+  assert a.accepts[state]
 
 
 def test_distances_and_classes():
