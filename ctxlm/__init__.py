@@ -1,4 +1,43 @@
-"""ctxlm: language models that learn from context, in JAX and Flax."""
+"""ctxlm: language models that learn from context, in JAX and Flax.
+
+A checkpoint is opened by `load`, whoever wrote it: a run folder of `ctxlm
+train`, a model folder of `ctxlm convert`, or one of Hugging Face or
+sentence-transformers.
+
+>>> lm = ctxlm.load(DIR)
+>>> lm
+LanguageModel('...': decoder, 1 layers of 32, ... tokens, ... parameters)
+>>> lm.tokenizer.pieces(lm.ids('the cat'))
+['<|endoftext|>', 't', 'he', ' ', 'c', 'a', 't']
+>>> lm.logits('the cat').shape == (len(lm.ids('the cat')), lm.model.vocab_size)
+True
+
+A list of texts has a list of answers; ids may stand for a text:
+
+>>> a, b = lm.score(['the cat', 'the cat sees the moon'])  # log p of each token
+>>> bool(abs(a - b[: len(a)]).max() < 1e-5)
+True
+>>> lm.score(lm.ids('the cat')).tolist() == a.tolist()
+True
+>>> [x.shape[0] for x in lm.hidden(['the cat', 'the moon'])]  # layers + 1
+[2, 2]
+>>> lm.attention('the cat').shape  # layers, heads, queries, keys
+(1, 2, 7, 7)
+>>> text = lm.generate('the cat', strategy='greedy', max_new_tokens=5)
+>>> text == lm.generate(['the cat'], strategy='greedy', max_new_tokens=5)[0]
+True
+
+A masked model fills, one of sentences gives vectors (`lm.fill`, `lm.embed`),
+and one of dialogues answers (`lm.chat`). The parts are there for what this has
+no method for, as Flax and optax take them:
+
+>>> model, params, tokenizer = lm
+>>> hidden = model.apply({'params': params}, **tokenizer(['the cat', 'a moon']))
+>>> hidden.shape[0]
+2
+
+To train, see `ctxlm.config`, and the commands: `ctxlm help`.
+"""
 
 __version__ = '0.1.0'
 
@@ -13,9 +52,9 @@ def load(folder, **options):
       parameters are read.
 
   Returns:
-    (model, params, tokenizer): a Flax module, its parameters in float32, and
-    a ctxlm.data.tokenizers.tokenizer.Tokenizer, or None where the folder has
-    none.
+    ctxlm.inference.language_model.LanguageModel, which unpacks to (model,
+    params, tokenizer): a Flax module, its parameters in float32, and a
+    Tokenizer, or None where the folder has none.
 
   Raises:
     ctxlm.errors.UserError: the folder can't be read; one line says why.
@@ -24,7 +63,6 @@ def load(folder, **options):
   >>> tokenizer.decode(tokenizer.encode('the cat'))
   'the cat'
   """
-  from ctxlm.inference import loading
+  from ctxlm.inference import language_model, loading
 
-  loaded = loading.load(folder, **options)
-  return loaded.model, loaded.params, loaded.tokenizer
+  return language_model.LanguageModel(loading.load(folder, **options))

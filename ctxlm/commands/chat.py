@@ -32,22 +32,13 @@ def main():
     config.max_new_tokens = decoding.base().max_new_tokens
   config.num_samples = 1
   generator, _ = writing.open_generator(F.model, config, step=F.step)
-  if generator.encoder_decoder:
-    raise UserError('chat needs a decoder alone, which reads its own turns')
   talk(generator, sys.stdin)
 
 
 def talk(generator, lines):
   """Answers each line; the end of the lines ends the conversation."""
   t, turns, said = generator.tokenizer, [], 0
-  limit = generator.context_length
-  if limit is not None:
-    limit -= generator.config.max_new_tokens - 1  # the last is not read
-    if limit < 2:
-      raise UserError(
-        f'--max_new_tokens {generator.config.max_new_tokens} leaves no room '
-        f'for turns: the model sees {generator.context_length} tokens'
-      )
+  limit = writing.room_for_turns(generator)
   print('Say something; an end of file (control-D) ends it.', file=sys.stderr)
   for line in lines:
     ids = t.encode(line.strip())

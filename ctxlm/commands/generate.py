@@ -81,7 +81,7 @@ def show(generator, prompt):
       score = f', score {one["scores"]:.4f}' if 'scores' in one else ''
       print(f'--- {i}{score}')
     if generator.config.show_probs:
-      tokens = generator.tokenizer.tokens(one['tokens'])
+      tokens = generator.tokenizer.pieces(one['tokens'])
       for token, logp in zip(tokens, one['logps'], strict=True):
         print(f'{math.exp(logp):7.4f}  {token}')
     print(stream.clean(generator, one['tokens']))

@@ -3,7 +3,7 @@
 import ast
 
 from ctxlm import plugins
-from ctxlm.decoding import base
+from ctxlm.decoding import base, unsaid
 from ctxlm.decoding.grammar import automaton
 from ctxlm.decoding.rules import Rules
 from ctxlm.errors import UserError
@@ -73,6 +73,32 @@ def check(config):
       raise UserError(f'{key}={config[key]} must be 1 or more')
   if not all(isinstance(s, str) and s for s in config.stop):
     raise UserError('stop: strings of one character or more')
+
+
+def config_of(settings):
+  """Returns the decoding config of a person's settings; what is unsaid is None.
+
+  Args:
+    settings: {key: value}: keys of decoding.base, a strategy and processors as
+      `parse` reads them, and the FILTERS, which come after the processors.
+
+  Raises:
+    UserError: an unknown key, or a value that can't be.
+  """
+  c, settings = unsaid(), dict(settings)
+  values = {name: settings.pop(name, None) for name in FILTERS}
+  strategy = settings.pop('strategy', None)
+  if strategy is not None:
+    c.strategy = parse('decoding.strategies', strategy)
+  texts = [*settings.pop('processors', ())]
+  texts += [f'{k}:{v}' for k, v in values.items() if v is not None]
+  c.processors = tuple(parse('decoding.processors', text) for text in texts)
+  for key, value in settings.items():
+    if key not in c:
+      known = (*base(), *FILTERS)
+      raise UserError(f'{key} is unknown.{plugins.suggest(key, known)}')
+    c[key] = value
+  return c
 
 
 def parse(kind, text):

@@ -1,11 +1,10 @@
 """How much a word attends to the tokens of its text, and its drawing."""
 
 import jax.numpy as jnp
-import numpy as np
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
-from ctxlm.models.variables import variables
+from ctxlm.inference import passes
 
 
 def attention_of(loaded, text, word):
@@ -45,42 +44,30 @@ def attention_of(loaded, text, word):
   if places.start >= places.stop:
     raise UserError(f'--word {word!r} is no token of the text')
 
-  def forward(model):
-    read = model.encode if model.encoder_decoder else model
-    return read(jnp.asarray([ids], jnp.int32))
+  (weights,) = attentions(loaded, [ids])
+  return t.pieces(ids), weights[:, :, places].mean(axis=2)
 
-  _, sown = model.apply(
-    variables(loaded.params), method=forward, mutable=['intermediates']
+
+def attentions(loaded, rows):
+  """Returns [float32 [layers, heads, l, l]] of rows of ids.
+
+  Of an encoder-decoder they are its encoder's.
+
+  Raises:
+    UserError: the model attends to nothing.
+  """
+  out = loaded.passes(_weights, [{'tokens': row} for row in rows])
+  return [w[..., : len(row), : len(row)] for row, w in zip(rows, out)]
+
+
+def _weights(apply, batch):
+  _, sown = apply(
+    lambda model: passes.read(model, batch), mutable=['intermediates']
   )
-  weights = _layers(sown.get('intermediates', {}))
-  return t.tokens(ids), weights[:, 0, :, places].mean(axis=2)
-
-
-def _layers(intermediates):
-  """Returns [layers, b, h, q, k] from what the blocks have sown."""
-  sown = {
-    name: np.asarray(value)
-    for name, value in _walk(intermediates)
-    if name.endswith('attention/attention') and 'cross' not in name
-  }
-  if not sown:
+  weights = passes.layers_of(sown, 'attention/attention')
+  if weights is None:
     raise UserError('attend needs a model with attention; this one has none')
-  first = next(iter(sown.values()))
-  if first.ndim == 5:
-    return first  # scanned layers are stacked already
-
-  def number(name):
-    return int(name.split('layers_')[1].split('/')[0])
-
-  return np.stack([sown[name] for name in sorted(sown, key=number)])
-
-
-def _walk(tree, where=''):
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      yield from _walk(value, f'{where}{key}/')
-    else:
-      yield f'{where}{key}', value[0]
+  return jnp.moveaxis(weights, 0, 1)
 
 
 def draw(tokens, weights, word, path):

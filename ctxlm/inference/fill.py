@@ -1,11 +1,11 @@
 """The best tokens for each mask of a text."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.inference import passes
 from ctxlm.models import heads
 from ctxlm.objectives import mlm
 
@@ -25,9 +25,9 @@ def fill(loaded, text, top=5):
   t = loaded.tokenizer
   if not heads.has(loaded.params, 'mlm'):
     raise UserError('fill needs a run trained with the objective mlm')
-  row = np.array(framing.text(t)(t.encode(text)), np.int32)
-  places = np.flatnonzero(row == t.mask_id)
-  if not len(places):
+  row = framing.text(t)(t.encode(text))
+  places = [i for i, token in enumerate(row) if token == t.mask_id]
+  if not places:
     raise UserError(
       f'--text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
     )
@@ -35,14 +35,19 @@ def fill(loaded, text, top=5):
     raise UserError(
       f'--text has {len(row)} tokens; the model takes {loaded.max_length}'
     )
+  (probabilities,) = loaded.passes(
+    _of_masks, [{'tokens': row, 'places': places}]
+  )
+  fillings = []
+  for p in probabilities[: len(places)]:
+    best = np.argsort(-p, kind='stable')[:top]
+    fillings.append(list(zip(t.pieces(best), p[best].tolist())))
+  return fillings
 
+
+def _of_masks(apply, batch):
   def forward(model):
-    hidden = model(jnp.asarray(row[None]))[0, places]
+    hidden = mlm.at_positions(passes.read(model, batch), batch['places'])
     return jax.nn.softmax(mlm.mlm_logits(model, hidden))
 
-  probabilities = np.asarray(loaded.call(forward))
-  fillings = []
-  for p in probabilities:
-    best = np.argsort(-p, kind='stable')[:top]
-    fillings.append(list(zip(t.tokens(best.tolist()), p[best].tolist())))
-  return fillings
+  return apply(forward)

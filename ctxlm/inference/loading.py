@@ -1,14 +1,13 @@
 """A folder opened for use, whoever wrote it: model, parameters, tokenizer."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ctxlm import plugins
 from ctxlm.errors import UserError
-from ctxlm.models.variables import make_apply
+from ctxlm.inference import passes
 from ctxlm.training import initial
 from ctxlm.training import run_folder as run_lib
 
@@ -40,10 +39,10 @@ class Loaded:
     """Tokens in a row: those that were trained on, or that the model takes."""
     return self.run.config.max_length if self.run else self.model.max_length
 
-  def call(self, fn):
-    """Returns `fn(model)`, compiled."""
-    apply = make_apply(self.model)
-    return jax.jit(lambda params: apply(params, fn))(self.params)
+  @functools.cached_property
+  def passes(self):
+    """What the model is asked by, see inference.passes."""
+    return passes.Passes(self.model, self.params)
 
 
 def load(folder, placement=None, step='', **options):

@@ -117,7 +117,7 @@ def _line(generator, row, texts):
   if 'scores' in texts[0]:
     row['scores'] = [float(one['scores']) for one in texts]
   if generator.config.show_probs:
-    row['tokens'] = [generator.tokenizer.tokens(x['tokens']) for x in texts]
+    row['tokens'] = [generator.tokenizer.pieces(x['tokens']) for x in texts]
     row['probabilities'] = [
       [round(math.exp(logp), 6) for logp in one['logps']] for one in texts
     ]

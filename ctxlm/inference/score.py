@@ -5,10 +5,10 @@ The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.inference import passes
 
 
 def score(loaded, text):
@@ -22,12 +22,7 @@ def score(loaded, text):
     UserError: the text is empty or too long, or the model isn't causal, or
       reads a source.
   """
-  if loaded.model.encoder_decoder:
-    raise UserError(
-      'score needs a decoder alone; this model writes a text from another'
-    )
-  if not loaded.model.causal:
-    raise UserError('score needs a causal model; this one sees both sides')
+  need_causal(loaded.model)
   ids = loaded.tokenizer.encode(text)
   if not ids:
     raise UserError('--text is empty')
@@ -35,10 +30,33 @@ def score(loaded, text):
   if len(ids) > limit:
     raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
   first = framing.document(loaded.tokenizer).first
-  row = np.array([*first, *ids], np.int32)
+  (logps,) = scores(loaded, [[*first, *ids]])
+  return loaded.tokenizer.pieces(ids), logps.tolist()
 
-  def forward(model):
-    return jax.nn.log_softmax(model.logits(model(jnp.asarray(row[None, :-1]))))
 
-  logp = np.asarray(loaded.call(forward))[0]
-  return loaded.tokenizer.tokens(ids), logp[np.arange(len(ids)), ids].tolist()
+def need_causal(model):
+  """Raises UserError if a model isn't one whose texts have a probability."""
+  if model.encoder_decoder:
+    raise UserError(
+      'score needs a decoder alone; this model writes a text from another'
+    )
+  if not model.causal:
+    raise UserError('score needs a causal model; this one sees both sides')
+
+
+def scores(loaded, rows):
+  """Returns [log p of each id after the first: float32 [l - 1]] of rows.
+
+  Args:
+    loaded: Loaded of a causal model.
+    rows: lists of 2 ids or more.
+  """
+  split = [{'tokens': row[:-1], 'targets': row[1:]} for row in rows]
+  out = loaded.passes(_target_logps, split)
+  return [logps[: len(row) - 1] for row, logps in zip(rows, out)]
+
+
+def _target_logps(apply, batch):
+  logits = apply(lambda model: model.logits(passes.read(model, batch)))
+  logps = jax.nn.log_softmax(logits)
+  return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]

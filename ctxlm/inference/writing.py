@@ -54,8 +54,13 @@ def open_generator(folder, config, *, step='', placement=None):
   loaded = loading.load(
     folder, placement or place(devices=jax.devices()[:1]), step
   )
+  return generator_of(loaded, config, placement)
+
+
+def generator_of(loaded, config, placement=None):
+  """Returns (Generator, encode) of a loading.Loaded; see `open_generator`."""
   loading.need_tokenizer(loaded)
-  model, t = loaded.model, loaded.tokenizer
+  model, t, folder = loaded.model, loaded.tokenizer, loaded.folder
   if not model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
   said = defaults.read(loaded.small)
@@ -73,19 +78,41 @@ def open_generator(folder, config, *, step='', placement=None):
     t,
     eos,
     t.pad_id,
-    _decoder_start(model, t, said),
+    decoder_start(loaded),
     _draft(config, loaded, placement),
     placement,
   )
   return generator_lib.Generator(writer, config), _encode(loaded)
 
 
-def _decoder_start(model, tokenizer, said):
+def decoder_start(loaded):
+  """Returns the ids that an encoder-decoder's target begins with."""
+  model = loaded.model
   if not model.encoder_decoder:
     return ()
+  said = defaults.read(loaded.small)
   if 'decoder_start_token_id' in said:
     return (said['decoder_start_token_id'],)
-  return (getattr(tokenizer, f'{model.decoder_start}_id'),)
+  return (getattr(loaded.tokenizer, f'{model.decoder_start}_id'),)
+
+
+def room_for_turns(generator):
+  """Returns how many ids of a dialogue leave room to answer; None is any.
+
+  Raises:
+    UserError: the model reads a source, or none would.
+  """
+  if generator.encoder_decoder:
+    raise UserError('chat needs a decoder alone, which reads its own turns')
+  sees, most = generator.context_length, generator.config.max_new_tokens
+  if sees is None:
+    return None
+  if sees - most + 1 < 2:
+    raise UserError(
+      f'--max_new_tokens {most} leaves no room for turns: the model sees '
+      f'{sees} tokens'
+    )
+  return sees - most + 1  # the last one is not read
 
 
 def _draft(config, loaded, placement):

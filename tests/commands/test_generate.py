@@ -146,7 +146,7 @@ MISTAKES = [
   ),
   (
     ['--prompt=a', r'--processor=constrained:pattern="[^\\s\\S]"'],
-    'no text of this vocabulary matches',
+    'no text matches it',
   ),
   (['--prompt=a', '--strategy=bean'], "Did you mean 'beam'"),
   (['--prompt=a', '--strategy=beam:beams=3'], "Did you mean 'num_beams'"),

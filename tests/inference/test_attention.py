@@ -9,7 +9,7 @@ import pytest
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
-from ctxlm.inference import attention
+from ctxlm.inference import attention, language_model, passes
 from ctxlm.models import encoder_decoder, recurrent
 
 TEXT = 'the cat sees the moon'
@@ -23,7 +23,8 @@ def test_weights_are_softmax_of_scores(loaded, name):
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
   # The first layer by hand: softmax(q k / sqrt(d)) of the normed embeddings.
   t = run.tokenizer
-  ids = [t.token_id(x) for x in tokens]
+  ids = language_model.LanguageModel(run).ids(TEXT)
+  assert tokens == t.pieces(ids)
   inputs = run.params['inputs']
   x = np.asarray(inputs['token_embed']['embedding'])[ids]
   x = x + np.asarray(inputs['position_embed']['embedding'])[: len(ids)]
@@ -53,10 +54,14 @@ def test_an_encoder_decoders_are_its_encoders(loaded):
   ids = np.array([framing.source(t)(t.encode(TEXT))])
   params = model.init(jax.random.key(0), ids, ids)['params']
   run = types.SimpleNamespace(
-    model=model, params=params, tokenizer=t, max_length=24
+    model=model,
+    params=params,
+    tokenizer=t,
+    max_length=24,
+    passes=passes.Passes(model, params),
   )
   tokens, weights = attention.attention_of(run, TEXT, 'cat')
-  assert tokens == t.tokens(ids[0]) and weights.shape == (2, 2, len(tokens))
+  assert tokens == t.pieces(ids[0]) and weights.shape == (2, 2, len(tokens))
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
   assert (weights > 0).all()  # it sees both sides
   # By hand, from the second layer's own inputs on: they are the first's output.
@@ -78,7 +83,11 @@ def test_a_model_without_attention_is_one_line(loaded):
   model = recurrent.Model(vocab_size=t.vocab_size, hidden_size=8)
   params = model.init(jax.random.key(0), np.ones((1, 3), int))['params']
   run = types.SimpleNamespace(
-    model=model, params=params, tokenizer=t, max_length=24
+    model=model,
+    params=params,
+    tokenizer=t,
+    max_length=24,
+    passes=passes.Passes(model, params),
   )
   with pytest.raises(UserError, match='this one has none'):
     attention.attention_of(run, TEXT, 'cat')

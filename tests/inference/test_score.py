@@ -21,12 +21,14 @@ def test_each_token_is_conditioned_on_those_before(loaded):
   text = 'the cat sees the moon'
   tokens, logps = score.score(run, text)
   ids = run.tokenizer.encode(text)
-  assert run.tokenizer.tokens(ids) == tokens and len(tokens) == len(logps)
+  assert run.tokenizer.pieces(ids) == tokens and len(tokens) == len(logps)
   row = [run.tokenizer.bos_id, *ids]
   for t, got in enumerate(logps):
     # The prefix alone, so nothing of what follows can have been seen.
     before = np.array([row[: t + 1]])
-    out = run.call(lambda m, x=before: m.logits(m(x))[0, -1])
+    out = run.model.apply(
+      {'params': run.params}, method=lambda m, x=before: m.logits(m(x))[0, -1]
+    )
     out = np.asarray(out, np.float64)
     want = out[row[t + 1]] - np.log(np.exp(out).sum())
     assert got == pytest.approx(want, abs=1e-4)

@@ -11,6 +11,7 @@ import numpy as np
 import tokenizers
 
 from ctxlm import files as cache
+from ctxlm.data import framing
 from ctxlm.data.tokenizers import encoding, settings
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.data.tokenizers import training as tokenizer_training
@@ -88,6 +89,25 @@ class Tokenizer:
     text, *rest = state
     self.__init__(tokenizers.Tokenizer.from_str(text), *rest)
 
+  def __call__(self, texts, length=None):
+    """Returns texts as a model takes them, padded to the longest.
+
+    Args:
+      texts: string, or list of n strings; special tokens are put around each
+        as the tokenizer's own template has them.
+      length: ids of a text at most; None is no limit.
+
+    Returns:
+      {'tokens': int32 [n, l], 'segment_ids': int32 [n, l], 0 at padding}.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    rows = framing.texts(self, texts, length)
+    width = max(map(len, rows), default=0)
+    tokens = np.full((len(rows), width), self.pad_id, np.int32)
+    used = np.arange(width) < np.array([[len(row)] for row in rows])
+    tokens[used] = [i for row in rows for i in row]
+    return {'tokens': tokens, 'segment_ids': used.astype(np.int32)}
+
   def encode(self, text, data=False):
     """Returns the ids of a text, no special tokens added.
 
@@ -127,6 +147,20 @@ class Tokenizer:
     """Returns the vocabulary's entry of each id, as it is stored."""
     return [self._backend.id_to_token(int(i)) or '' for i in ids]
 
+  def pieces(self, ids):
+    """Returns what each id stands for in a text, as a person reads it.
+
+    The pieces of a word-wise vocabulary are its entries; a byte that is no
+    whole character is escaped, as what can't be printed is.
+    """
+    entries = self.tokens(ids)
+    if self._mark == '##':
+      return entries
+    return [
+      entry if data is None else _readable(data)
+      for entry, data in zip(entries, (self.token_bytes[int(i)] for i in ids))
+    ]
+
   def token_id(self, token):
     """Returns the id of a vocabulary entry, or None."""
     return self._backend.token_to_id(token)
@@ -148,7 +182,7 @@ class Tokenizer:
 
     A text's first token loses its leading space if `strips_first`.
     """
-    mark = self._marks()
+    mark = self._mark
     added = self._backend.get_added_tokens_decoder()
     pieces = []
     for i, entry in enumerate(self.tokens(range(self.vocab_size))):
@@ -163,9 +197,10 @@ class Tokenizer:
   @property
   def strips_first(self):
     """Whether decoding leaves out the space that a text begins with."""
-    return self._marks() != 'Ġ'
+    return self._mark != 'Ġ'
 
-  def _marks(self):
+  @functools.cached_property
+  def _mark(self):
     model = json.loads(self._backend.to_str())
     if model['model']['type'] == 'WordPiece':
       return '##'
@@ -194,6 +229,13 @@ class Tokenizer:
       }
       text = json.dumps(content, indent=2, ensure_ascii=False)
       cache.write_text(folder / 'tokenizer_config.json', text + '\n')
+
+
+def _readable(data):
+  text = data.decode('utf-8', 'backslashreplace')
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
+  )
 
 
 def _bytes(entry, mark):

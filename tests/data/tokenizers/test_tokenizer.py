@@ -285,3 +285,14 @@ def test_mistakes(tmp_path, texts):
   )
   with pytest.raises(UserError, match='tokenizer.path'):
     tokenizer.get(config, None)
+
+
+def test_pieces_are_what_a_person_reads():
+  t = tokenizer.train('bpe', 300, ['the cat and the dog'] * 9)
+  text = 'the cat\n日'
+  ids = [t.bos_id, *t.encode(text)]
+  pieces = t.pieces(ids)
+  assert pieces[0] == '<|endoftext|>' and ' c' in ''.join(pieces)
+  assert pieces[-4:] == ['\\n', '\\xe6', '\\x97', '\\xa5']
+  words = tokenizer.train('wordpiece', 100, ['the cat and the dog'] * 9)
+  assert words.pieces(words.encode('the cat')) == ['the', 'cat']
