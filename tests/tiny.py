@@ -124,29 +124,32 @@ def start(argv, devices=1):
   )
 
 
-def fork(argv, devices, errors):
+def fork(argv, devices, errors, stdin='/dev/null'):
   """Starts a verb in a process that has imported everything already.
 
   Args:
     argv: of `command`, or [python, '-m', 'ctxlm', 'VERB', *flags].
     devices: how many simulated ones.
     errors: file for its standard error; standard output goes to it + '.out'.
+    stdin: file that its standard input reads.
 
   Returns:
     multiprocessing.Process, a child of a server that knows no jax backend.
   """
   context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['ctxlm.commands.train'])
+  context.set_forkserver_preload([f'ctxlm.commands.{v}' for v in cli.VERBS])
   process = context.Process(
-    target=_forked, args=(argv[2:], environment(devices), str(errors))
+    target=_forked, args=(argv[2:], environment(devices), str(errors), stdin)
   )
   process.start()
   return process
 
 
-def _forked(argv, env, errors):
+def _forked(argv, env, errors, stdin):
   os.environ.update(env)
   os.chdir(ROOT)
+  os.dup2(os.open(stdin, os.O_RDONLY), 0)
+  sys.stdin = open(0)  # noqa: SIM115
   for number, path in ((1, f'{errors}.out'), (2, errors)):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   sys.argv = argv  # ml_collections reads it
