@@ -1,14 +1,17 @@
-"""`ctxlm attend --text TEXT --word WORD --out FILE.png`.
+"""`ctxlm attend --text TEXT --word WORD --out FILE`.
 
-Draws how much a word's tokens attend to each token of the sentence, one panel
-a layer, one row a head.
+Draws how much a word's tokens attend to each token of the text, by layer and
+head. FILE.png, .pdf or .svg is a picture; FILE.html a page on which any token,
+layer and head can be chosen.
 """
+
+from pathlib import Path
 
 from absl import flags
 
 from ctxlm import cli
 from ctxlm.errors import UserError
-from ctxlm.inference import attention, loading
+from ctxlm.inference import attention, loading, pictures
 from ctxlm.parallel import processes
 
 
@@ -17,7 +20,8 @@ def define_flags():
   cli.define_run_flags('runs/quickstart_mlm')
   flags.DEFINE_string('text', None, 'the sentence')
   flags.DEFINE_string('word', None, 'a word of it')
-  flags.DEFINE_string('out', 'attention.png', 'picture to write')
+  flags.DEFINE_integer('occurrence', 1, 'which of them, from 1', lower_bound=1)
+  flags.DEFINE_string('out', 'attention.png', 'file: .png, .pdf, .svg, .html')
 
 
 def main():
@@ -26,10 +30,16 @@ def main():
   processes.start()
   if F.text is None or F.word is None:
     raise UserError('--text "..." and --word WORD are needed')
-  run = loading.load_with_tokenizer(F.workdir, F.step)
-  tokens, weights = attention.attention_of(run, F.text, F.word)
+  loaded = loading.load_with_tokenizer(F.workdir, F.step)
+  tokens, weights, word = attention.attention_of(
+    loaded, F.text, F.word, F.occurrence
+  )
   try:
-    attention.draw(tokens, weights, F.word, F.out)
+    if Path(F.out).suffix == '.html':
+      _, every, _ = attention.whole(loaded, F.text)
+      pictures.write_page(tokens, every, word, F.out)
+    else:
+      pictures.draw(tokens, weights, word, F.out)
   except (OSError, ValueError) as e:
     raise UserError(f'--out {F.out}: {e}') from e
   print(f'{F.out}: {weights.shape[0]} layers, {weights.shape[1]} heads')

@@ -1,4 +1,6 @@
-"""How much a word attends to the tokens of its text, and its drawing."""
+"""How much the tokens of a text attend to each other; of a word, in short."""
+
+import re
 
 import jax.numpy as jnp
 
@@ -7,30 +9,44 @@ from ctxlm.errors import UserError
 from ctxlm.inference import passes
 
 
-def attention_of(loaded, text, word):
-  """Returns (tokens, weights [layers, heads, tokens]) of a word.
+def attention_of(loaded, text, word, occurrence=1):
+  """Returns (tokens, weights [layers, heads, tokens], slice) of a word.
 
-  The weights of a word of several tokens are averaged over them. Of an
-  encoder-decoder they are the encoder's.
+  The weights of a word of several tokens, which the slice says, are averaged
+  over them. Of an encoder-decoder they are the encoder's.
 
   Args:
-    loaded: ctxlm.inference.loading.Loaded, or a Run.
+    loaded: ctxlm.inference.loading.Loaded.
     text: str.
-    word: str, the first of these in the text is meant.
+    word: str.
+    occurrence: which of them in the text, from 1; a part of a word counts
+      where no whole word is so.
 
   Raises:
     UserError: the word isn't in the text, the text is too long, or the model
       attends to nothing.
   """
+  tokens, weights, spans = whole(loaded, text)
+  start, stop = _find(text, word, occurrence)
+  places = [i for i, (a, b) in enumerate(spans) if a < stop and b > start]
+  if not places:
+    raise UserError(f'--word {word!r} is no token of the text')
+  places = slice(places[0], places[-1] + 1)
+  return tokens, weights[:, :, places].mean(axis=2), places
+
+
+def whole(loaded, text):
+  """Returns (tokens, weights [layers, heads, l, l], spans) of a text.
+
+  Spans are (start, end) characters of each token, (0, 0) of special ones.
+
+  Raises:
+    UserError: the text is too long, or the model attends to nothing.
+  """
   t = loaded.tokenizer
-  start = text.find(word) if word else -1
-  if start < 0:
-    raise UserError(f'--word {word!r} is not in the text')
-  before, upto = text[:start].rstrip(), text[: start + len(word)]
-  model = loaded.model
-  if model.encoder_decoder:
+  if loaded.model.encoder_decoder:
     frame = framing.source(t)
-  elif model.causal:  # which the end of the text tells nothing
+  elif loaded.model.causal:  # which the end of the text tells nothing
     frame = framing.Frame(framing.document(t).first, ())
   else:
     frame = framing.text(t)
@@ -39,13 +55,10 @@ def attention_of(loaded, text, word):
     raise UserError(
       f'--text has {len(ids)} tokens; the model takes {loaded.max_length}'
     )
-  start = len(frame.first)
-  places = slice(start + len(t.encode(before)), start + len(t.encode(upto)))
-  if places.start >= places.stop:
-    raise UserError(f'--word {word!r} is no token of the text')
-
   (weights,) = attentions(loaded, [ids])
-  return t.pieces(ids), weights[:, :, places].mean(axis=2)
+  spans = [(0, 0)] * len(frame.first) + t.offsets(text)
+  spans += [(0, 0)] * len(frame.last)
+  return t.pieces(ids), weights, spans
 
 
 def attentions(loaded, rows):
@@ -70,30 +83,15 @@ def _weights(apply, batch):
   return jnp.moveaxis(weights, 0, 1)
 
 
-def draw(tokens, weights, word, path):
-  """Writes the picture: panels of layers, rows of heads, columns of tokens."""
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot as plt
-
-  layers, heads, length = weights.shape
-  figure, axes = plt.subplots(
-    layers,
-    1,
-    figsize=(max(4, 0.45 * length + 1.5), layers * (0.22 * heads + 0.35) + 1),
-    squeeze=False,
-    sharex=True,
-    layout='constrained',
-  )
-  for i, axis in enumerate(axes[:, 0]):
-    image = axis.imshow(
-      weights[i], aspect='auto', cmap='viridis', vmin=0, vmax=weights.max()
+def _find(text, word, occurrence):
+  # (start, end) of a word in a text.
+  escaped = re.escape(word)
+  places = [m.span() for m in re.finditer(rf'(?<!\w){escaped}(?!\w)', text)]
+  places = places or [m.span() for m in re.finditer(escaped, text)]
+  if not word or not places:
+    raise UserError(f'--word {word!r} is not in the text')
+  if not 1 <= occurrence <= len(places):
+    raise UserError(
+      f'--occurrence {occurrence}: {word!r} is there {len(places)} times'
     )
-    axis.set_ylabel(f'layer {i + 1}\nhead', fontsize=8)
-    axis.set_yticks(range(heads), range(1, heads + 1), fontsize=7)
-  axes[-1, 0].set_xticks(range(length), tokens, rotation=60, ha='right')
-  axes[0, 0].set_title(f'attention of {word!r}', fontsize=10)
-  figure.colorbar(image, ax=axes[:, 0].tolist(), label='weight')
-  figure.savefig(path, dpi=150)
-  plt.close(figure)
+  return places[occurrence - 1]

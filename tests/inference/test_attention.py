@@ -3,7 +3,6 @@
 import types
 
 import jax
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -15,10 +14,20 @@ from ctxlm.models import encoder_decoder, recurrent
 TEXT = 'the cat sees the moon'
 
 
+def of_word(tokenizer, text, word):
+  # Of a word that is there once; one special token stands before the text.
+  ends = np.cumsum([len(p) for p in tokenizer.pieces(tokenizer.encode(text))])
+  start = text.index(word)
+  (places,) = np.nonzero(
+    (ends > start) & (np.append(0, ends[:-1]) < start + len(word))
+  )
+  return slice(1 + places[0], 2 + places[-1])
+
+
 @pytest.mark.parametrize('name', ['mlm', 'causal'])
 def test_weights_are_softmax_of_scores(loaded, name):
   run = loaded[name]
-  tokens, weights = attention.attention_of(run, TEXT, 'moon')
+  tokens, weights, _ = attention.attention_of(run, TEXT, 'moon')
   assert weights.shape == (1, 2, len(tokens))
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
   # The first layer by hand: softmax(q k / sqrt(d)) of the normed embeddings.
@@ -41,8 +50,7 @@ def test_weights_are_softmax_of_scores(loaded, name):
   if name == 'causal':
     scores[:, ~np.tri(len(ids), dtype=bool)] = -np.inf
   p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-  before, upto = (len(t.encode(s)) for s in ('the cat sees the', TEXT))
-  want = p[:, 1 + before : 1 + upto].mean(1)
+  want = p[:, of_word(t, TEXT, 'moon')].mean(1)
   np.testing.assert_allclose(weights[0], want, atol=1e-4)
 
 
@@ -60,7 +68,7 @@ def test_an_encoder_decoders_are_its_encoders(loaded):
     max_length=24,
     passes=passes.Passes(model, params),
   )
-  tokens, weights = attention.attention_of(run, TEXT, 'cat')
+  tokens, weights, _ = attention.attention_of(run, TEXT, 'cat')
   assert tokens == t.pieces(ids[0]) and weights.shape == (2, 2, len(tokens))
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
   assert (weights > 0).all()  # it sees both sides
@@ -73,8 +81,7 @@ def test_an_encoder_decoders_are_its_encoders(loaded):
   )
   layer = sown['intermediates']['encoder']['layers_1']['attention']
   (whole,) = layer['attention']
-  before, upto = (len(t.encode(s)) for s in ('the', 'the cat'))
-  want = np.asarray(whole)[0, :, 1 + before : 1 + upto].mean(1)
+  want = np.asarray(whole)[0, :, of_word(t, TEXT, 'cat')].mean(1)
   np.testing.assert_allclose(weights[1], want, atol=1e-6)
 
 
@@ -93,11 +100,18 @@ def test_a_model_without_attention_is_one_line(loaded):
     attention.attention_of(run, TEXT, 'cat')
 
 
-def test_picture_is_drawn(loaded, tmp_path):
-  tokens, weights = attention.attention_of(loaded['mlm'], TEXT, 'cat')
-  attention.draw(tokens, weights, 'cat', tmp_path / 'cat.png')
-  picture = matplotlib.image.imread(tmp_path / 'cat.png')
-  assert min(picture.shape[:2]) > 100 and picture.std() > 0.05
+def test_the_word_that_is_meant(loaded):
+  text = 'then he sees the cat and the moon, he'
+  run = loaded['mlm']
+  tokens, _, first = attention.attention_of(run, text, 'he')
+  _, _, second = attention.attention_of(run, text, 'he', 2)
+  spans = attention.whole(run, text)[2]
+  where = [spans[range(len(spans))[s][-1]][1] for s in (first, second)]
+  assert where == [7, len(text)]  # and neither 'then' nor 'the'
+  _, _, part = attention.attention_of(run, text, 'oo')  # of no whole word
+  assert 'oo' in ''.join(tokens[part])
+  with pytest.raises(UserError, match="'he' is there 2 times"):
+    attention.attention_of(run, text, 'he', 3)
 
 
 def test_mistakes_are_one_line(loaded):
