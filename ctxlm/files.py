@@ -10,15 +10,18 @@ import fcntl
 import hashlib
 import io
 import itertools
+import json
 import os
 import shutil
 import socket
 import uuid
+import zlib
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
 
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 
 
 def lines(path):
@@ -74,17 +77,20 @@ def digest(*parts):
 
 
 @contextlib.contextmanager
-def new_folder(path):
+def new_folder(path, over=False):
   """Gives an empty folder that becomes `path` when the block ends well.
 
   If `path` holds something by then, another process was faster with the same
-  content: its folder stays, and this one is removed.
+  content: its folder stays, and this one is removed; with `over` it is what
+  was there that goes.
   """
   path = Path(path)
   new = _beside(path)
   try:
     new.mkdir(parents=True)
     yield new
+    if over and path.exists():
+      shutil.rmtree(path)
     try:
       os.rename(new, path)
     except OSError:
@@ -95,8 +101,18 @@ def new_folder(path):
 
 
 def folder(kind, key, build):
-  """Returns the entry `kind/key`, made by `build(empty folder)` if missing."""
+  """Returns the entry `kind/key`, made by `build(empty folder)` if missing.
+
+  Its files are held against their checksums, once a process; a damaged entry
+  is said to be so, and made anew.
+  """
   path = cache_dir() / kind / key
+  content = path / CONTENT
+  if path in _whole and content.is_dir():
+    return content
+  if path.is_dir() and (damage := _damage(path)):
+    note(f'{path} is damaged ({damage}): it is made anew')
+    shutil.rmtree(path)
   if not path.is_dir():
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +122,55 @@ def folder(kind, key, build):
         'set CTXLM_CACHE to another folder'
       ) from e
     with new_folder(path) as new:
-      build(new)
-  return path
+      (new / CONTENT).mkdir()
+      build(new / CONTENT)
+      (new / SUMS).write_text(json.dumps(_sums(new / CONTENT)))
+  _whole.add(path)
+  return content
+
+
+CONTENT, SUMS = 'content', 'checksums.json'
+CHUNK = 2**24  # bytes
+_whole = set()  # entries of the cache that this process has looked through
+
+
+def _sums(path):
+  # {name: [CRC-32 of each CHUNK]} of a folder's files. All cores read: some
+  # GB/s of what is in memory, else as fast as the disk.
+  names = sorted(
+    str((Path(top) / name).relative_to(path))
+    for top, _, files in os.walk(path)
+    for name in files
+    if not (Path(top) / name).is_symlink()
+  )
+  places = [
+    (name, start)
+    for name in names
+    for start in range(0, max((path / name).stat().st_size, 1), CHUNK)
+  ]
+
+  def crc(place):
+    name, start = place
+    with open(path / name, 'rb') as f:
+      f.seek(start)
+      return zlib.crc32(f.read(CHUNK))
+
+  sums = {name: [] for name in names}
+  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    for (name, _), value in zip(places, pool.map(crc, places)):
+      sums[name].append(value)
+  return sums
+
+
+def _damage(path):
+  # What is wrong with an entry of the cache, or ''.
+  try:
+    wanted = json.loads((path / SUMS).read_text())
+    sums = _sums(path / CONTENT)
+  except (OSError, ValueError):
+    return f'{SUMS} can not be read'
+  names = [n for n in {*sums, *wanted} if sums.get(n) != wanted.get(n)]
+  return ', '.join(sorted(names))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Trees of parameters: their leaves by path."""
 
 import jax
+import jax.numpy as jnp
 
 
 def path_name(path):
@@ -48,3 +49,23 @@ def abstract(shapes, shardings):
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
   return jax.tree.map(one, shapes, shardings)
+
+
+def non_finite(tree):
+  """Returns the path of the first leaf with a NaN or an infinity, or None.
+
+  However the leaves are placed: they are looked through where they are.
+  """
+  floats = {
+    name: x
+    for name, x in flatten(tree).items()
+    if jnp.issubdtype(x.dtype, jnp.floating)
+  }
+  finite = jax.device_get(_finite(floats))
+  return next((name for name in floats if not finite[name]), None)
+
+
+@jax.jit
+def _finite(leaves):
+  # One program for all: simulated devices can dead-lock on several at once.
+  return {name: jnp.isfinite(x).all() for name, x in leaves.items()}

@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 
+from ctxlm import errors
 from ctxlm import files as cache
 from ctxlm.errors import UserError
 
@@ -113,3 +114,43 @@ def test_folders_are_whole_or_absent(tmp_path):
   with cache.new_folder(path) as new:
     (new / 'whole').write_text('x')
   assert [p.name for p in path.iterdir()] == ['whole']
+
+
+def _flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda entry: _flip(entry / 'content' / 'below' / 'tokens'),
+    lambda entry: (entry / 'content' / 'below' / 'tokens').write_bytes(b''),
+    lambda entry: (entry / 'content' / 'meta').unlink(),
+    lambda entry: (entry / 'content' / 'more').touch(),
+    lambda entry: (entry / 'checksums.json').write_text('{'),
+    lambda entry: (entry / 'checksums.json').unlink(),
+  ],
+)
+def test_a_damaged_entry_is_made_anew(cache_root, monkeypatch, capsys, damage):
+  monkeypatch.setattr(cache, 'CHUNK', 1000)
+  built = []
+
+  def build(folder):
+    built.append(folder)
+    (folder / 'below').mkdir()
+    (folder / 'below' / 'tokens').write_bytes(bytes(range(256)) * 20)
+    (folder / 'meta').write_text('{}')
+
+  path = cache.folder('kind', 'key', build)
+  monkeypatch.setattr(cache, '_whole', set())  # as in another process
+  assert cache.folder('kind', 'key', build) == path and len(built) == 1
+  damage(cache_root / 'kind' / 'key')
+  assert cache.folder('kind', 'key', build) == path and len(built) == 1
+  monkeypatch.setattr(cache, '_whole', set())
+  errors.note.cache_clear()
+  assert cache.folder('kind', 'key', build) == path and len(built) == 2
+  assert (path / 'below' / 'tokens').read_bytes() == bytes(range(256)) * 20
+  err = capsys.readouterr().err
+  assert 'is damaged' in err and err.count('\n') == 1

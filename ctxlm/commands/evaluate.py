@@ -22,6 +22,7 @@ def main():
   processes.start(F.coordinator, F.num_processes, F.process_id)
   run = run_lib.load(F.workdir, F.step)
   names = list(run.config.evaluators)
+  run.program.bench.rehearse(run.params)  # mistakes come before long work
   results = run.program.evaluate(names, run.params)
   width = max((len(k) for k in results), default=0)
   print(f'{Path(F.workdir)}, step {run.step}')

@@ -16,6 +16,8 @@ class Evaluator(Protocol):
 
     Args:
       bench: ctxlm.evaluators.bench.Bench: the model, the tasks and their data.
+        Before a run begins it is a rehearsal, on few examples: one that reads
+        them one by one stops where there are `bench.enough`.
 
     Raises:
       UserError: the run has no such task or data.

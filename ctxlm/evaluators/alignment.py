@@ -67,6 +67,8 @@ class Evaluator:
       else:
         pair = example['text_a'], example['text_b']
       rows += [objective.row(text) for text in pair]
+      if bench.enough(i + 1):
+        break
     vectors = bench.vectors(task, rows)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
     x, y = vectors[0::2], vectors[1::2]

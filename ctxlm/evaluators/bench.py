@@ -1,6 +1,7 @@
 """What an evaluator is given: the model, the tasks, and their data."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ from ctxlm.data import loader
 from ctxlm.errors import UserError
 from ctxlm.objectives import task as task_lib
 from ctxlm.parallel.collectives import gather
+
+FEW = 2  # examples of a rehearsal, where an evaluator reads one by one
 
 
 class Bench:
@@ -28,6 +31,7 @@ class Bench:
     self.tokenizer = tokenizer
     self.tasks = {task.name: task for task in tasks}
     self.params = None
+    self._rehearsing = False
     self._placement = placement
     self._apply = apply
     self._views = {}
@@ -52,6 +56,25 @@ class Bench:
     self.params = None
     return metrics
 
+  def rehearse(self, params):
+    """Runs every evaluator of the config on its first examples; see `run`.
+
+    So that one that can't work is found before there is work to lose. What is
+    compiled for it serves the judgements to come.
+
+    Raises:
+      UserError: an evaluator names what isn't there.
+    """
+    self._rehearsing = True
+    try:
+      return self.run(self.config.evaluators, params)
+    finally:
+      self._rehearsing = False
+
+  def enough(self, count):
+    """Whether an evaluator that has read `count` examples needs no more."""
+    return self._rehearsing and count >= FEW
+
   def task(self, name=''):
     """Returns the Task of that name; '' is the first.
 
@@ -70,13 +93,16 @@ class Bench:
     """Returns the view of a task's data on a split."""
     key = task.name, split
     if key not in self._views:
-      self._views[key] = data_lib.open_view(
+      view = data_lib.open_view(
         self.config.tasks[task.name],
         task.objective,
         self.tokenizer,
         split,
         task.objective.max_length,
       )
+      if not len(view):
+        raise UserError(f'task {task.name!r} has no example in split {split!r}')
+      self._views[key] = view
     return self._views[key]
 
   def sums(self, task, split):
@@ -155,6 +181,10 @@ class Bench:
     return np.concatenate(out)
 
   def _batches(self, view, task):
+    batches = self._all_batches(view, task)
+    return itertools.islice(batches, 1) if self._rehearsing else batches
+
+  def _all_batches(self, view, task):
     size = self.config.batch_size
     if task.source is not None:
       return loader.numbered(len(view), size, self._placement.rows(size))

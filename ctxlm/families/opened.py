@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ctxlm import data as data_lib
+from ctxlm import trees
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.errors import UserError
 from ctxlm.trees import abstract
@@ -45,7 +46,21 @@ class Opened:
         None puts everything on the first device.
     """
     shardings = on_first_device if shardings is None else shardings
-    return self.read(abstract(self.shapes, shardings(self.shapes)))
+    return self.take(abstract(self.shapes, shardings(self.shapes)))
+
+  def take(self, wanted):
+    """Returns what `read` does.
+
+    Raises:
+      UserError: a parameter holds NaN or an infinity; says which.
+    """
+    params = self.read(wanted)
+    if name := trees.non_finite(params):
+      raise UserError(
+        f'{self.folder}: the parameter {name} holds NaN or infinity; take '
+        'another checkpoint, or leave it out in config.init_from'
+      )
+    return params
 
 
 def on_first_device(tree):

@@ -80,9 +80,18 @@ class Checkpoints:
       step: int.
       state: TrainState.
       metrics: {name: float} of this step's evaluations.
+
+    Raises:
+      UserError: the state holds a number that isn't finite; nothing is saved.
     """
     if step in self._manager.all_steps():
       return
+    if name := trees.non_finite(state):
+      raise UserError(
+        f'{name} is not finite after step {step}, which is not saved; '
+        f'{self.kept()}: look at config.optimizer, such as its learning_rate, '
+        'eps and ema_decay'
+      )
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -94,6 +103,16 @@ class Checkpoints:
       metrics=metrics or {},
       force=True,
     )
+
+  @contextlib.contextmanager
+  def on_error(self, step, state):
+    """Saves `state` if the block fails, so that the step isn't lost."""
+    try:
+      yield
+    except Exception:
+      self.save(step, state)
+      self.wait()
+      raise
 
   def restore(self, abstract):
     """Returns the newest readable (step, state), or None where none is.
@@ -191,6 +210,13 @@ class Checkpoints:
       os.replace(self.workdir / 'checkpoints' / str(step), target)
     self._manager.reload()
 
+  def kept(self):
+    """Returns what there is to go on from, in words."""
+    self.wait()
+    step = self.latest()
+    what = 'no checkpoint yet' if step is None else f'checkpoint {step} is kept'
+    return f'{what} in {self.workdir}'
+
   def wait(self):
     """Returns when all saves are on disk."""
     self._manager.wait_until_finished()
@@ -267,7 +293,11 @@ def find(workdir, step=''):
   if str(step) not in map(str, known):
     raise UserError(f'{workdir} has no checkpoint {step}; it has {known}')
   path = _folder(workdir) / str(step) / 'state'
-  tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  try:
+    with _quiet():
+      tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  except Exception as e:  # Orbax and TensorStore raise many kinds.
+    raise _damaged(workdir, step, e) from e
   key = 'ema' if tree.get('ema') else 'params'
   shapes = jax.tree.map(
     lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), tree[key]
@@ -303,11 +333,18 @@ def read_params(workdir, abstract, step=''):
     meta = json.loads((path.parent / 'meta' / 'metadata').read_text())
     checksums.verify({key: got[key]}, meta['checksums'])
   except Exception as e:
-    raise UserError(
-      f'{workdir}: checkpoint {step} is damaged ({_reason(e)}); name another '
-      'one by its step'
-    ) from e
+    raise _damaged(workdir, step, e) from e
   return got[key]
+
+
+def _damaged(workdir, step, error):
+  others = [n for n in steps(workdir) if n != int(step)]
+  advice = (
+    f'name another, --step={others[-1]}' if others else 'it is the only one'
+  )
+  return UserError(
+    f'{workdir}: checkpoint {step} is damaged ({_reason(error)}); {advice}'
+  )
 
 
 _one_at_a_time = threading.RLock()

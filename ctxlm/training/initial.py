@@ -13,6 +13,7 @@ A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
 """
 
 import collections
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -41,28 +42,35 @@ def begin(program, workdir):
   Raises:
     UserError: the folder, or what config.init_from names, is of another model.
   """
-  config, taken = program.config, {}
+  config, taken, state = program.config, {}, None
+  # Mistakes come before the folder: of the data, of init_from, of evaluators.
+  meta = program.meta
   if not checkpoint.steps(workdir):
     taken = choose(program)
-  meta = program.meta  # reads the data: mistakes come before the folder
+    state = program.init()
+    if taken:
+      state = program.init(_read(taken, program, state.params))
+    program.rehearse(state.judged)
   run_folder.agree_on_progress(workdir)
-  # From here on the run folder is written, by its one holder.
-  saved = checkpoint.Checkpoints(workdir, config, meta, say)
-  if jax.process_index() == 0:
-    own = program.tokenizer
-    run_folder.write(config, own, workdir, settings_of(taken, own))
-  processes.barrier('workdir')
-  restored = saved.restore(program.abstract)
-  if restored:
-    start, state = restored
-    say(f'going on from step {start} of {config.num_steps}')
-    return start, state, saved
-  state = program.init()
-  if taken:
-    state = program.init(_read(taken, program, state.params))
-  count = sum(x.size for x in jax.tree.leaves(program.shapes))
-  say(f'{count:,} parameters, {jax.device_count()} devices')
-  return 0, state, saved
+  with contextlib.ExitStack() as undo:
+    # From here on the run folder is written, by its one holder.
+    saved = undo.enter_context(
+      checkpoint.Checkpoints(workdir, config, meta, say)
+    )
+    if jax.process_index() == 0:
+      own = program.tokenizer
+      run_folder.write(config, own, workdir, settings_of(taken, own))
+    processes.barrier('workdir')
+    start = 0
+    if restored := saved.restore(program.abstract):
+      start, state = restored
+      say(f'going on from step {start} of {config.num_steps}')
+      program.rehearse(state.judged)
+    else:
+      count = sum(x.size for x in jax.tree.leaves(program.shapes))
+      say(f'{count:,} parameters, {jax.device_count()} devices')
+    undo.pop_all()
+  return start, state, saved
 
 
 def open_folder(folder, step='', **options):
@@ -183,7 +191,7 @@ def _read(taken, program, fresh):
   for opened in distinct(taken):
     own = [name for name, source in taken.items() if source is opened]
     wanted = trees.nest({name: places[name] for name in own})
-    loaded |= trees.flatten(opened.read(wanted))
+    loaded |= trees.flatten(opened.take(wanted))
     folders.append(str(opened.folder))
   missing = [name for name in places if name not in loaded]
   say(

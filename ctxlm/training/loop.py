@@ -26,6 +26,7 @@ def train(config, workdir, placement=None):
     UserError: for all that the user can mend.
   """
   config_lib.check(config)
+  tracking.check(config)
   placement = placement_lib.make(config) if placement is None else placement
   workdir = Path(workdir)
   run_folder.agree(config, workdir)
@@ -62,7 +63,7 @@ def train(config, workdir, placement=None):
           progress.show(done, text, left)
       progress.advance(done)
       if due.evaluators:
-        with clock.paused():
+        with clock.paused(), saved.on_error(done, state):
           results = program.evaluate(due.evaluators, state.judged)
         tracker.write(done, results)
         progress.say(
@@ -100,14 +101,14 @@ def newest(pending, saved):
     for i in range(last - first):
       values = {k: float(v[i]) for k, v in metrics.items()}
       if not math.isfinite(values['loss'] + values['grad_norm']):
-        saved.wait()
-        kept = saved.latest()
-        kept = (
-          'no checkpoint yet' if kept is None else f'checkpoint {kept} is kept'
+        at = first + i + 1
+        advice = (
+          'lower config.optimizer.learning_rate, or look at what that step read'
+          if at > 1
+          else 'look at the data, and at what the parameters begin from'
         )
         raise UserError(
           f'loss {values["loss"]} and gradient norm {values["grad_norm"]} at '
-          f'step {first + i + 1} are not finite; {kept} in {saved.workdir}: '
-          'lower config.optimizer.learning_rate'
+          f'step {at} are not finite; {saved.kept()}: {advice}'
         )
   return values

@@ -243,6 +243,22 @@ class Program:
       self.config, self.tokenizer, self.placement, self.apply, self.tasks
     )
 
+  def rehearse(self, params):
+    """Tries every evaluator, before there is work to lose; see Bench.rehearse.
+
+    Raises:
+      UserError: one can't work, or config.checkpoint.best is no metric of one.
+    """
+    metrics = self.bench.rehearse(params)
+    best = self.config.checkpoint.best
+    if best and best not in metrics:
+      raise UserError(
+        f'config.checkpoint.best={best!r} is a metric of no evaluator.'
+        + plugins.suggest(best, metrics)
+        if metrics
+        else f'config.checkpoint.best={best!r} needs an evaluator that gives it'
+      )
+
   def evaluate(self, names, params):
     """Returns {'eval/NAME/METRIC': float} of evaluators of the config."""
     return self.bench.run(names, params)

@@ -32,9 +32,9 @@ FREE = (
 
 
 def get_tokenizer(config, workdir):
-  """Returns the run's tokenizer, from its folder if it has one already."""
+  """Returns the run's tokenizer, from its folder once it has a checkpoint."""
   folder = workdir / 'tokenizer'
-  if folder.exists():
+  if checkpoint.steps(workdir):
     return data_lib.load_tokenizer(folder, config.tokenizer.special_in_data)
   name = config.tokenizer.task or next(iter(config.tasks))
   source = plugins.build('data.sources', config.tasks[name].data)
@@ -76,7 +76,10 @@ def read_config(workdir):
 
 
 def agree(config, workdir):
-  """Raises UserError if the run folder belongs to another config."""
+  """Raises UserError if the run folder belongs to another config.
+
+  One that holds no step yet belongs to none: its config may be corrected.
+  """
   odd = sorted(set(str(workdir)) & set('*?[]'))
   if odd:  # Orbax looks for its files by patterns
     raise UserError(
@@ -97,6 +100,8 @@ def agree(config, workdir):
       )
     return
   old = read_config(workdir)
+  if _is_unbegun(workdir):
+    return
   new = json.loads(config_lib.to_json(config))
   for key in FREE:
     old.pop(key, None), new.pop(key, None)
@@ -107,6 +112,13 @@ def agree(config, workdir):
       f'{workdir} was started with config.{key}={was!r}, not {now!r}; use '
       'another --workdir, or put it back'
     )
+
+
+def _is_unbegun(workdir):
+  # Whether a folder has the marks of a run, but nothing that was trained.
+  return not model_folder.is_one(workdir) and not (
+    checkpoint.steps(workdir) or (workdir / 'damaged').exists()
+  )
 
 
 def agree_on_progress(workdir):
@@ -159,10 +171,12 @@ def write(config, tokenizer, workdir, small=None):
   parts = {'tokenizer': tokenizer.save}
   if small:
     parts[model_folder.REFERENCE] = lambda new: files.copy_small(small, new)
+  begun = bool(checkpoint.steps(workdir))
   for name, fill in parts.items():
-    if not (workdir / name).exists():
-      with files_lib.new_folder(workdir / name) as new:
-        fill(new)
+    if begun and (workdir / name).exists():
+      continue
+    with files_lib.new_folder(workdir / name, over=True) as new:
+      fill(new)
 
 
 def open_folder(workdir, step=''):

@@ -12,6 +12,15 @@ from tqdm import tqdm
 from ctxlm import files
 from ctxlm.errors import UserError
 
+PACKAGES = {'tensorboard': 'tensorboardX', 'wandb': 'wandb'}
+
+
+def check(config):
+  """Raises UserError if what config.tracking asks for isn't installed."""
+  for name, module in PACKAGES.items():
+    if config.tracking[name]:
+      _import(module, name)
+
 
 class Tracker:
   """Writes metrics; only the first process writes."""
@@ -37,7 +46,7 @@ class Tracker:
     files.write_text(path, ''.join(line + '\n' for line in keep))
     self._file = path.open('a')
     if config.tracking.tensorboard:
-      writer = _import('tensorboardX', 'tensorboard').SummaryWriter
+      writer = _import(PACKAGES['tensorboard'], 'tensorboard').SummaryWriter
       self._board = writer(
         str(workdir / 'tensorboard'), purge_step=last_step + 1
       )

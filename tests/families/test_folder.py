@@ -87,6 +87,17 @@ def test_round_trip_is_bit_equal(name, seed, tmp_path, tokenizer):
     assert torch.equal(wanted[key], found[key]), key
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_no_numbers_are_named(tmp_path, value):
+  model = reference.draw('gpt2', 0).model
+  with torch.no_grad():
+    model.transformer.h[0].attn.c_proj.weight[1, 2] = value
+  model.save_pretrained(tmp_path)
+  with pytest.raises(UserError) as e:
+    ctxlm.load(tmp_path)
+  assert 'stack/layers_0/attention/out/kernel holds NaN or' in str(e.value)
+
+
 @pytest.mark.parametrize('old', [False, True])
 @pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16'])
 def test_pytorch_file(drawn, tmp_path, old, dtype):

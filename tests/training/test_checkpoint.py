@@ -172,7 +172,27 @@ def test_commands_name_a_damaged_checkpoint(tmp_path):
   DAMAGE['a changed bit'](files(tmp_path, 2))
   with pytest.raises(UserError, match='checkpoint 2 is damaged') as e:
     checkpoint.read_params(tmp_path, abstract(state(0)).params)
-  assert '\n' not in str(e.value)
+  assert '\n' not in str(e.value) and str(e.value).endswith('--step=1')
+  checkpoint.read_params(tmp_path, abstract(state(0)).params, 1)
+  for path in (tmp_path / 'checkpoints' / '2' / 'state').iterdir():
+    if path.is_file():
+      path.write_bytes(b'{')
+  with pytest.raises(UserError, match='checkpoint 2 is damaged'):
+    checkpoint.find(tmp_path)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_what_is_not_finite_is_never_saved(tmp_path, value):
+  saved(tmp_path, [1])
+  run, broken = open_run(tmp_path), state(2)
+  dense = broken.params['dense']
+  dense['kernel'] = dense['kernel'].at[3, 4].set(value)
+  with pytest.raises(UserError) as e:
+    run.save(2, broken)
+  assert str(e.value).startswith('params/dense/kernel is not finite after')
+  assert 'checkpoint 1 is kept' in str(e.value)
+  run.close()
+  assert steps_of(tmp_path) == [1]
 
 
 def test_the_last_one_is_never_moved(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ctxlm.errors import UserError
-from ctxlm.training import checkpoint
+from ctxlm.evaluators import bench as bench_lib
+from ctxlm.training import checkpoint, run_folder
 from ctxlm.training import loop as train
 from tests import tiny
 
@@ -163,3 +164,62 @@ def test_metrics_are_never_dropped_with_their_checkpoints(text, tmp_path):
   (folder / 'damaged' / '4').rename(folder / 'checkpoints' / '4')
   run(folder)  # it is whole again
   assert (folder / 'metrics.jsonl').read_text() == rows
+
+
+WRONG = {
+  'a split': ({'name': 'perplexity', 'split': 'validatio'}, 'validatio'),
+  'a task': ({'name': 'losses', 'task': 'causl'}, "names the task 'causl'"),
+  'a kind of task': ({'name': 'alignment'}, 'is not contrastive'),
+  'data': ({'name': 'sts'}, 'sts needs data'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_wrong_evaluator_is_found_before_a_step(text, tmp_path, name):
+  block, wanted = WRONG[name]
+  with pytest.raises(UserError, match=wanted):
+    run(tmp_path / 'run', evaluators={'x': block})
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_wrong_evaluator_loses_no_step_that_was_taken(text, tmp_path):
+  run(tmp_path / 'run', steps=2)
+  before = tiny.metrics(tmp_path / 'run')
+  with pytest.raises(UserError, match='validatio'):
+    run(tmp_path / 'run', evaluators={'x': WRONG['a split'][0]})
+  with pytest.raises(UserError, match="mean 'eval/x/loss'"):
+    run(
+      tmp_path / 'run',
+      evaluators={'x': {'name': 'losses'}},
+      checkpoint={'best': 'eval/x/los'},
+    )
+  assert tiny.metrics(tmp_path / 'run') == before
+  run(tmp_path / 'run', evaluators={'x': {'name': 'losses'}})
+  assert tiny.metrics(tmp_path / 'run')[-1]['step'] == 4
+
+
+def test_an_evaluation_that_fails_loses_no_step(text, tmp_path, monkeypatch):
+  def fails(bench, names, params):
+    assert bench._rehearsing or not names, 'by the way'
+    return {}
+
+  monkeypatch.setattr(bench_lib.Bench, 'run', fails)
+  with pytest.raises(AssertionError, match='by the way'):
+    run(
+      tmp_path / 'run',
+      evaluators={'x': {'name': 'losses', 'every_steps': 3}},
+      checkpoint={'every_steps': 0},
+    )
+  assert checkpoint.steps(tmp_path / 'run') == [3]
+
+
+def test_a_first_config_can_be_corrected(text, tmp_path):
+  folder, c = tmp_path / 'run', tiny.get_config()
+  c.num_steps, c.seed, c.tokenizer.vocab_size = 1, 7, 290
+  tokenizer = run_folder.get_tokenizer(c, folder)
+  run_folder.write(c, tokenizer, folder)  # as far as a run that failed comes
+  run(folder, steps=1)
+  assert run_folder.load_config(folder).seed == 0
+  assert run_folder.load(folder).tokenizer.vocab_size == 300
+  with pytest.raises(UserError, match='config.seed=0, not 7'):
+    run(folder, steps=1, seed=7)
