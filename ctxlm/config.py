@@ -1,112 +1,184 @@
 """The config: every key, and the check that runs before any device work.
 
-`base()` lists every key once. A recipe in `configs/` starts from it, changes
-what it needs and returns it; `load` reads a recipe with the command line's
-overrides; `check` answers a wrong key or value with one line.
+The dataclasses list every key once, and what it may be (ctxlm.ranges). A recipe
+in `configs/` starts from `base()`, changes what it needs and returns it;
+`check` answers a wrong key or value with one line.
 """
 
+import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import ml_collections
 
-from ctxlm import plugins
+from ctxlm import plugins, ranges
 from ctxlm.errors import UserError
+from ctxlm.ranges import (
+  BelowOne,
+  Count,
+  Finite,
+  Range,
+  Seed,
+  Whole,
+  ZeroOrMore,
+)
+
+
+class Factors:
+  """Pairs of a regular expression and a number; see ranges."""
+
+  def holds(self, value):
+    """Whether each is such a pair."""
+    return all(map(self._is_pair, value))
+
+  @staticmethod
+  def _is_pair(pair):
+    try:
+      pattern, factor = pair
+      re.compile(pattern)
+      return Range('[0, inf)').holds(factor + 0.0)
+    except (TypeError, ValueError, re.error):
+      return False
+
+  def words(self, value):
+    """What they must be."""
+    del value
+    return "(regular expression, factor) pairs, such as (('heads/', 10.0),)"
+
+
+Axis = Annotated[int, Range('[1, inf)', -1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+  """The block `config.tokenizer`."""
+
+  # Trained: bpe, wordpiece, unigram; or file; or none, for what is no text.
+  kind: Literal['bpe', 'wordpiece', 'unigram', 'file', 'none'] = 'bpe'
+  vocab_size: Count = 8192
+  path: str = ''  # with kind 'file': a tokenizer's file or folder
+  special_in_data: bool = False  # whether data may spell special tokens
+  task: str = ''  # the task whose text trains it; '' is the first
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """The block `config.optimizer`."""
+
+  name: Literal['adamw', 'adafactor', 'lion', 'muon', 'sgd'] = 'adamw'
+  learning_rate: ZeroOrMore = 1e-3
+  schedule: Literal['cosine', 'linear', 'rsqrt', 'constant'] = 'cosine'
+  warmup_steps: Whole = 100
+  final_fraction: ZeroOrMore = 0.0  # of the peak rate, at the last step
+  b1: BelowOne = 0.9
+  b2: BelowOne = 0.999
+  eps: ZeroOrMore = 1e-8
+  momentum: BelowOne = 0.0  # of sgd
+  weight_decay: ZeroOrMore = 0.01  # not on norms, biases and 1-d tensors
+  clip_norm: ZeroOrMore = 1.0  # of the whole gradient; 0 is off
+  ema_decay: BelowOne = 0.0  # of the parameters' average; 0 is off
+  # (pattern, factor) pairs: the first regular expression found in a
+  # parameter's path sets its learning-rate factor; 0 freezes it.
+  factors: Annotated[tuple, Factors()] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+  """The block `config.parallel`."""
+
+  # pmap (replicated parameters), or mesh
+  strategy: Literal['pmap', 'mesh'] = 'pmap'
+  data: Axis = -1  # devices along each mesh axis; -1 is the rest
+  fsdp: Axis = 1
+  tensor: Axis = 1
+  sequence: Axis = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """The block `config.checkpoint`."""
+
+  every_steps: Whole = 200  # 0 saves the last step only
+  keep: Count = 2  # newest ones kept
+  # A metric such as 'eval/perplexity/loss'; its best checkpoint is kept too.
+  best: str = ''
+  best_mode: Literal['min', 'max'] = 'min'
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracking:
+  """The block `config.tracking`."""
+
+  tensorboard: bool = False
+  wandb: bool = False  # offline unless WANDB_MODE says otherwise
+  wandb_project: str = 'ctxlm'
+
+
+@dataclasses.dataclass(frozen=True)
+class Open:
+  """A block whose keys plug-ins define."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """A block of `config.tasks`; the loop sums the tasks' losses."""
+
+  data: Open
+  objective: Open
+  weight: Finite
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Every key that the library reads."""
+
+  seed: Seed = 0
+  num_steps: Whole = 1000
+  batch_size: Count = 32  # examples a step, over all devices and hosts
+  accumulation: Count = 1  # micro-batches that a step is cut into
+  max_length: Count = 256  # tokens in a row
+  num_workers: Annotated[int, Range('[0, 1024]')] = 0  # processes; 0: threads
+  log_every_steps: Count = 20
+  # Whose parameters to start from: a run folder, a model folder, or one of
+  # Hugging Face. Or steps, see ctxlm.training.initial: ({'from': FOLDER},
+  # {'without': PATTERN}, ...). What is not taken is initialised afresh, and
+  # named in the log.
+  init_from: Any = dataclasses.field(
+    default_factory=lambda: ml_collections.FieldReference('', field_type=object)
+  )
+  tasks: Open  # NAME -> {data: {name, ...}, objective: {name, ...}, weight}
+  # {name, ...}: options of ctxlm.models.NAME.Model; vocab_size 0 is that of
+  # the tokenizer.
+  model: Open
+  tokenizer: Tokenizer
+  optimizer: Optimizer
+  parallel: Parallel
+  checkpoint: Checkpoint
+  # NAME -> {name, every_steps, ...}; every_steps 0 is at the end only.
+  evaluators: Open
+  tracking: Tracking
 
 
 def base():
-  """Returns the config with every key that the library reads.
+  """Returns the config with every key of Config.
 
   >>> c = base()
   >>> c.optimizer.learning_rate, c.parallel.strategy
   (0.001, 'pmap')
   """
-  c = ml_collections.ConfigDict()
-  c.seed = 0
-  c.num_steps = 1000
-  c.batch_size = 32  # examples a step, over all devices and hosts
-  c.accumulation = 1  # micro-batches that a step is cut into
-  c.max_length = 256  # tokens in a row
-  c.num_workers = 0  # loader processes; 0 uses threads
-  c.log_every_steps = 20
-  # Whose parameters to start from: a run folder, a model folder, or one of
-  # Hugging Face. Or steps, see ctxlm.training.initial: ({'from': FOLDER},
-  # {'without': PATTERN}, ...). What is not taken is initialised afresh, and
-  # named in the log.
-  c.init_from = ml_collections.FieldReference('', field_type=object)
-
-  # NAME -> {data: {name, ...}, objective: {name, ...}, weight}; the loop sums
-  # the tasks' losses.
-  c.tasks = ml_collections.ConfigDict()
-  # {name, ...}: options of ctxlm.models.NAME.Model; vocab_size 0 is that of
-  # the tokenizer.
-  c.model = ml_collections.ConfigDict({'name': 'transformer'})
-
-  c.tokenizer = ml_collections.ConfigDict()
-  # Trained: bpe, wordpiece, unigram; or file; or none, for what is no text.
-  c.tokenizer.kind = 'bpe'
-  c.tokenizer.vocab_size = 8192
-  c.tokenizer.path = ''  # with kind 'file': a tokenizer's file or folder
-  c.tokenizer.special_in_data = False  # whether data may spell special tokens
-  c.tokenizer.task = ''  # the task whose text trains it; '' is the first
-
-  c.optimizer = ml_collections.ConfigDict()
-  c.optimizer.name = 'adamw'  # adamw, adafactor, lion, muon, sgd
-  c.optimizer.learning_rate = 1e-3
-  c.optimizer.schedule = 'cosine'  # cosine, linear, rsqrt, constant
-  c.optimizer.warmup_steps = 100
-  c.optimizer.final_fraction = 0.0  # of the peak rate, at the last step
-  c.optimizer.b1 = 0.9
-  c.optimizer.b2 = 0.999
-  c.optimizer.eps = 1e-8
-  c.optimizer.momentum = 0.0  # of sgd
-  c.optimizer.weight_decay = 0.01  # not on norms, biases and 1-d tensors
-  c.optimizer.clip_norm = 1.0  # of the whole gradient; 0 is off
-  c.optimizer.ema_decay = 0.0  # of the parameters' average; 0 is off
-  # (pattern, factor) pairs: the first regular expression found in a
-  # parameter's path sets its learning-rate factor; 0 freezes it.
-  c.optimizer.factors = ()
-
-  c.parallel = ml_collections.ConfigDict()
-  c.parallel.strategy = 'pmap'  # pmap (replicated parameters), or mesh
-  c.parallel.data = -1  # devices along each mesh axis; -1 is the rest
-  c.parallel.fsdp = 1
-  c.parallel.tensor = 1
-  c.parallel.sequence = 1
-
-  c.checkpoint = ml_collections.ConfigDict()
-  c.checkpoint.every_steps = 200  # 0 saves the last step only
-  c.checkpoint.keep = 2  # newest ones kept
-  # A metric such as 'eval/perplexity/loss'; its best checkpoint is kept too.
-  c.checkpoint.best = ''
-  c.checkpoint.best_mode = 'min'
-
-  # NAME -> {name, every_steps, ...}; every_steps 0 is at the end only.
-  c.evaluators = ml_collections.ConfigDict()
-
-  c.tracking = ml_collections.ConfigDict()
-  c.tracking.tensorboard = False
-  c.tracking.wandb = False  # offline unless WANDB_MODE says otherwise
-  c.tracking.wandb_project = 'ctxlm'
+  c = ranges.block(Config)
+  c.model.name = 'transformer'
   c.lock()
   for name in OPEN:
     c[name].unlock()
   return c
 
 
-OPEN = ('tasks', 'model', 'evaluators')  # blocks whose keys plug-ins define
-CHOICES = {
-  'tokenizer.kind': ('bpe', 'wordpiece', 'unigram', 'file', 'none'),
-  'optimizer.name': ('adamw', 'adafactor', 'lion', 'muon', 'sgd'),
-  'optimizer.schedule': ('cosine', 'linear', 'rsqrt', 'constant'),
-  'parallel.strategy': ('pmap', 'mesh'),
-  'checkpoint.best_mode': ('min', 'max'),
-}
+OPEN = tuple(k for k, kind in ranges.hints(Config).items() if kind is Open)
 # Kinds of steps of config.init_from: what else a step of the kind may say.
 INIT_STEPS = {'from': ('step', 'tokenizer'), 'without': ()}
-POSITIVE = ('batch_size', 'accumulation', 'max_length', 'log_every_steps')
 
 
 def check(config):
@@ -120,20 +192,8 @@ def check(config):
   Traceback (most recent call last):
   ctxlm.errors.UserError: config.tasks is empty: name at least one task
   """
-  schema = base()
-  _check_block(schema, config, '')
-  for path, known in CHOICES.items():
-    value = _get(config, path)
-    if value not in known:
-      raise UserError(
-        f'config.{path}={value!r} is unknown.{plugins.suggest(value, known)}'
-      )
-  for path in POSITIVE:
-    if _get(config, path) < 1:
-      raise UserError(f'config.{path} must be 1 or more')
+  _check_block(Config, config, '')
   init_steps(config.init_from)
-  if config.num_steps < 0:
-    raise UserError('config.num_steps must be 0 or more')
   if config.batch_size % config.accumulation:
     raise UserError(
       f'config.batch_size={config.batch_size} is not divisible by '
@@ -142,29 +202,14 @@ def check(config):
   if not config.tasks:
     raise UserError('config.tasks is empty: name at least one task')
   for name, task in config.tasks.items():
-    where = f'tasks.{name}'
-    keys = ('data', 'objective', 'weight')
-    for key in task:
-      if key not in keys:
-        raise UserError(
-          f'config.{where}.{key} is unknown.{plugins.suggest(key, keys)}'
-        )
-    for key in keys:
-      if key not in task:
-        raise UserError(f'config.{where} needs {key!r}')
-    plugins.check('data.sources', task.data, f'{where}.data')
-    plugins.check('objectives', task.objective, f'{where}.objective')
-    if not math.isfinite(task.weight):
-      raise UserError(f'config.{where}.weight must be finite')
-  plugins.check('models', config.model, 'model')
+    _check_block(Task, task, f'tasks.{name}.')
+    plugins.check('data.sources', task.data, f'config.tasks.{name}.data.')
+    plugins.check(
+      'objectives', task.objective, f'config.tasks.{name}.objective.'
+    )
+  plugins.check('models', config.model, 'config.model.')
   for name, block in config.evaluators.items():
-    plugins.check('evaluators', block, f'evaluators.{name}')
-    every = plugins.own('evaluators', block)['every_steps']
-    if not _same_type(0, every) or every < 0:
-      raise UserError(
-        f'config.evaluators.{name}.every_steps={every!r} must be a whole '
-        'number, 0 or more'
-      )
+    plugins.check('evaluators', block, f'config.evaluators.{name}.')
   if config.tokenizer.task and config.tokenizer.task not in config.tasks:
     raise UserError(
       f'config.tokenizer.task={config.tokenizer.task!r} is no task.'
@@ -212,42 +257,22 @@ def _init_step(step):
   return dict(step)
 
 
-def _get(config, path):
-  for key in path.split('.'):
-    config = config[key]
-  return config
-
-
-def _check_block(schema, block, where):
+def _check_block(cls, block, where):
+  if where and not isinstance(block, ml_collections.ConfigDict):
+    raise UserError(f'config.{where[:-1]} must be a block of keys')
+  kinds = ranges.hints(cls)
   for key in block:
-    if key not in schema:
+    if key not in kinds:
       raise UserError(
-        f'config.{where}{key} is unknown.{plugins.suggest(key, schema)}'
+        f'config.{where}{key} is unknown.{plugins.suggest(key, kinds)}'
       )
-  for key in schema:
-    path = f'{where}{key}'
+  for key, kind in kinds.items():
     if key not in block:
-      raise UserError(f'config.{path} is missing: start from common.base()')
-    wanted, value = schema[key], block[key]
-    if isinstance(wanted, ml_collections.ConfigDict):
-      if not isinstance(value, ml_collections.ConfigDict):
-        raise UserError(f'config.{path} must be a block of keys')
-      if path not in OPEN:
-        _check_block(wanted, value, f'{path}.')
-    elif path != 'init_from' and not _same_type(wanted, value):
-      raise UserError(
-        f'config.{path}={value!r} must be of type {type(wanted).__name__}'
-      )
-
-
-def _same_type(wanted, value):
-  if isinstance(wanted, bool) or isinstance(value, bool):
-    return isinstance(wanted, bool) and isinstance(value, bool)
-  if isinstance(wanted, float):
-    return isinstance(value, (int, float))
-  if isinstance(wanted, (tuple, list)):
-    return isinstance(value, (tuple, list))
-  return isinstance(value, type(wanted))
+      hint = '' if cls is Task else ': start from common.base()'
+      raise UserError(f'config.{where}{key} is missing{hint}')
+    if dataclasses.is_dataclass(kind) and kind is not Open:
+      _check_block(kind, block[key], f'{where}{key}.')
+  ranges.check(cls, block, f'config.{where}')
 
 
 def to_json(config):

@@ -13,6 +13,7 @@ import pkgutil
 
 import ml_collections
 
+from ctxlm import ranges
 from ctxlm.errors import UserError
 
 CLASSES = {
@@ -24,8 +25,16 @@ CLASSES = {
   'decoding.strategies': 'Strategy',
   'decoding.processors': 'Processor',
 }
-# Keys of a block that are the loop's own, and what they are where left out.
-OWN = {'evaluators': {'every_steps': 0}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+  """Keys of an evaluator's block that are the loop's own."""
+
+  every_steps: ranges.Whole = 0
+
+
+OWN = {'evaluators': Cadence}
 
 
 def suggest(word, known):
@@ -99,8 +108,10 @@ def _inner(cls):
 
 def own(kind, block):
   """Returns the keys of a block that are the loop's, {key: value}."""
-  keys = OWN.get(kind, {})
-  return keys | {key: block[key] for key in keys if key in block}
+  if kind not in OWN:
+    return {}
+  defaults = dataclasses.asdict(OWN[kind]())
+  return {k: block.get(k, default) for k, default in defaults.items()}
 
 
 def options(cls):
@@ -112,22 +123,31 @@ def options(cls):
 
 
 def check(kind, block, where):
-  """Raises UserError if `block` (a mapping) can't be built; builds nothing."""
+  """Raises UserError if `block` can't be built; builds nothing.
+
+  Args:
+    kind: see `find`.
+    block: mapping with `name` and the plug-in's options.
+    where: what is said before an option's name, such as 'config.model.'.
+  """
   if not isinstance(block, (dict, ml_collections.ConfigDict)):
-    raise UserError(f'config.{where} must be a block with a name')
+    raise UserError(f'{where.rstrip(".: ")} must be a block with a name')
   if 'name' not in block:
-    raise UserError(f'config.{where} needs a name')
+    raise UserError(f'{where.rstrip(".: ")} needs a name')
   cls = find(kind, block['name'])
-  inner = _inner(cls)
-  for key, value in _options(kind, block).items():
+  inner, given = _inner(cls), _options(kind, block)
+  for key, value in given.items():
     if key not in options(cls):
       raise UserError(
-        f'config.{where}.{key}: {block["name"]!r} has no such option.'
+        f'{where}{key}: {block["name"]!r} has no such option.'
         + suggest(key, [*options(cls), *own(kind, {})])
       )
     if key in inner and value:
       for each in value if isinstance(value, tuple) else (value,):
-        check(inner[key], each, f'{where}.{key}')
+        check(inner[key], each, f'{where}{key}.')
+  ranges.check(cls, given, where)
+  if kind in OWN:
+    ranges.check(OWN[kind], own(kind, block), where)
 
 
 def build(kind, block, **extra):
@@ -147,7 +167,7 @@ def build(kind, block, **extra):
   >>> source.pattern
   '*.txt'
   """
-  check(kind, block, kind)
+  check(kind, block, _said(kind, block))
   cls = find(kind, block['name'])
   inner, given = _inner(cls), _options(kind, block)
   for key, value in given.items():
@@ -162,7 +182,12 @@ def build(kind, block, **extra):
   try:
     return cls(**given, **extra)
   except (TypeError, ValueError) as e:
-    raise UserError(f'{kind} {block["name"]!r}: {e}') from e
+    raise UserError(f'{_said(kind, block)}{e}') from e
+
+
+def _said(kind, block):
+  name = block.get('name') if hasattr(block, 'get') else None
+  return f'{kind} {name!r}: ' if name else f'{kind}: '
 
 
 def _options(kind, block):

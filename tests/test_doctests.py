@@ -31,6 +31,7 @@ CALLED = (
   'ctxlm.plugins.build',
   'ctxlm.plugins.find',
   'ctxlm.plugins.suggest',
+  'ctxlm.ranges.Range',
   'ctxlm.training.optim.schedule',
   'ctxlm.trees.flatten',
   'ctxlm.trees.nest',

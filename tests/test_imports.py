@@ -23,11 +23,12 @@ LAYERS = [
   {'cli'},  # the ground: the command line,
   {'config'},  # every key and its check,
   {'plugins'},  # names that become classes,
+  {'ranges'},  # what their options may be,
   {'files', 'trees'},  # files written whole, leaves by path,
   {'errors'},  # and the one exception of a user's mistake
 ]
 GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
-GROUND |= {'files', 'trees'}
+GROUND |= {'files', 'ranges', 'trees'}
 
 
 def layer(name):

@@ -71,13 +71,13 @@ def test_a_mistake_within_is_told_with_its_path(wrapped, path, key, wanted):
   wrapped[path].unlock()
   wrapped[path][key] = '7'
   with pytest.raises(UserError, match=wanted.replace('7', "'7'")):
-    plugins.check('models', wrapped, 'model')
+    plugins.check('models', wrapped, 'config.model.')
 
 
 def test_no_block_where_one_belongs(wrapped):
   block = wrapped.to_dict() | {'model': 'transformer'}
   with pytest.raises(UserError, match='config.model.model must be a block'):
-    plugins.check('models', block, 'model')
+    plugins.check('models', block, 'config.model.')
 
 
 def test_an_evaluators_data_is_a_source():
@@ -99,7 +99,7 @@ def test_the_loops_keys_reach_no_plug_in():
   assert cadence.cadences(c) == {'a': 3, 'b': 0}
   with pytest.raises(UserError, match="Did you mean 'every_steps'"):
     plugins.check(
-      'evaluators', {'name': 'losses', 'every_step': 3}, 'evaluators.a'
+      'evaluators', {'name': 'losses', 'every_step': 3}, 'config.evaluators.a.'
     )
 
 

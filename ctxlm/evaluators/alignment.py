@@ -13,6 +13,7 @@ import numpy as np
 from ctxlm import objectives
 from ctxlm.errors import UserError
 from ctxlm.objectives import contrastive
+from ctxlm.ranges import Count
 
 
 def alignment(x, y):
@@ -42,7 +43,7 @@ class Evaluator:
 
   task: str = ''
   split: str = 'validation'
-  limit: int = 1000
+  limit: Count = 1000
 
   def run(self, bench):
     """Returns alignment, uniformity, and retrieval of the positive at 1.

@@ -1,13 +1,14 @@
 """Gated convolution: the Transformer's stack with BaseConv for mixer."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ctxlm.models import layers, states, transformer
+from ctxlm.ranges import Count, Range
 
 
 def causal_convolution(x, kernel, positions=None):
@@ -107,10 +108,10 @@ class Options(transformer.Options):
     mlp_dim: -1, the default, leaves the MLP out.
   """
 
-  num_heads: int = 1
-  position: str = 'none'
-  mlp_dim: int = -1
-  kernel_sizes: tuple = (3, 0)
+  num_heads: Count = 1
+  position: transformer.Position = 'none'
+  mlp_dim: transformer.Width = -1
+  kernel_sizes: Annotated[tuple[int, ...], Range('[0, inf)')] = (3, 0)
 
   def __post_init__(self):
     super().__post_init__()

@@ -1,13 +1,12 @@
 """An encoder and a decoder that attends to it; BART- or T5-shaped."""
 
 import dataclasses
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from ctxlm.models import decoder, heads, layers, transformer
-
-STARTS = ('bos', 'eos', 'pad', 'cls')
 
 
 class Model(decoder.Decoder, heads.Heads, transformer.Options, nn.Module):
@@ -19,15 +18,13 @@ class Model(decoder.Decoder, heads.Heads, transformer.Options, nn.Module):
       with: 'bos', 'eos' (BART), 'pad' (T5) or 'cls'.
   """
 
-  num_decoder_layers: int = 0
-  decoder_start: str = 'bos'
+  num_decoder_layers: transformer.Depth = 0
+  decoder_start: Literal['bos', 'eos', 'pad', 'cls'] = 'bos'
 
   encoder_decoder = True
 
   def __post_init__(self):
     transformer.Options.__post_init__(self)
-    if self.decoder_start not in STARTS:
-      raise ValueError(f'decoder_start must be one of {STARTS}')
     if not self.causal:
       raise ValueError('causal must be True: it is the decoder that it names')
     nn.Module.__post_init__(self)

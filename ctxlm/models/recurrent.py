@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm.models import states, transformer
+from ctxlm.ranges import Count
 
 
 class LSTM(nn.Module):
@@ -71,9 +72,9 @@ class Model(states.Decoder, transformer.Model):
     mlp_dim: -1, the default, leaves the MLP out: an LSTM of num_layers.
   """
 
-  num_heads: int = 1
-  position: str = 'none'
-  mlp_dim: int = -1
+  num_heads: Count = 1
+  position: transformer.Position = 'none'
+  mlp_dim: transformer.Width = -1
 
   mixer = LSTM
 

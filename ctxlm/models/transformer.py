@@ -1,12 +1,18 @@
 """One Transformer stack; by its options BERT-, GPT-2- or LLaMA-shaped."""
 
 import dataclasses
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from ctxlm.errors import UserError
 from ctxlm.models import attention, decoder, heads, layers, positions
+from ctxlm.ranges import AboveZero, BelowOne, Count, Range, Whole, ZeroOrMore
+
+Depth = Annotated[int, Range('[0, 1000]')]  # more are never compiled
+Width = Annotated[int, Range('[0, inf)', -1)]
+Position = Literal[*positions.SCHEMES]
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -52,27 +58,27 @@ class Options:
     dtype: of the computation; parameters are float32.
   """
 
-  vocab_size: int = 0
-  hidden_size: int = 256
-  num_layers: int = 4
-  num_heads: int = 4
-  num_kv_heads: int = 0
-  head_dim: int = 0
-  mlp_dim: int = 0
-  activation: str = 'gelu_tanh'
+  vocab_size: Whole = 0
+  hidden_size: Count = 256
+  num_layers: Depth = 4
+  num_heads: Count = 4
+  num_kv_heads: Whole = 0
+  head_dim: Whole = 0
+  mlp_dim: Width = 0
+  activation: Literal[*layers.ACTIVATIONS] = 'gelu_tanh'
   gated: bool = False
-  norm: str = 'layernorm'
-  norm_position: str = 'pre'
-  norm_epsilon: float = 1e-5
+  norm: Literal['layernorm', 'rmsnorm'] = 'layernorm'
+  norm_position: Literal['pre', 'post'] = 'pre'
+  norm_epsilon: ZeroOrMore = 1e-5
   embedding_norm: bool = False
   final_norm: bool = True
-  position: str = 'learned'
-  max_length: int = 512
-  position_offset: int = 0
-  rotary_base: float = 10000.0
-  t5_buckets: int = 32
-  t5_max_distance: int = 128
-  type_vocab_size: int = 0
+  position: Position = 'learned'
+  max_length: Count = 512
+  position_offset: Whole = 0
+  rotary_base: AboveZero = 10000.0
+  t5_buckets: Annotated[int, Range('[2, inf)')] = 32
+  t5_max_distance: Count = 128
+  type_vocab_size: Whole = 0
   embedding_scale: bool = False
   bias: bool = True
   attention_bias: bool = False
@@ -81,46 +87,21 @@ class Options:
   logits_scale: bool = False
   logits_bias: bool = False
   causal: bool = True
-  window: int = 0
-  attention_scale: float = 0.0
-  dropout: float = 0.0
-  embedding_dropout: float = -1.0
-  attention_dropout: float = 0.0
-  mlp_dropout: float = 0.0
-  output_dropout: float = 0.0
-  init_stddev: float = 0.02
-  projection_layers: int = 1
+  window: Whole = 0
+  attention_scale: ZeroOrMore = 0.0
+  dropout: BelowOne = 0.0
+  embedding_dropout: Annotated[float, Range('[0, 1)', -1)] = -1.0
+  attention_dropout: BelowOne = 0.0
+  mlp_dropout: BelowOne = 0.0
+  output_dropout: BelowOne = 0.0
+  init_stddev: ZeroOrMore = 0.02
+  projection_layers: Whole = 1
   scan_layers: bool = False
-  remat: str = 'none'
-  attention_backend: str = 'auto'
-  dtype: str = 'float32'
+  remat: Literal['none', *layers.POLICIES] = 'none'
+  attention_backend: Literal[*attention.BACKENDS] = 'auto'
+  dtype: Literal['float32', 'bfloat16', 'float16'] = 'float32'
 
   def __post_init__(self):
-    known = {
-      'activation': tuple(layers.ACTIVATIONS),
-      'norm': ('layernorm', 'rmsnorm'),
-      'norm_position': ('pre', 'post'),
-      'position': positions.SCHEMES,
-      'remat': ('none', *layers.POLICIES),
-      'attention_backend': attention.BACKENDS,
-      'dtype': ('float32', 'bfloat16', 'float16'),
-    }
-    for name, values in known.items():
-      if getattr(self, name) not in values:
-        raise ValueError(
-          f'{name} must be one of {", ".join(values)}, '
-          f'not {getattr(self, name)!r}'
-        )
-    for name in (
-      'dropout',
-      'attention_dropout',
-      'mlp_dropout',
-      'output_dropout',
-    ):
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(f'{name} must be in [0, 1), not {getattr(self, name)}')
-    if not (self.embedding_dropout == -1 or 0 <= self.embedding_dropout < 1):
-      raise ValueError('embedding_dropout must be in [0, 1), or -1')
     if not self.head_dim and self.hidden_size % self.num_heads:
       raise ValueError(
         f'hidden_size={self.hidden_size} is not divisible by '
@@ -130,6 +111,20 @@ class Options:
       raise ValueError(
         f'num_heads={self.num_heads} is not divisible by '
         f'num_kv_heads={self.num_kv_heads}'
+      )
+    head_dim = self.head_dim or self.hidden_size // self.num_heads
+    if self.position == 'rotary' and head_dim % 2:
+      raise ValueError(f"position='rotary' needs an even head_dim={head_dim}")
+    if self.position == 'sinusoidal' and self.hidden_size % 2:
+      raise ValueError(
+        f"position='sinusoidal' needs an even hidden_size={self.hidden_size}"
+      )
+    exact = self.t5_buckets // (2 if self.causal else 4)
+    if self.position == 't5' and not 0 < exact < self.t5_max_distance:
+      raise ValueError(
+        f't5_buckets={self.t5_buckets} and t5_max_distance='
+        f'{self.t5_max_distance}: {exact} buckets of one distance each must '
+        'be at least 1, and fewer than t5_max_distance'
       )
 
   @property

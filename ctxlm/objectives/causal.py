@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ctxlm.objectives import losses
+from ctxlm.ranges import BelowOne, Count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Objective:
     max_length: tokens in a row; given by the loop.
   """
 
-  prefix: float = 0.0
+  prefix: BelowOne = 0.0
   tokenizer: Any = None
-  max_length: int = 256
+  max_length: Count = 256
 
   view = 'windows'
   overlap = 1  # a cut document's next piece repeats one token, so that every
@@ -37,10 +38,6 @@ class Objective:
   def every_token(self):
     """Whether all tokens are predicted; those of a prefix are not."""
     return not self.prefix
-
-  def __post_init__(self):
-    if not 0 <= self.prefix < 1:
-      raise ValueError('prefix must be in [0, 1)')
 
   def prepare(self, example, rng):
     """Adds targets, weights and, with a prefix, which tokens are in it.

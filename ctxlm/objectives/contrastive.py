@@ -11,7 +11,7 @@ InfoNCE over the examples of all devices, equation 5:
 import dataclasses
 import functools
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -22,7 +22,9 @@ from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.models import layers
 from ctxlm.objectives import augment, losses, mlm
+from ctxlm.ranges import AboveZero, Count, Share, ZeroOrMore
 
+Edit = Literal['', *augment.OPERATIONS]
 POOLINGS = ('cls', 'mean', 'first_last_mean')
 
 
@@ -49,29 +51,21 @@ class Objective:
     tokenizer, max_length: given by the loop.
   """
 
-  fields: int = 1
-  temperature: float = 0.05
-  pooling: str = 'cls'
+  fields: Literal[1, 2, 3] = 1
+  temperature: AboveZero = 0.05
+  pooling: Literal[*POOLINGS] = 'cls'
   project: bool = True
-  augment: str = ''
-  augment_share: float = 0.1
+  augment: Edit = ''
+  augment_share: Share = 0.1
   synonyms: str = ''
-  mlm_weight: float = 0.0
+  mlm_weight: ZeroOrMore = 0.0
   mask_duplicates: bool = True
   tokenizer: Any = None
-  max_length: int = 32
+  max_length: Count = 32
 
   view = 'texts'
 
   def __post_init__(self):
-    if self.fields not in (1, 2, 3):
-      raise ValueError('fields must be 1, 2 or 3')
-    if self.temperature <= 0:
-      raise ValueError('temperature must be positive')
-    if self.pooling not in POOLINGS:
-      raise ValueError(f'pooling must be one of {POOLINGS}')
-    if self.augment and self.augment not in augment.OPERATIONS:
-      raise ValueError(f'augment must be one of {list(augment.OPERATIONS)}')
     if self.augment and self.fields > 1:
       raise ValueError('augment makes the second view of one field only')
     if self.augment in augment.NEED_SYNONYMS and not self.synonyms:

@@ -9,7 +9,7 @@ SpanBERT (Joshi et al. 2020), lengths geometric with p = 0.2, at most 10.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ from ctxlm.data import framing
 from ctxlm.errors import UserError, note
 from ctxlm.models import layers
 from ctxlm.objectives import losses, masking
+from ctxlm.ranges import Count, Range, Share
 
-PAIRS = ('', 'next_sentence', 'sentence_order')
 WATCHED = 32  # rows after which too few masks are said
 
 
@@ -39,26 +39,23 @@ class Objective:
     tokenizer, max_length: given by the loop.
   """
 
-  rate: float = 0.15
-  mask: float = 0.8
-  random: float = 0.1
-  unit: str = 'token'
-  pair: str = ''
+  rate: Annotated[float, Range('(0, 1)')] = 0.15
+  mask: Share = 0.8
+  random: Share = 0.1
+  unit: Literal[*masking.UNITS] = 'token'
+  pair: Literal['', 'next_sentence', 'sentence_order'] = ''
   tokenizer: Any = None
-  max_length: int = 128
+  max_length: Count = 128
 
   overlap = 0
   frame = 'cls'
 
   def __post_init__(self):
-    if not 0 < self.rate < 1:
-      raise ValueError('rate must be in (0, 1)')
-    if min(self.mask, self.random) < 0 or self.mask + self.random > 1:
-      raise ValueError('mask and random must be shares that sum to 1 at most')
-    if self.unit not in masking.UNITS:
-      raise ValueError(f'unit must be one of {masking.UNITS}')
-    if self.pair not in PAIRS:
-      raise ValueError(f'pair must be one of {PAIRS}')
+    if self.mask + self.random > 1:
+      raise ValueError(
+        f'mask={self.mask} and random={self.random} are shares of the same '
+        'tokens: they must sum to 1 at most'
+      )
     if self.tokenizer is not None and self.tokenizer.mask_id is None:
       raise UserError('objective mlm needs a tokenizer with a mask token')
 

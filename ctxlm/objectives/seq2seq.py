@@ -7,15 +7,14 @@ BART's pretraining (Lewis et al. 2020, section 2.2).
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.objectives import augment, losses
-
-NOISES = ('delete', 'crop', 'swap')
+from ctxlm.ranges import BelowOne, Count, Share, Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +34,16 @@ class Objective:
     tokenizer, max_length: given by the loop.
   """
 
-  label_smoothing: float = 0.0
-  target_length: int = 0
+  label_smoothing: BelowOne = 0.0
+  target_length: Whole = 0
   prompt: str = ''
-  noise: str = ''
-  noise_share: float = 0.15
+  noise: Literal['', 'delete', 'crop', 'swap'] = ''
+  noise_share: Share = 0.15
   tokenizer: Any = None
-  max_length: int = 256
+  max_length: Count = 256
 
   view = 'texts'
   terms = {'loss': 1.0}
-
-  def __post_init__(self):
-    if not 0 <= self.label_smoothing < 1:
-      raise ValueError('label_smoothing must be in [0, 1)')
-    if self.noise and self.noise not in NOISES:
-      raise ValueError(f'noise must be one of {NOISES}')
-    if self.target_length < 0:
-      raise ValueError('target_length must be 0 or more')
 
   def texts(self, example, rng):
     """Returns (source, target) of a record."""

@@ -51,7 +51,7 @@ def test_points_take_seeds_and_the_names_that_tell():
     ({'optimiser.learning_rate': 1.0}, "Did you mean 'optimizer'?"),
     ({'seed.value': 1}, "no 'value'"),
     ({'num_steps': 'many'}, 'num_steps'),
-    ({'batch_size': 0}, 'batch_size must be 1 or more'),
+    ({'batch_size': 0}, 'batch_size=0 must be 1 or more'),
     ({'model.name': 'toi'}, 'no models named'),
   ],
 )

@@ -7,6 +7,7 @@ Python as a TFDS dataset in ArrayRecord files, and read without TensorFlow.
 import dataclasses
 import json
 import sys
+from typing import Literal
 
 import tensorflow_datasets as tfds
 
@@ -84,11 +85,8 @@ class Source:
       'text'.
   """
 
-  unit: str = 'document'
+  unit: Literal[*units.UNITS] = 'document'
   fields: dict = None
-
-  def __post_init__(self):
-    units.check(self.unit)
 
   def records(self, split):
     """Returns the records of 'train', 'validation' or 'test'.

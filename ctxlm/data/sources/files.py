@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+from typing import Literal
 
 from ctxlm import files
 from ctxlm.data.sources import file_formats, records, splits, units
@@ -36,22 +37,15 @@ class Source:
 
   pattern: str = ''
   split_patterns: dict = None
-  format: str = 'auto'
-  separator: str = 'blank_line'
+  format: Literal['auto', *file_formats.FORMATS] = 'auto'
+  separator: Literal[*file_formats.SEPARATORS] = 'blank_line'
   columns: tuple = ()
   fields: dict = None
-  unit: str = 'document'
+  unit: Literal[*units.UNITS] = 'document'
 
   def __post_init__(self):
-    units.check(self.unit)
     if bool(self.pattern) == bool(self.split_patterns):
       raise ValueError('give pattern, or split_patterns, and not both')
-    if self.format != 'auto' and self.format not in file_formats.FORMATS:
-      raise ValueError(
-        f'format must be auto or one of {sorted(file_formats.FORMATS)}'
-      )
-    if self.separator not in file_formats.SEPARATORS:
-      raise ValueError(f'separator must be one of {file_formats.SEPARATORS}')
 
   def records(self, split):
     """Returns the records of a split.

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import tensorflow_datasets as tfds
 
@@ -32,11 +33,10 @@ class Source:
   data_dir: str = ''
   splits: dict = None
   fields: dict = None
-  unit: str = 'document'
+  unit: Literal[*units.UNITS] = 'document'
   download: bool = False
 
   def __post_init__(self):
-    units.check(self.unit)
     if not self.dataset:
       raise ValueError("dataset is needed, such as 'glue/stsb'")
 

@@ -9,12 +9,6 @@ UNITS = ('document', 'paragraph', 'sentence')
 TEXTS = ('text', 'text_a', 'text_b', 'negative')  # fields that models read
 
 
-def check(unit):
-  """Raises ValueError unless `unit` is known."""
-  if unit not in UNITS:
-    raise ValueError(f'unit must be one of {UNITS}')
-
-
 def key(unit):
   """Returns what of the cutting into units belongs into a fingerprint."""
   return (unit,) if unit == 'document' else (unit, sentences.VERSION)

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ctxlm.decoding.processors import vocabulary
+from ctxlm.ranges import Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Processor:
 
   words: tuple
   tokenizer: Any = None
-  vocab_size: int = 0
+  vocab_size: Whole = 0
 
   def __post_init__(self):
     if not self.words:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.decoding.grammar import automaton, regex
+from ctxlm.ranges import Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Processor:
   pattern: str = ''
   schema: str = ''
   tokenizer: Any = None
-  vocab_size: int = 0
+  vocab_size: Whole = 0
   eos_ids: tuple = ()
-  max_new_tokens: int = 0
+  max_new_tokens: Whole = 0
 
   def __post_init__(self):
     if bool(self.strings) + bool(self.pattern) + bool(self.schema) != 1:

@@ -4,6 +4,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from ctxlm.ranges import Finite
+
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
@@ -12,8 +14,8 @@ class Processor:
   Counts are of the new tokens only.
   """
 
-  frequency: float = 0.0
-  presence: float = 0.0
+  frequency: Finite = 0.0
+  presence: Finite = 0.0
 
   def __call__(self, logits, text):
     """Returns the logits, lower where a token was written before."""

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from ctxlm.decoding.processors import filters
+from ctxlm.ranges import Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Processor:
     eos_ids: given by the loop.
   """
 
-  count: int
+  count: Whole
   eos_ids: tuple = ()
 
   def __call__(self, logits, text):

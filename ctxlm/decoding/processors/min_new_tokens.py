@@ -4,6 +4,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from ctxlm.ranges import Whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
@@ -14,7 +16,7 @@ class Processor:
     eos_ids: given by the loop.
   """
 
-  count: int
+  count: Whole
   eos_ids: tuple = ()
 
   def __call__(self, logits, text):

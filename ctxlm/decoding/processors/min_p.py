@@ -6,18 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm.decoding.processors import filters
+from ctxlm.ranges import Count, Share
 
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """Leaves the tokens of at least p times the greatest probability."""
 
-  p: float
-  least: int = 1
-
-  def __post_init__(self):
-    if not 0 <= self.p <= 1:
-      raise ValueError(f'min_p: p={self.p} must be in [0, 1]')
+  p: Share
+  least: Count = 1
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where they are not left."""

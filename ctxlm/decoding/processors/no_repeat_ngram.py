@@ -4,16 +4,14 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from ctxlm.ranges import Count
+
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """Forbids what would write an n-gram of the text again, prompt included."""
 
-  size: int
-
-  def __post_init__(self):
-    if self.size < 1:
-      raise ValueError(f'no_repeat_ngram: size={self.size} must be 1 or more')
+  size: Count
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where an n-gram would end again."""

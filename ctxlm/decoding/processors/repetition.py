@@ -4,6 +4,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from ctxlm.ranges import AboveZero
+
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
@@ -12,11 +14,7 @@ class Processor:
   Negative ones are multiplied, as in Transformers.
   """
 
-  penalty: float
-
-  def __post_init__(self):
-    if not self.penalty > 0:
-      raise ValueError(f'repetition: penalty={self.penalty} must be positive')
+  penalty: AboveZero
 
   def __call__(self, logits, text):
     """Returns the logits, lower where a token was written before."""

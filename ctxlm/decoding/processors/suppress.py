@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ctxlm.decoding.processors import filters, vocabulary
+from ctxlm.ranges import Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Processor:
 
   tokens: tuple = ()
   first: tuple = ()
-  place: int = 0
+  place: Whole = 0
   tokenizer: Any = None
-  vocab_size: int = 0
+  vocab_size: Whole = 0
 
   def __post_init__(self):
     self.ids()

@@ -3,18 +3,15 @@
 import dataclasses
 
 from ctxlm.decoding.processors import filters
+from ctxlm.ranges import Count
 
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """Leaves the k most probable tokens, and ties with the last of them."""
 
-  k: int
-  least: int = 1
-
-  def __post_init__(self):
-    if self.k < 1:
-      raise ValueError(f'top_k: k={self.k} must be 1 or more')
+  k: Count
+  least: Count = 1
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where they are not left."""

@@ -1,22 +1,20 @@
 """Top-p, or nucleus, sampling (Holtzman et al. 2020, arXiv:1904.09751)."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 
 from ctxlm.decoding.processors import filters
+from ctxlm.ranges import Count, Range
 
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """Leaves the fewest tokens whose probabilities sum to p or more."""
 
-  p: float
-  least: int = 1
-
-  def __post_init__(self):
-    if not 0 < self.p <= 1:
-      raise ValueError(f'top_p: p={self.p} must be in (0, 1]')
+  p: Annotated[float, Range('(0, 1]')]
+  least: Count = 1
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where they are not left."""

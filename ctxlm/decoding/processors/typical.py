@@ -1,11 +1,13 @@
 """Locally typical sampling (Meister et al. 2023, arXiv:2202.00666, eq. 4)."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from ctxlm.decoding.processors import filters
+from ctxlm.ranges import Count, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +17,8 @@ class Processor:
   The fewest that sum to `mass` or more, by |-log p - H|.
   """
 
-  mass: float
-  least: int = 1
-
-  def __post_init__(self):
-    if not 0 < self.mass <= 1:
-      raise ValueError(f'typical: mass={self.mass} must be in (0, 1]')
+  mass: Annotated[float, Range('(0, 1]')]
+  least: Count = 1
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where they are not left."""

@@ -12,13 +12,14 @@ of an earlier group that has just taken the same token (Hamming diversity).
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from ctxlm.decoding import draw, ranking
+from ctxlm.ranges import Count, Finite, ZeroOrMore
 
 NEVER = -1e9  # the score of what isn't there
 
@@ -62,13 +63,13 @@ class Strategy:
     num_groups, diversity_penalty: see above.
   """
 
-  num_beams: int = 4
-  length_penalty: float = 1.0
-  early_stopping: bool | str = False
-  num_best: int = 1
+  num_beams: Count = 4
+  length_penalty: Finite = 1.0
+  early_stopping: Literal[True, False, 'never'] = False
+  num_best: Count = 1
   sample: bool = False
-  num_groups: int = 1
-  diversity_penalty: float = 0.0
+  num_groups: Count = 1
+  diversity_penalty: ZeroOrMore = 0.0
 
   chunk = 1
   keeps_hidden = False
@@ -76,18 +77,14 @@ class Strategy:
   streams = False
 
   def __post_init__(self):
-    if self.num_beams < 1:
-      raise ValueError('num_beams must be 1 or more')
-    if not 1 <= self.num_best <= self.num_beams:
-      raise ValueError(f'num_best must be 1 to num_beams={self.num_beams}')
-    if self.early_stopping not in (True, False, 'never'):
-      raise ValueError("early_stopping must be True, False or 'never'")
-    if self.num_groups < 1 or self.num_beams % self.num_groups:
+    if self.num_best > self.num_beams:
+      raise ValueError(
+        f'num_best={self.num_best} is more than num_beams={self.num_beams}'
+      )
+    if self.num_beams % self.num_groups:
       raise ValueError(
         f'num_groups={self.num_groups} must divide num_beams={self.num_beams}'
       )
-    if self.diversity_penalty < 0:
-      raise ValueError('diversity_penalty must be 0 or more')
 
   @property
   def siblings(self):

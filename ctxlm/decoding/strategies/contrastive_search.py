@@ -16,6 +16,7 @@ from flax import struct
 
 from ctxlm.decoding import ranking
 from ctxlm.decoding.strategies import sample
+from ctxlm.ranges import Count, Share
 
 
 class State(struct.PyTreeNode):
@@ -43,8 +44,8 @@ class Strategy:
     alpha: see above; 0 is greedy.
   """
 
-  top_k: int = 4
-  alpha: float = 0.6
+  top_k: Count = 4
+  alpha: Share = 0.6
 
   random = False
   chunk = 1
@@ -52,12 +53,6 @@ class Strategy:
   drafts = False
   streams = True
   results = 1
-
-  def __post_init__(self):
-    if self.top_k < 1:
-      raise ValueError('top_k must be 1 or more')
-    if not 0 <= self.alpha <= 1:
-      raise ValueError('alpha must be in [0, 1]')
 
   @property
   def siblings(self):

@@ -19,6 +19,7 @@ from flax import struct
 
 from ctxlm.decoding import draw
 from ctxlm.decoding.strategies import sample
+from ctxlm.ranges import Count
 
 
 class State(struct.PyTreeNode):
@@ -41,9 +42,9 @@ class Strategy:
     greedy: whether both take the most probable token in place of a draw.
   """
 
-  length: int = 4
+  length: Count = 4
   draft: str = ''
-  ngram: int = 3
+  ngram: Count = 3
   greedy: bool = False
 
   siblings = 1
@@ -51,12 +52,6 @@ class Strategy:
   drafts = True
   streams = True
   results = 1
-
-  def __post_init__(self):
-    if self.length < 1:
-      raise ValueError('length must be 1 or more')
-    if self.ngram < 1:
-      raise ValueError('ngram must be 1 or more')
 
   @property
   def random(self):

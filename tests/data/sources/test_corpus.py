@@ -103,8 +103,6 @@ def test_mistakes():
     corpus.Source().records('valid')
   with pytest.raises(UserError, match="no field 'body'"):
     corpus.Source(fields={'text': 'body'}).records('test')
-  with pytest.raises(ValueError, match='unit'):
-    corpus.Source(unit='word')
 
 
 PREPARE = """

@@ -234,9 +234,6 @@ def test_mistakes_in_options(tmp_path):
   for wrong in (
     {},
     {'pattern': 'a', 'split_patterns': {'train': 'a'}},
-    {'pattern': 'a', 'format': 'xml'},
-    {'pattern': 'a', 'separator': 'page'},
-    {'pattern': 'a', 'unit': 'word'},
   ):
     with pytest.raises(ValueError):
       files.Source(**wrong)

@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from ctxlm import plugins
 from ctxlm.decoding.rules import Rules
 from ctxlm.decoding.strategies import beam
+from ctxlm.errors import UserError
 from tests.decoding import toys
 
 V, EOS = 4, 3
@@ -167,5 +169,5 @@ def test_drawn_beams_are_distributed_as_draws_without_replacement():
   ],
 )
 def test_mistakes(options, wanted):
-  with pytest.raises(ValueError, match=wanted):
-    beam.Strategy(**options)
+  with pytest.raises(UserError, match=wanted):
+    plugins.build('decoding.strategies', {'name': 'beam', **options})

@@ -8,7 +8,6 @@ from transformers import (
   RepetitionPenaltyLogitsProcessor,
 )
 
-from ctxlm.decoding.strategies import contrastive_search
 from tests.decoding import checkpoints
 
 
@@ -90,11 +89,3 @@ def test_alpha_0_is_greedy():
   assert found == checkpoints.ours(
     'gpt2', rows, {'name': 'greedy'}, max_new_tokens=8
   )
-
-
-@pytest.mark.parametrize(
-  'options, wanted', [({'top_k': 0}, 'top_k'), ({'alpha': 1.1}, 'alpha')]
-)
-def test_mistakes(options, wanted):
-  with pytest.raises(ValueError, match=wanted):
-    contrastive_search.Strategy(**options)

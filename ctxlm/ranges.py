@@ -1,0 +1,169 @@
+"""What an option may be, declared beside it, and checked before any work.
+
+An option's type is its kind, and `typing.Annotated` says more:
+
+    rate: Annotated[float, Range('(0, 1)')] = 0.15
+    unit: Literal['token', 'word', 'span'] = 'token'
+
+What stands beside the kind has `holds(value)`, and `words(value)` that say what
+it must be. An option of another type is the class's own affair.
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+import re
+import reprlib
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+
+import ml_collections
+
+from ctxlm.errors import UserError
+
+KINDS = {
+  bool: ((bool,), 'True or False'),
+  int: ((numbers.Integral,), 'a whole number'),
+  float: ((numbers.Real,), 'a number'),
+  str: ((str,), 'a text'),
+  tuple: ((tuple, list), 'a list'),
+  dict: ((dict, ml_collections.ConfigDict), 'a block of keys'),
+}
+INTERVAL = re.compile(r'([\[(])(\S+), (\S+)([\])])')
+# What arrays hold: int32 and float32. What is more is as good as infinite.
+MOST = {int: 2**31 - 1, float: 3.4e38}
+
+
+class Range:
+  """Numbers of an interval; of a list, each.
+
+  >>> Range('[0, 1)').holds(1), Range('[0, 1)', -1).words(1)
+  (False, '0 or more and less than 1, or -1')
+  """
+
+  def __init__(self, interval, *other, hint=''):
+    """Declares it.
+
+    Args:
+      interval: as mathematics writes it: '[0, 1)' has 0 and not 1. NaN and
+        infinity are in none.
+      *other: values that mean something else, such as -1 for a default.
+      hint: what to do where no number of the interval is wanted.
+    """
+    begins, least, most, ends = INTERVAL.fullmatch(interval).groups()
+    self._least, self._most = float(least), float(most)
+    self._open = begins == '(', ends == ')'
+    self._other, self._hint = other, f'; {hint}' if hint else ''
+
+  def holds(self, value):
+    """Whether a number, or each of a list, is in the interval."""
+    if isinstance(value, (tuple, list)):
+      return all(map(self.holds, value))
+    if value in self._other:
+      return True
+    above = value > self._least if self._open[0] else value >= self._least
+    below = value < self._most if self._open[1] else value <= self._most
+    return above and below and not self._is_huge(value)
+
+  def _is_huge(self, value):
+    whole = isinstance(value, numbers.Integral)
+    most = MOST[int if whole else float]
+    return math.inf in (-self._least, self._most) and abs(value) > most
+
+  def words(self, value):
+    """What a number must be, where `value` isn't."""
+    parts = []
+    if self._least > -math.inf:
+      least = f'{self._least:.15g}'
+      more = 'more than {}' if self._open[0] else '{} or more'
+      parts.append(more.format(least))
+    if self._most < math.inf:
+      most = f'{self._most:.15g}'
+      less = 'less than {}' if self._open[1] else '{} or less'
+      parts.append(less.format(most))
+    if isinstance(value, numbers.Integral) and self._is_huge(value):
+      parts.append(f'{MOST[int]} or less')
+    text = ' and '.join(parts) or 'finite'
+    return ', or '.join([text, *map(repr, self._other)]) + self._hint
+
+
+# What options are most of all.
+Whole = Annotated[int, Range('[0, inf)')]
+Count = Annotated[int, Range('[1, inf)')]
+Share = Annotated[float, Range('[0, 1]')]
+BelowOne = Annotated[float, Range('[0, 1)')]
+ZeroOrMore = Annotated[float, Range('[0, inf)')]
+AboveZero = Annotated[float, Range('(0, inf)')]
+Finite = Annotated[float, Range('(-inf, inf)')]
+# What numpy and JAX both take as a seed, no two of them for the same draws.
+Seed = Annotated[int, Range('[0, 4294967295]')]
+
+
+@functools.cache
+def hints(cls):
+  """Returns {option: its type} of a dataclass."""
+  try:
+    read = get_type_hints(cls, include_extras=True)
+  except NameError:  # as text, of what the module doesn't import when it runs
+    read = {}
+  return {f.name: read.get(f.name, f.type) for f in dataclasses.fields(cls)}
+
+
+def check(cls, options, where=''):
+  """Raises UserError, one line, for the first option that can't be.
+
+  Args:
+    cls: a dataclass.
+    options: {name: value} of some of its fields; a value that is None is let
+      pass where that is the default.
+    where: what is said before the option's name, such as 'config.model.'.
+  """
+  for field in dataclasses.fields(cls):
+    value = options.get(field.name)
+    if value is None and (field.name not in options or field.default is None):
+      continue
+    wanted = _missed(hints(cls).get(field.name), value)
+    if wanted:
+      shown = reprlib.repr(value)
+      raise UserError(f'{where}{field.name}={shown} must be {wanted}')
+
+
+def _missed(hint, value):
+  """Returns what a value of the type must be, or None where it is that."""
+  limits = getattr(hint, '__metadata__', ())
+  kind = get_args(hint)[0] if limits else hint
+  kind, items = get_origin(kind) or kind, get_args(kind)
+  if kind is Literal:
+    if any(value == item and _is(type(item), value) for item in items):
+      return None
+    *others, last = map(repr, items)
+    return f'{", ".join(others)} or {last}'
+  items = items[:1] if kind is tuple else ()
+  fits = _is(kind, value) and all(_is(i, x) for i in items for x in value)
+  if fits and all(limit.holds(value) for limit in limits):
+    return None
+  words = [': each '.join(KINDS[k][1] for k in (kind, *items) if k in KINDS)]
+  if fits:
+    words = []
+  return ', '.join(words + [r.words(value if fits else 0) for r in limits])
+
+
+def _is(kind, value):
+  if kind not in KINDS:
+    return True
+  if isinstance(value, bool):
+    return kind is bool
+  return isinstance(value, KINDS[kind][0])
+
+
+def block(cls):
+  """Returns the ConfigDict of a dataclass's defaults, blocks within it too."""
+  c, kinds = ml_collections.ConfigDict(), hints(cls)
+  for field in dataclasses.fields(cls):
+    kind, default = kinds[field.name], field.default
+    if dataclasses.is_dataclass(kind):
+      default = block(kind)
+    elif default is dataclasses.MISSING:
+      default = field.default_factory()
+    c[field.name] = default
+  return c
