@@ -87,8 +87,12 @@ def define_run_flags(workdir=None):
 def define_process_flags():
   """Defines the flags of verbs that run over several processes."""
   flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
-  flags.DEFINE_integer('num_processes', None, 'how many processes there are')
-  flags.DEFINE_integer('process_id', None, "this process's number, from 0")
+  flags.DEFINE_integer(
+    'num_processes', None, 'how many processes there are', lower_bound=1
+  )
+  flags.DEFINE_integer(
+    'process_id', None, "this process's number, from 0", lower_bound=0
+  )
 
 
 def run(verb, module, argv):

@@ -204,12 +204,16 @@ def check(config):
   for name, task in config.tasks.items():
     _check_block(Task, task, f'tasks.{name}.')
     plugins.check('data.sources', task.data, f'config.tasks.{name}.data.')
+    plugins.build('data.sources', task.data)
     plugins.check(
       'objectives', task.objective, f'config.tasks.{name}.objective.'
     )
   plugins.check('models', config.model, 'config.model.')
+  given = {'vocab_size': 1, 'max_length': config.max_length}
+  plugins.build('models', config.model, **given)
   for name, block in config.evaluators.items():
     plugins.check('evaluators', block, f'config.evaluators.{name}.')
+    plugins.build('evaluators', block)
   if config.tokenizer.task and config.tokenizer.task not in config.tasks:
     raise UserError(
       f'config.tokenizer.task={config.tokenizer.task!r} is no task.'

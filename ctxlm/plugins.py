@@ -179,6 +179,10 @@ def build(kind, block, **extra):
       )
   fields = {f.name for f in dataclasses.fields(cls)}
   extra = {k: v for k, v in extra.items() if k in fields and k not in given}
+  for f in dataclasses.fields(cls):
+    needed = f.init and f.default is f.default_factory is dataclasses.MISSING
+    if needed and f.name not in given and f.name not in extra:
+      raise UserError(f'{_said(kind, block)}it needs {f.name!r}')
   try:
     return cls(**given, **extra)
   except (TypeError, ValueError) as e:

@@ -50,9 +50,8 @@ class Range:
       *other: values that mean something else, such as -1 for a default.
       hint: what to do where no number of the interval is wanted.
     """
-    begins, least, most, ends = INTERVAL.fullmatch(interval).groups()
-    self._least, self._most = float(least), float(most)
-    self._open = begins == '(', ends == ')'
+    self._parts = INTERVAL.fullmatch(interval).groups()
+    self._least, self._most = float(self._parts[1]), float(self._parts[2])
     self._other, self._hint = other, f'; {hint}' if hint else ''
 
   def holds(self, value):
@@ -61,8 +60,9 @@ class Range:
       return all(map(self.holds, value))
     if value in self._other:
       return True
-    above = value > self._least if self._open[0] else value >= self._least
-    below = value < self._most if self._open[1] else value <= self._most
+    begins, _, _, ends = self._parts
+    above = value > self._least if begins == '(' else value >= self._least
+    below = value < self._most if ends == ')' else value <= self._most
     return above and below and not self._is_huge(value)
 
   def _is_huge(self, value):
@@ -72,18 +72,19 @@ class Range:
 
   def words(self, value):
     """What a number must be, where `value` isn't."""
+    begins, least, most, ends = self._parts
     parts = []
     if self._least > -math.inf:
-      least = f'{self._least:.15g}'
-      more = 'more than {}' if self._open[0] else '{} or more'
-      parts.append(more.format(least))
+      parts.append(
+        f'more than {least}' if begins == '(' else f'{least} or more'
+      )
     if self._most < math.inf:
-      most = f'{self._most:.15g}'
-      less = 'less than {}' if self._open[1] else '{} or less'
-      parts.append(less.format(most))
+      parts.append(f'less than {most}' if ends == ')' else f'{most} or less')
     if isinstance(value, numbers.Integral) and self._is_huge(value):
       parts.append(f'{MOST[int]} or less')
     text = ' and '.join(parts) or 'finite'
+    if begins + ends == '[]':
+      text = f'from {least} to {most}'
     return ', or '.join([text, *map(repr, self._other)]) + self._hint
 
 

@@ -68,8 +68,8 @@ def edges(limit, kind):
   least, most = limit._least, limit._most
   inside, outside = list(limit._other), [math.nan, INF, -INF]
   for end, inwards, is_open in (
-    (least, 1, limit._open[0]),
-    (most, -1, limit._open[1]),
+    (least, 1, limit._parts[0] == '('),
+    (most, -1, limit._parts[3] == ')'),
   ):
     if math.isinf(end):
       end = -inwards * ranges.MOST[kind]
@@ -141,7 +141,7 @@ def test_kinds(options, wanted):
   [
     ('optimizer.b1', 2.0, '=2.0 must be 0 or more and less than 1'),
     ('optimizer.weight_decay', math.nan, '=nan must be 0 or more'),
-    ('seed', 2**32, '=4294967296 must be 0 or more and 4294967295 or less'),
+    ('seed', 2**32, '=4294967296 must be from 0 to 4294967295'),
     ('batch_size', 10**30, ' must be 1 or more and 2147483647 or less'),
     ('optimizer.name', 'adam', "='adam' must be 'adamw', 'adafactor', "),
     ('optimizer.factors', ('abc',), ' must be (regular expression, factor)'),

@@ -20,12 +20,14 @@ def define():
     'processor', [], 'NAME:VALUE or NAME:key=value,..., in the order applied'
   )
   for name in build.FILTERS:
-    flags.DEFINE_float(name, None, f'the processor {name}, after --processor')
+    define = flags.DEFINE_integer if name == 'top_k' else flags.DEFINE_float
+    define(name, None, f'the processor {name}, after --processor')
   flags.DEFINE_integer(
     'max_new_tokens',
     None,
     'tokens of a text, at most; left out, what a Hugging Face folder says, '
     'or 128',
+    lower_bound=1,
   )
   flags.DEFINE_multi_string('stop', [], 'text at which to stop')
   flags.DEFINE_integer('seed', 0, 'of the draws')
@@ -40,8 +42,7 @@ def make_config():
   for name in build.FILTERS:
     value = F[name].value
     if value is not None:
-      number = int(value) if name == 'top_k' else value
-      blocks.append(build.parse('decoding.processors', f'{name}:{number}'))
+      blocks.append(build.parse('decoding.processors', f'{name}:{value}'))
   c.processors = tuple(blocks)
   c.max_new_tokens, c.stop, c.seed = F.max_new_tokens, tuple(F.stop), F.seed
   return c

@@ -27,7 +27,9 @@ def define_flags():
   flags.DEFINE_string('input', None, 'text file, a sentence a line')
   flags.DEFINE_string('output', None, 'file.npy to write')
   flags.DEFINE_enum('pooling', '', ['', 'cls', 'mean'], "'': the folder's own")
-  flags.DEFINE_integer('max_length', 0, "tokens; 0: the folder's own")
+  flags.DEFINE_integer(
+    'max_length', 0, "tokens; 0: the folder's own", lower_bound=0
+  )
   flags.DEFINE_integer('batch_size', 32, 'sentences', lower_bound=1)
 
 

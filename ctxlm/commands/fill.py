@@ -13,7 +13,7 @@ def define_flags():
   """Defines the flags of `ctxlm fill`."""
   cli.define_run_flags('runs/quickstart_mlm')
   flags.DEFINE_string('text', None, 'the text, with [MASK] where to fill')
-  flags.DEFINE_integer('top', 5, 'tokens a mask')
+  flags.DEFINE_integer('top', 5, 'tokens a mask', lower_bound=1)
 
 
 def main():

@@ -28,12 +28,18 @@ def define_flags():
   flags.DEFINE_string('prompt', None, 'what the text begins with')
   flags.DEFINE_string('input', None, 'jsonl with "prompt" in every line')
   flags.DEFINE_string('output', None, 'jsonl to write, or to go on with')
-  flags.DEFINE_integer('num_samples', None, 'texts of each prompt')
+  flags.DEFINE_integer(
+    'num_samples', None, 'texts of each prompt', lower_bound=1
+  )
   flags.DEFINE_bool('show_probs', False, "show each token's probability")
   flags.DEFINE_float('guidance', None, 'scale of classifier-free guidance')
   flags.DEFINE_string('negative_prompt', '', 'what guidance goes away from')
-  flags.DEFINE_integer('batch_size', 8, 'prompts at a time, over all devices')
-  flags.DEFINE_integer('tensor', 1, 'devices that share one model')
+  flags.DEFINE_integer(
+    'batch_size', 8, 'prompts at a time, over all devices', lower_bound=1
+  )
+  flags.DEFINE_integer(
+    'tensor', 1, 'devices that share one model', lower_bound=1
+  )
 
 
 def main():

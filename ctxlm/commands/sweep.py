@@ -27,8 +27,9 @@ def define_flags():
     'launcher', 'local', ('local', 'ray', 'print'), 'where points run'
   )
   flags.DEFINE_string('ray_address', 'auto', "the cluster's; see ray.init")
-  flags.DEFINE_float('ray_cpus', 1, 'CPUs that a point asks of the cluster')
-  flags.DEFINE_float('ray_gpus', 0, 'GPUs that a point asks of the cluster')
+  for what, count in (('cpus', 1), ('gpus', 0)):
+    text = f'{what[:-1].upper()}s that a point asks of the cluster'
+    flags.DEFINE_float(f'ray_{what}', count, text, lower_bound=0)
   flags.DEFINE_string(
     'ray_resources', '', "others that a point asks of one host: 'TPU=4'"
   )

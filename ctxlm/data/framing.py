@@ -37,7 +37,13 @@ class Frame:
   def _room(self, length):
     if length is None:
       return None
-    return max(length - len(self.first) - len(self.last), 0)
+    special = len(self.first) + len(self.last)
+    if length <= special:
+      raise UserError(
+        f'max_length={length} has no room for text beside {special} special '
+        'tokens'
+      )
+    return length - special
 
 
 def document(tokenizer):

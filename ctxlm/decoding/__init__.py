@@ -6,9 +6,13 @@ which is a Model's `advance` with its parameters. A module in `strategies` or
 `processors` is a plug-in, named in the decoding config.
 """
 
-from typing import Any, Protocol
+import dataclasses
+from typing import Annotated, Any, Protocol
 
 import ml_collections
+
+from ctxlm import ranges
+from ctxlm.ranges import Count, Finite, Range, Whole
 
 
 class Cache(Protocol):
@@ -107,27 +111,34 @@ class Strategy(Protocol):
     """Returns {'tokens', 'lengths', 'logps', ...}, [b * results, ...] each."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Every key of a decoding config."""
+
+  # {name, ...}: options of ctxlm.decoding.strategies.NAME.Strategy.
+  strategy: Any = dataclasses.field(
+    default_factory=lambda: ml_collections.ConfigDict({'name': 'sample'})
+  )
+  # [{name, ...}]: options of ctxlm.decoding.processors.NAME.Processor, in the
+  # order in which they are applied.
+  processors: tuple = ()
+  max_new_tokens: Count = 128
+  max_length: Whole = 0  # of a text with what it goes on from; 0 is no bound
+  num_samples: Count = 1  # of each prompt
+  seed: Annotated[int, Range('[-2147483648, 2147483647]')] = 0
+  stop: tuple | str = ()  # strings that end a text
+  guidance: Finite = 1.0  # scale of classifier-free guidance; 1 is none
+  negative_prompt: str = ''  # what it guides away from; '' is no prompt
+  show_probs: bool = False  # whether each token's probability is kept
+
+
 def base():
-  """Returns the decoding config with every key.
+  """Returns the decoding config with every key of Config.
 
   >>> base().strategy.name
   'sample'
   """
-  c = ml_collections.ConfigDict()
-  # {name, ...}: options of ctxlm.decoding.strategies.NAME.Strategy.
-  c.strategy = ml_collections.ConfigDict({'name': 'sample'})
-  # [{name, ...}]: options of ctxlm.decoding.processors.NAME.Processor, in the
-  # order in which they are applied.
-  c.processors = ()
-  c.max_new_tokens = 128
-  c.max_length = 0  # of a text with what it goes on from; 0 is no bound
-  c.num_samples = 1  # of each prompt
-  c.seed = 0
-  c.stop = ()  # strings that end a text
-  c.guidance = 1.0  # scale of classifier-free guidance; 1 is none
-  c.negative_prompt = ''  # what it guides away from; '' is no prompt
-  c.show_probs = False  # whether each token's probability is kept
-  return c
+  return ranges.block(Config)
 
 
 def unsaid():

@@ -2,9 +2,10 @@
 
 import ast
 
-from ctxlm import plugins
-from ctxlm.decoding import base, unsaid
+from ctxlm import plugins, ranges
+from ctxlm.decoding import Config, base, unsaid
 from ctxlm.decoding.grammar import automaton
+from ctxlm.decoding.processors.vocabulary import several
 from ctxlm.decoding.rules import Rules
 from ctxlm.errors import UserError
 
@@ -51,7 +52,7 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
       raise UserError('stop strings need a tokenizer')
     texts = list(tokenizer.token_bytes)
     texts += [None] * (vocab_size - len(texts))
-    stop = automaton.Stop(tuple(config.stop), texts)
+    stop = automaton.Stop(several(config.stop), texts)
   return strategy, Rules(
     processors, tuple(eos_ids), pad_id, stop, config.show_probs
   )
@@ -68,10 +69,8 @@ def check(config):
   for key in known:
     if key not in config:
       raise UserError(f'decoding.{key} is missing: start from decoding.base()')
-  for key in ('max_new_tokens', 'num_samples'):
-    if config[key] is not None and config[key] < 1:
-      raise UserError(f'{key}={config[key]} must be 1 or more')
-  if not all(isinstance(s, str) and s for s in config.stop):
+  ranges.check(Config, {k: v for k, v in config.items() if v is not None})
+  if not all(isinstance(s, str) and s for s in several(config.stop)):
     raise UserError('stop: strings of one character or more')
 
 
@@ -120,7 +119,9 @@ def parse(kind, text):
     values = [_value(x) for x in call.args]
     named = {k.arg: _value(k.value) for k in call.keywords}
   except (SyntaxError, ValueError, AttributeError):
-    values, named = [rest], {}
+    key, equals, value = rest.partition('=')
+    known = key in plugins.options(plugins.find(kind, name))
+    values, named = ([], {key: value}) if equals and known else ([rest], {})
   first = plugins.options(plugins.find(kind, name))[: len(values)]
   if len(first) < len(values):
     raise UserError(f'{text!r}: {name} has no so many options')

@@ -48,11 +48,6 @@ def points(module, scale, seeds, settings):
       set_key(config, key, value, where)
     try:
       config_lib.check(config)
-      plugins.build('models', config.model, max_length=config.max_length)
-      for task in config.tasks.values():
-        plugins.build('data.sources', task.data)
-      for block in config.evaluators.values():
-        plugins.build('evaluators', block)
     except UserError as e:
       raise UserError(f'{where}, point {overrides}: {e}') from e
     name = name_of({k: v for k, v in overrides.items() if k in keys})

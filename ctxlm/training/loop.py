@@ -9,7 +9,7 @@ import jax
 from ctxlm import config as config_lib
 from ctxlm.errors import UserError
 from ctxlm.parallel import placement as placement_lib
-from ctxlm.training import cadence, initial, run_folder, tracking
+from ctxlm.training import cadence, fit, initial, run_folder, tracking
 from ctxlm.training import program as program_lib
 from ctxlm.training.preemption import Stop
 
@@ -30,8 +30,10 @@ def train(config, workdir, placement=None):
   placement = placement_lib.make(config) if placement is None else placement
   workdir = Path(workdir)
   run_folder.agree(config, workdir)
+  fit.check_rows(config)
   tokenizer = run_folder.get_tokenizer(config, workdir)
   program = program_lib.build(config, placement, tokenizer)
+  fit.check_memory(program)
   start, state, saved = initial.begin(program, workdir)
   done, pending, results = start, [], {}
   with (

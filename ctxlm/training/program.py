@@ -21,7 +21,7 @@ from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import task as task_lib
-from ctxlm.training import optim, step
+from ctxlm.training import fit, optim, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,14 +292,9 @@ def build(config, placement, tokenizer, features=None):
   model = plugins.build(
     'models', block, vocab_size=size, max_length=config.max_length
   )
-  return Program(
-    config,
-    placement,
-    tokenizer,
-    model,
-    [_task(config, name, tokenizer) for name in config.tasks],
-    features,
-  )
+  tasks = [_task(config, name, tokenizer) for name in config.tasks]
+  fit.check_parts(config, model, tasks)
+  return Program(config, placement, tokenizer, model, tasks, features)
 
 
 def _task(config, name, tokenizer):

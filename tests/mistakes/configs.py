@@ -12,12 +12,12 @@ def text_file(content):
 of_file = train('config.tasks.causal.data.pattern={tmp}/text')
 
 
-def recipe(line):
+def recipe(line, name='causal'):
   """Returns a `make` of {tmp}/mine.py, a recipe with the line in it."""
   text = (
     'from tests import tiny\n'
     'def get_config():\n'
-    '  c = tiny.get_config()\n'
+    f'  c = tiny.get_config({name!r})\n'
     f'  {line}\n'
     '  return c\n'
   )

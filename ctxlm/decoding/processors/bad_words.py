@@ -14,25 +14,29 @@ class Processor:
   """Forbids the last token of a sequence after those before it.
 
   Attributes:
-    words: each a text, which the tokenizer cuts, or a tuple of token ids.
+    words: one or several, each a text, or a tuple of token ids. A text is
+      forbidden as the tokenizer cuts it at a beginning, and after a space.
     tokenizer, vocab_size: given by the loop.
   """
 
-  words: tuple
+  words: tuple | str | int
   tokenizer: Any = None
   vocab_size: Whole = 0
 
   def __post_init__(self):
-    if not self.words:
+    if self.words in ((), ''):
       raise ValueError('bad_words: words is empty')
     self.sequences()
 
   def sequences(self):
     """Returns the sequences, tuples of ids."""
-    return [
-      vocabulary.sequence(w, self.tokenizer, self.vocab_size)
-      for w in self.words
-    ]
+    cuts = []
+    for word in vocabulary.several(self.words):
+      cuts.append(word)
+      if isinstance(word, str):
+        cuts.append(f' {word}')
+    given = self.tokenizer, self.vocab_size
+    return list(dict.fromkeys(vocabulary.sequence(w, *given) for w in cuts))
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where a sequence would end."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.decoding.grammar import automaton, regex
+from ctxlm.decoding.processors import vocabulary
 from ctxlm.ranges import Whole
 
 
@@ -29,7 +30,7 @@ class Processor:
     tokenizer, vocab_size, eos_ids, max_new_tokens: given by the loop.
   """
 
-  strings: tuple = ()
+  strings: tuple | str = ()
   pattern: str = ''
   schema: str = ''
   tokenizer: Any = None
@@ -59,7 +60,7 @@ class Processor:
   @functools.cached_property
   def compiled(self):
     """(Automaton, int32 [states]: tokens to the nearest end)."""
-    strings = (self.strings,) if isinstance(self.strings, str) else self.strings
+    strings = vocabulary.several(self.strings)
     pattern = self.pattern or '|'.join(map(re.escape, strings))
     if self.schema:
       pattern = regex.of_schema(self.schema)

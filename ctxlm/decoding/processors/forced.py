@@ -20,7 +20,7 @@ class Processor:
     tokenizer, vocab_size: given by the loop.
   """
 
-  first: tuple = ()
+  first: tuple | str | int = ()
   last: Any = None
   tokenizer: Any = None
   vocab_size: Whole = 0
@@ -34,7 +34,7 @@ class Processor:
     return tuple(
       [
         vocabulary.token(x, self.tokenizer, self.vocab_size)
-        for x in ((part,) if isinstance(part, str | int) else part)
+        for x in vocabulary.several(part)
       ]
       for part in parts
     )

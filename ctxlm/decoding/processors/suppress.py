@@ -20,8 +20,8 @@ class Processor:
     tokenizer, vocab_size: given by the loop.
   """
 
-  tokens: tuple = ()
-  first: tuple = ()
+  tokens: tuple | str | int = ()
+  first: tuple | str | int = ()
   place: Whole = 0
   tokenizer: Any = None
   vocab_size: Whole = 0
@@ -32,7 +32,10 @@ class Processor:
   def ids(self):
     """Returns (ids of `tokens`, ids of `first`)."""
     return tuple(
-      [vocabulary.token(x, self.tokenizer, self.vocab_size) for x in part]
+      [
+        vocabulary.token(x, self.tokenizer, self.vocab_size)
+        for x in vocabulary.several(part)
+      ]
       for part in (self.tokens, self.first)
     )
 

@@ -1,6 +1,15 @@
 """Tokens of a config, by id or by name."""
 
 
+def several(value):
+  """Returns a tuple of what may be one text or id, or some of them.
+
+  >>> several('the'), several((3, 4))
+  (('the',), (3, 4))
+  """
+  return (value,) if isinstance(value, str | int) else tuple(value)
+
+
 def token(value, tokenizer, vocab_size):
   """Returns the id of a token given by id or as the vocabulary has it.
 

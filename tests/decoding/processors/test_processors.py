@@ -213,7 +213,7 @@ MISTAKES = [
   ({'name': 'temprature'}, "Did you mean 'temperature'"),
   ({'name': 'top_k', 'k': 0}, 'must be 1 or more'),
   ({'name': 'top_p', 'p': 1.5}, 'must be more than 0 and 1 or less'),
-  ({'name': 'min_p', 'p': -0.1}, 'must be 0 or more and 1 or less'),
+  ({'name': 'min_p', 'p': -0.1}, 'must be from 0 to 1'),
   ({'name': 'typical', 'mass': 0.0}, 'must be more than 0 and 1 or less'),
   ({'name': 'repetition', 'penalty': 0}, 'must be more than 0'),
   ({'name': 'no_repeat_ngram', 'size': 0}, 'must be 1 or more'),

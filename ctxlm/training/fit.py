@@ -1,0 +1,67 @@
+"""Whether a run's parts fit each other, and the memory there is."""
+
+import jax
+import numpy as np
+
+from ctxlm import objectives
+from ctxlm.errors import UserError
+from ctxlm.objectives import causal, contrastive, mlm, seq2seq
+from ctxlm.parallel import memory
+
+READ_ROWS = (causal.Objective, contrastive.Objective, mlm.Objective)
+READ_PAIRS = (seq2seq.Objective,)
+
+
+def check_parts(config, model, tasks):
+  """Raises UserError if an objective can't be had with the model or batch.
+
+  Args:
+    config: the whole config.
+    model: Flax module.
+    tasks: list of objectives.task.Task.
+  """
+  for task in tasks:
+    where, objective = f'config.tasks.{task.name}', task.objective
+    predicts = isinstance(objective, objectives.PredictsNext)
+    if predicts and not getattr(model, 'causal', True):
+      raise UserError(
+        f'{where}: its objective predicts each token from those before it, '
+        'and a model with config.model.causal=False sees the token itself'
+      )
+    both = getattr(model, 'encoder_decoder', False)
+    if type(objective) in (READ_PAIRS if not both else READ_ROWS):
+      needs, name = 'no' if both else 'an', config.model.name
+      raise UserError(
+        f'{where}: its objective needs {needs} encoder-decoder, unlike '
+        f'config.model.name={name!r}'
+      )
+    compares = isinstance(objective, objectives.Compares)
+    alone = isinstance(objective, objectives.Embeds) and objective.fields < 3
+    if compares and alone and config.batch_size < 2:
+      raise UserError(
+        f'{where}: its objective compares the examples of a batch, so '
+        'config.batch_size=1 must be 2 or more'
+      )
+
+
+def check_rows(config):
+  """Raises UserError if not even a batch's tokens fit into memory."""
+  shape = config.batch_size // jax.process_count(), config.max_length
+  memory.check(
+    f'a batch of config.batch_size={config.batch_size} rows of '
+    f'config.max_length={config.max_length} tokens',
+    jax.ShapeDtypeStruct(shape, np.int32),
+    'lower one of them',
+  )
+
+
+def check_memory(program):
+  """Raises UserError if what a step holds at least doesn't fit into memory."""
+  state = program.abstract
+  held = {'state': state, 'gradient': state.params}
+  memory.check(
+    'training the model, its parameters, gradient and moments alone,',
+    held,
+    'make config.model smaller, or share it among more devices '
+    "(config.parallel.strategy='mesh', config.parallel.fsdp)",
+  )
