@@ -104,7 +104,7 @@ def test_the_loops_keys_reach_no_plug_in():
 
 
 @pytest.mark.parametrize('every', ['3', 1.5, -1, True])
-def test_a_cadence_is_a_whole_number(every):
+def test_a_cadence_is_a_whole_number(text, every):
   c = tiny.get_config()
   c.evaluators.a = {'name': 'losses', 'every_steps': every}
   with pytest.raises(UserError, match='config.evaluators.a.every_steps='):

@@ -154,7 +154,7 @@ def test_kinds(options, wanted):
     ('model', 'transformer', ' must be a block with a name'),
   ],
 )
-def test_a_config_is_told_the_key(key, value, wanted):
+def test_a_config_is_told_the_key(text, key, value, wanted):
   c = tiny.get_config()
   c.unlock()
   *path, last = key.split('.')

@@ -10,7 +10,7 @@ TASK = 'config.tasks.causal'
 CAUSAL = {
   'config.seed=4294967296': 'from 0 to 4294967295',
   'config.seed=9223372036854775808': 'from 0 to 4294967295',
-  'config.seed=-1': '0 or more',
+  'config.seed=-1': 'from 0 to',
   'config.num_steps=-1': '0 or more',
   'config.batch_size=0': '1 or more',
   'config.accumulation=0': '1 or more',
@@ -95,7 +95,7 @@ UNFIT = (
     'even head_dim=3',
   ),
   (
-    "c.model |= {'position': 'sinusoidal', 'hidden_size': 7, 'num_heads': 1}",
+    "c.model.update(position='sinusoidal', hidden_size=7, num_heads=1)",
     'causal',
     'even hidden_size=7',
   ),

@@ -221,7 +221,7 @@ MISTAKES = [
   ({'name': 'bad_words', 'words': ((V,),)}, f'no token {V}'),
   ({'name': 'forced', 'first': (3, V)}, f'no token {V}: ids are 0 to {V - 1}'),
   ({'name': 'forced', 'last': '<|stop|>'}, "no token '<|stop|>'"),
-  ({'name': 'constrained'}, 'either strings or a pattern'),
+  ({'name': 'constrained'}, 'give strings, a pattern, or a schema'),
 ]
 
 
