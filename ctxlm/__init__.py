@@ -49,7 +49,8 @@ def load(folder, **options):
     folder: path.
     **options: of the model, in place of the folder's own, such as
       dtype='bfloat16'; and `placement`, a parallel.Mesh, into whose shards the
-      parameters are read.
+      parameters are read; and `allow_code`, modules that the folder may name
+      and so run: ('mylab',).
 
   Returns:
     ctxlm.inference.language_model.LanguageModel, which unpacks to (model,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from ctxlm import plugins
 from ctxlm.errors import UserError
 
 VERBS = {
@@ -54,9 +55,9 @@ def main(argv=None):
       print(f'  {name:<10}{text}')
     return 0 if verb else 2
   if verb not in VERBS:
-    from ctxlm.plugins import suggest
-
-    print(f'ctxlm: no verb {verb!r}.{suggest(verb, VERBS)}', file=sys.stderr)
+    print(
+      f'ctxlm: no verb {verb!r}.{plugins.suggest(verb, VERBS)}', file=sys.stderr
+    )
     return 2
   if begun:
     use_huge_pages()
@@ -104,12 +105,16 @@ def run(verb, module, argv):
       a main(arguments) is given what is no flag of its own.
     argv: command line.
   """
-  # A researcher's own modules, and `configs`, lie where the command is run.
-  if os.getcwd() not in sys.path:
-    sys.path.insert(0, os.getcwd())
   flags.DEFINE_bool('debug', False, 'show the traceback of a mistake')
+  flags.DEFINE_list(
+    'allow_code',
+    [],
+    'modules that a folder which is opened may name, and so run; also '
+    f'{plugins.ALLOW}=MODULE in the environment',
+  )
   module.define_flags()
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
+  allow_code(verb, argv)
   try:
     takes = bool(inspect.signature(module.main).parameters)
     rest = _parse(argv, takes)
@@ -127,6 +132,26 @@ def run(verb, module, argv):
     if debug:
       raise
     sys.exit(130)  # as shells say it
+
+
+# Their recipes and experiments are code, which may import what lies beside.
+RUN_CODE = ('train', 'sweep', 'report')
+
+
+def allow_code(verb, argv):
+  """Lets a verb find modules in the current folder, where it may run any.
+
+  They come after all that is installed: whose folder it is, is not known.
+  """
+  modules = [a.split('=', 1)[1] for a in argv if a.startswith('--allow_code=')]
+  if modules:
+    old = os.environ.get(plugins.ALLOW)
+    os.environ[plugins.ALLOW] = ','.join([*modules, *([old] if old else [])])
+  here = os.getcwd()
+  if here not in sys.path and (
+    verb in RUN_CODE or os.environ.get(plugins.ALLOW)
+  ):
+    sys.path.append(here)
 
 
 def _parse(argv, known_only):

@@ -51,6 +51,66 @@ def lines(path):
     raise UserError(f"can't read {path}: {e.strerror}") from e
 
 
+def inside(folder, name):
+  """Returns the path of a file of a folder that somebody else may have made.
+
+  A link is followed as far as it stays in the folder; from a snapshot of
+  Hugging Face's cache (models--X/snapshots/REV) to that model's blobs, too.
+
+  Args:
+    folder: pathlib.Path.
+    name: of the file below it, as some file of the folder may say it.
+
+  Raises:
+    UserError: it lies elsewhere, or is a device, a pipe or a socket.
+  """
+  folder, path = Path(folder), Path(folder) / name
+  try:
+    real, root = path.resolve(), folder.resolve()
+    rooms = [root]
+    model = root.parent.parent
+    if root.parent.name == 'snapshots' and model.name.startswith('models--'):
+      rooms.append(model / 'blobs')
+    if not any(real.is_relative_to(room) for room in rooms):
+      raise UserError(
+        f'{path} leads out of its folder, to {real}: copy the file into it'
+      )
+    if real.exists() and not (real.is_file() or real.is_dir()):
+      raise UserError(f'{path} is a device, a pipe or a socket, and no file')
+  except (OSError, ValueError, RuntimeError) as e:  # of loops and odd names
+    raise UserError(f"can't read {str(path)!r}: {e}") from e
+  return path
+
+
+def read_json(path, kind=dict):
+  """Returns what a JSON file holds.
+
+  Args:
+    path: of the file; it and its folder may be somebody else's, see `inside`.
+    kind: dict or list, of which it must be.
+
+  Raises:
+    UserError: no such file, another kind in it, or none that is JSON.
+  """
+  path = Path(path)
+  inside(path.parent, path.name)
+  try:
+    if path.stat().st_size > MOST_JSON:
+      raise UserError(f'{path} is too large to be settings')
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except OSError as e:
+    raise UserError(f'no file {path}') from e
+  except (ValueError, RecursionError) as e:
+    raise UserError(f'{path} is not JSON: {e}') from e
+  if not isinstance(content, kind):
+    what = {dict: 'object', list: 'list'}[kind]
+    raise UserError(f'{path} holds no {what}')
+  return content
+
+
+MOST_JSON = 2**28  # bytes; a tokenizer of 250,000 tokens has 2^24
+
+
 def split_lines(text):
   """Returns a text's lines without their ends, which are those of `lines`."""
   end = '\n' if '\n' in text else '\r'

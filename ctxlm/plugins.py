@@ -2,20 +2,27 @@
 
 `{name: 'mlm', rate: 0.15}` of kind `objectives` is
 `ctxlm.objectives.mlm.Objective(rate=0.15)`. A dotted name (`mylab.cloze`)
-reaches a module of the researcher's own. An option may be such a block too,
-see `field`; keys that the loop reads (OWN) reach no plug-in.
+reaches a module of the researcher's own, if a recipe says it, which is code
+itself; where a folder that is opened says it, see `refuse_code`. An option may
+be such a block too, see `field`; keys that the loop reads (OWN) reach no
+plug-in.
 """
 
 import dataclasses
 import difflib
 import importlib
+import os
 import pkgutil
+import re
+import reprlib
 
 import ml_collections
 
 from ctxlm import ranges
 from ctxlm.errors import UserError
 
+NAME = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*', re.ASCII)
+ALLOW = 'CTXLM_ALLOW_CODE'
 CLASSES = {
   'objectives': 'Objective',
   'models': 'Model',
@@ -62,6 +69,11 @@ def find(kind, name):
   >>> find('objectives', 'causal').__module__
   'ctxlm.objectives.causal'
   """
+  if not isinstance(name, str) or not NAME.fullmatch(name):
+    raise UserError(
+      f'{kind}: {reprlib.repr(name)} is no name; one of a module, such as '
+      "'mylab.cloze', or of ours"
+    )
   path = name if '.' in name else f'ctxlm.{kind}.{name}'
   try:
     module = importlib.import_module(path)
@@ -75,6 +87,45 @@ def find(kind, name):
   if cls is None:
     raise UserError(f'{path} has no class {CLASSES[kind]}, so it is no plug-in')
   return cls
+
+
+def names_code(content):
+  """Returns the dotted names of the blocks in a config, or in its JSON."""
+  names, left = set(), [content]
+  while left:
+    one = left.pop()
+    if isinstance(one, (dict, ml_collections.ConfigDict)):
+      name = one.get('name')
+      if isinstance(name, str) and '.' in name:
+        names.add(name)
+      left += one.values()
+    elif isinstance(one, (list, tuple)):
+      left += one
+  return names
+
+
+def refuse_code(content, path, allowed=()):
+  """Raises UserError if a folder that is opened names code to run.
+
+  Its maker may be anybody, and to find a dotted name is to run its module.
+
+  Args:
+    content: JSON of the folder's config.
+    path: of the file that it stands in.
+    allowed: modules that may be run, with what is below them, beside those of
+      $CTXLM_ALLOW_CODE, which --allow_code sets.
+  """
+  allowed = {*allowed, *os.environ.get(ALLOW, '').split(',')}
+  for name in sorted(names_code(content)):
+    parts = name.split('.')
+    above = {'.'.join(parts[:n]) for n in range(1, len(parts) + 1)}
+    if not NAME.fullmatch(name) or len(name) > 200:
+      raise UserError(f'{path}: {reprlib.repr(name)} is no name of a module')
+    if not above & allowed:
+      raise UserError(
+        f'{path} names code that is not ours, {name}: if you know the module '
+        f'and trust it, allow it with --allow_code={name}'
+      )
 
 
 def _modules(package, cls):

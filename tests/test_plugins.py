@@ -64,7 +64,7 @@ def test_a_block_within_a_block_becomes_a_plug_in(wrapped):
       'hidden_sise',
       r"config.model.model.hidden_sise: .*'hidden_size'",
     ),
-    ('model', 'name', r'no models named 7'),
+    ('model', 'name', r'7 is no name'),
   ],
 )
 def test_a_mistake_within_is_told_with_its_path(wrapped, path, key, wanted):

@@ -13,9 +13,9 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from ctxlm import files as files_lib
+from ctxlm import files
 from ctxlm.errors import UserError
-from ctxlm.families import export, files, model_folder, sentence
+from ctxlm.families import export, model_folder, sentence, small_files
 from ctxlm.inference import loading
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import processes
@@ -48,7 +48,7 @@ def write_hf(loaded, folder):
   with _new_folder(folder) as new:
     inner = new / pooled.path if pooled else new
     if loaded.small:
-      files.copy_small(loaded.small, new)
+      small_files.copy_small(loaded.small, new)
     if pooled and not (loaded.small and sentence.read(new) == pooled):
       sentence.write(new, pooled, loaded.model.hidden_size)
     original = inner / 'config.json'
@@ -67,7 +67,7 @@ def _new_folder(folder):
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
     raise UserError(f'{folder} is there already; name a new folder')
   try:
-    with files_lib.new_folder(folder) as new:
+    with files.new_folder(folder) as new:
       yield new
   except OSError as e:
     raise UserError(f'{folder}: {e}') from e

@@ -16,9 +16,9 @@ from ctxlm.families import (
   t5,
 )
 from ctxlm.families import family as family_lib
-from ctxlm.families.files import read_json
 from ctxlm.families.formats import tensors, tf_checkpoint
 from ctxlm.families.source import Source
+from ctxlm.files import read_json
 
 FAMILIES = (
   gpt2.FAMILY,

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import data as data_lib
-from ctxlm import trees
+from ctxlm import files, plugins, trees
 from ctxlm.errors import UserError
-from ctxlm.families import files, opened, sentence
+from ctxlm.families import opened, sentence, small_files
 from ctxlm.families.formats import tensors
 
 NAME, LAYOUT = 'model.json', 1
@@ -51,17 +51,18 @@ def write(folder, block, params, tokenizer, small=None, pooled=None):
   (folder / NAME).write_text(text, encoding='utf-8')
   tokenizer.save(folder / 'tokenizer')
   if small:
-    files.copy_small(small, folder / REFERENCE)
+    small_files.copy_small(small, folder / REFERENCE)
   arrays = trees.flatten(params)
   sizes = {name: 4 * x.size for name, x in arrays.items()}
   tensors.write(folder, sizes, lambda name: np.asarray(arrays[name], 'float32'))
 
 
-def open_folder(folder, **options):
+def open_folder(folder, allow_code=(), **options):
   """Opens a model folder; see opened.Opened.
 
   Args:
     folder: pathlib.Path.
+    allow_code: see plugins.refuse_code.
     **options: of the model, in place of its own.
 
   Raises:
@@ -75,6 +76,7 @@ def open_folder(folder, **options):
     )
   if not isinstance(about.get('model'), dict):
     raise UserError(f'{folder / NAME} names no model')
+  plugins.refuse_code(about['model'], folder / NAME, allow_code)
   weights = tensors.open_folder(folder)
   shapes = {
     path: jax.ShapeDtypeStruct(tuple(x.shape), jnp.float32)
@@ -100,5 +102,5 @@ def open_folder(folder, **options):
     data_lib.load_tokenizer(folder / 'tokenizer'),
     folder / 'tokenizer',
     small if small.is_dir() else None,
-    sentence.Sentence(**pooled) if pooled else None,
+    sentence.from_json(pooled, folder / NAME) if pooled else None,
   )

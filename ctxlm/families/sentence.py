@@ -6,9 +6,11 @@ Gurevych 2019, section 3), and perhaps a normalisation to length 1.
 
 import dataclasses
 import json
+from pathlib import PurePath
 
+from ctxlm import files
 from ctxlm.errors import UserError
-from ctxlm.families.files import read_json
+from ctxlm.files import read_json
 
 POOLINGS = {  # theirs, then what it was called before a single key had it
   'cls': 'pooling_mode_cls_token',
@@ -35,6 +37,34 @@ class Sentence:
   path: str = ''
 
 
+def from_json(content, path):
+  """Returns the Sentence that dataclasses.asdict made JSON of.
+
+  Args:
+    content: the JSON.
+    path: of the file that it stands in, for the message.
+
+  Raises:
+    UserError: it is none.
+  """
+  fields = {f.name: f.type for f in dataclasses.fields(Sentence)}
+  if (
+    not isinstance(content, dict)
+    or content.keys() != fields.keys()
+    or any(type(content[k]) is not kind for k, kind in fields.items())
+    or content['pooling'] not in POOLINGS
+    or content['max_length'] < 0
+    or not _is_below(content['path'])
+  ):
+    raise UserError(f'{path}: what it says of sentences is damaged')
+  return Sentence(**content)
+
+
+def _is_below(path):
+  parts = PurePath(path).parts
+  return '..' not in parts and not PurePath(path).is_absolute()
+
+
 def read(folder):
   """Returns the Sentence of a folder, or None if it has no modules.json.
 
@@ -56,6 +86,12 @@ def read(folder):
       f'{folder / "modules.json"}: modules {", ".join(kinds)} are not '
       'supported: a Transformer, a Pooling and a Normalize are'
     )
+  for module in modules:
+    if not _is_below(module['path']):
+      raise UserError(
+        f'{folder / "modules.json"}: {module["path"]!r} leads out of its folder'
+      )
+    files.inside(folder, module['path'])
   pooling = read_json(folder / modules[1]['path'] / 'config.json')
   path = modules[0]['path']
   settings = folder / path / 'sentence_bert_config.json'
@@ -76,12 +112,14 @@ def read(folder):
 
 def _read_list(path):
   try:
-    modules = json.loads(path.read_text(encoding='utf-8'))
-    for m in modules:
-      if not isinstance(m['type'], str) or not isinstance(m['path'], str):
-        raise TypeError
-  except (ValueError, TypeError, KeyError) as e:
-    raise UserError(f'{path} is no list of modules') from e
+    modules = read_json(path, list)
+  except UserError as e:
+    raise UserError(f'{path} is no list of modules: {e}') from e
+  for m in modules:
+    if not isinstance(m, dict) or not all(
+      isinstance(m.get(key), str) for key in ('type', 'path')
+    ):
+      raise UserError(f'{path} is no list of modules')
   return modules
 
 

@@ -6,9 +6,7 @@ what neither says is as transformers.generate has it (GenerationConfig, and
 before all of that.
 """
 
-import json
-
-from ctxlm import decoding, plugins
+from ctxlm import decoding, files, plugins
 from ctxlm.decoding import build
 
 # What transformers.generate does where nobody says.
@@ -79,12 +77,12 @@ def read(folder):
   if folder is None:
     return {}
   known = READ | HARMLESS | {*OTHERS}
-  files = []
+  both = []
   for name in ('config.json', 'generation_config.json'):
     path = folder / name
-    said = json.loads(path.read_text('utf-8')) if path.is_file() else {}
-    files.append({k: v for k, v in said.items() if v is not None})
-  old, new = files
+    said = files.read_json(path) if path.is_file() else {}
+    both.append({k: v for k, v in said.items() if v is not None})
+  old, new = both
   if new:  # of the old one's only which tokens they are
     ids = ('eos_token_id', 'decoder_start_token_id')
     return {k: old[k] for k in ids if k in old} | new

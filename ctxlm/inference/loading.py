@@ -45,7 +45,7 @@ class Loaded:
     return passes.Passes(self.model, self.params)
 
 
-def load(folder, placement=None, step='', **options):
+def load(folder, placement=None, step='', allow_code=(), **options):
   """Opens a run folder, a model folder, or one of Hugging Face or
   sentence-transformers.
 
@@ -54,18 +54,20 @@ def load(folder, placement=None, step='', **options):
     placement: parallel.Mesh or Pmap whose rules place the parameters; None is
       what the run's config says, or the first device.
     step: of a run folder, see checkpoint.find.
+    allow_code: modules that the folder may name, see plugins.refuse_code.
     **options: of the model, in place of the folder's own.
 
   Raises:
     UserError: it can't be read.
   """
   if folder and run_lib.is_one(Path(folder)):
-    run = run_lib.load(folder, step, placement)
+    run = run_lib.load(folder, step, placement, allow_code)
     model = run.model.clone(**options) if options else run.model
     opened, params = run.opened, run.params
     block = opened.block | options
   else:
-    opened, run = initial.open_folder(folder, step, **options), None
+    opened = initial.open_folder(folder, step, allow_code, **options)
+    run = None
     params = opened.read_all(placement.shardings if placement else None)
     model, block = plugins.build('models', opened.block), opened.block
   return Loaded(

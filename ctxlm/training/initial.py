@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 
 from ctxlm import config as config_lib
-from ctxlm import trees
+from ctxlm import plugins, trees
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import model_folder
@@ -73,13 +73,14 @@ def begin(program, workdir):
   return start, state, saved
 
 
-def open_folder(folder, step='', **options):
+def open_folder(folder, step='', allow_code=(), **options):
   """Opens a folder that holds a model, whoever wrote it.
 
   Args:
     folder: path of a run folder, a model folder, or one of Hugging Face or
       sentence-transformers.
     step: of a run folder, see checkpoint.find.
+    allow_code: see plugins.refuse_code.
     **options: of the model, in place of the folder's own.
 
   Returns:
@@ -92,9 +93,9 @@ def open_folder(folder, step='', **options):
   if not folder.is_dir():
     raise UserError(f'no folder {folder}')
   if model_folder.is_one(folder):
-    return model_folder.open_folder(folder, **options)
+    return model_folder.open_folder(folder, allow_code, **options)
   if run_folder.is_one(folder):
-    return run_folder.open_folder(folder, step)[0]
+    return run_folder.open_folder(folder, step, allow_code)[0]
   return folder_lib.open_folder(folder, **options)
 
 
@@ -124,7 +125,8 @@ def choose(program):
 
 
 def _from(program, step, taken):
-  opened = open_folder(step['from'], step.get('step', ''))
+  own = plugins.names_code(program.config)  # which the recipe has run already
+  opened = open_folder(step['from'], step.get('step', ''), own)
   theirs, ours = opened.tokenizer, program.tokenizer
   if step.get('tokenizer', 'same') == 'same' and (
     theirs and theirs.fingerprint != ours.fingerprint

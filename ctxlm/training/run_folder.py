@@ -1,16 +1,16 @@
 """A run folder: what a training writes, and opening it for use."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
-from ctxlm import files as files_lib
-from ctxlm import plugins
+from ctxlm import files, plugins
 from ctxlm.errors import UserError
-from ctxlm.families import files, model_folder, opened, sentence
+from ctxlm.families import model_folder, opened, sentence, small_files
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import checkpoint
@@ -167,24 +167,26 @@ def write(config, tokenizer, workdir, small=None):
   workdir.mkdir(parents=True, exist_ok=True)
   content = {'layout': LAYOUT} | json.loads(config_lib.to_json(config))
   text = json.dumps(content, indent=2) + '\n'
-  files_lib.write_text(workdir / 'config.json', text)
+  files.write_text(workdir / 'config.json', text)
   parts = {'tokenizer': tokenizer.save}
   if small:
-    parts[model_folder.REFERENCE] = lambda new: files.copy_small(small, new)
+    fill = functools.partial(small_files.copy_small, small)
+    parts[model_folder.REFERENCE] = fill
   begun = bool(checkpoint.steps(workdir))
   for name, fill in parts.items():
     if begun and (workdir / name).exists():
       continue
-    with files_lib.new_folder(workdir / name, over=True) as new:
+    with files.new_folder(workdir / name, over=True) as new:
       fill(new)
 
 
-def open_folder(workdir, step=''):
+def open_folder(workdir, step='', allow_code=()):
   """Opens a run folder; see families.opened.Opened.
 
   Args:
     workdir: pathlib.Path.
     step: '' for the newest checkpoint, 'best', or a number.
+    allow_code: see plugins.refuse_code.
 
   Returns:
     (Opened, the number of the step).
@@ -192,7 +194,7 @@ def open_folder(workdir, step=''):
   Raises:
     UserError: it is no run folder, or has no such checkpoint.
   """
-  config = load_config(workdir)
+  config = load_config(workdir, allow_code)
   tokenizer = data_lib.load_tokenizer(
     workdir / 'tokenizer', config.tokenizer.special_in_data
   )
@@ -217,9 +219,19 @@ def open_folder(workdir, step=''):
   ), step
 
 
-def load_config(workdir):
-  """Returns a run folder's config, checked; see read_config."""
-  return config_lib.from_json(json.dumps(read_config(workdir)))
+def load_config(workdir, allow_code=()):
+  """Returns a run folder's config, checked; see read_config.
+
+  Raises:
+    UserError: as there, or it names code that isn't allowed; see
+      plugins.refuse_code.
+  """
+  content, path = read_config(workdir), workdir / 'config.json'
+  plugins.refuse_code(content, path, allow_code)
+  try:
+    return config_lib.from_json(json.dumps(content))
+  except UserError as e:
+    raise UserError(f'{path}: {e}') from e
 
 
 def sentence_of(config, small):
@@ -279,13 +291,14 @@ class Run:
     return self.program.model
 
 
-def load(workdir, step='', placement=None):
+def load(workdir, step='', placement=None, allow_code=()):
   """Opens a run folder.
 
   Args:
     workdir: the folder that `ctxlm train` wrote.
     step: '' for the newest checkpoint, 'best', or a number.
     placement: see ctxlm.parallel; None is what the config says.
+    allow_code: see plugins.refuse_code.
 
   Raises:
     UserError: it is no run folder, or has no such checkpoint.
@@ -293,8 +306,8 @@ def load(workdir, step='', placement=None):
   if workdir is None:
     raise UserError('--workdir DIR is needed: the run folder')
   workdir = Path(workdir)
-  config = load_config(workdir)
-  opened_run, step = open_folder(workdir, step)
+  config = load_config(workdir, allow_code)
+  opened_run, step = open_folder(workdir, step, allow_code)
   placement = placement_lib.make(config) if placement is None else placement
   program = program_lib.build(config, placement, opened_run.tokenizer)
   # Placed by the rules of this machine, which may differ from the trainer's.

@@ -154,7 +154,7 @@ def test_files_of_older_releases(folder, tmp_path):
   ],
 )
 def test_other_modules_are_refused(folder, tmp_path, name, old, new, wanted):
-  from ctxlm.families import files
+  from ctxlm.families import small_files as files
 
   files.copy_small(folder, tmp_path)
   path = tmp_path / name

@@ -10,6 +10,7 @@ from tokenizers import (
   processors,
 )
 
+from ctxlm import files
 from ctxlm.data.tokenizers import settings as settings_lib
 from ctxlm.data.tokenizers import spm
 from ctxlm.data.tokenizers import training as tokenizer_training
@@ -34,7 +35,7 @@ def read(path):
     UserError: nothing there that can be read.
   """
   if path.is_dir():
-    path = _in_folder(path)
+    path = files.inside(path, _in_folder(path).name)
   if not path.is_file():
     raise UserError(f'no tokenizer at {path}')
   try:
@@ -168,7 +169,7 @@ def _gpt2(path, settings):
   # vocab.json and merges.txt; OpenAI's names are encoder.json and vocab.bpe.
   merges = path.name.replace('vocab.json', 'merges.txt')
   merges = path.with_name(merges.replace('encoder.json', 'vocab.bpe'))
-  if not merges.is_file():
+  if not files.inside(merges.parent, merges.name).is_file():
     raise UserError(f'{merges.name} is missing beside it')
   tokenizer = tokenizers.Tokenizer(models.BPE.from_file(str(path), str(merges)))
   space = bool(settings.tokenizer.get('add_prefix_space', False))

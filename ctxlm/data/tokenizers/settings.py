@@ -7,9 +7,10 @@ the ids of generation_config.json and config.json, then by the class.
 """
 
 import dataclasses
-import json
 
 from tokenizers import AddedToken
+
+from ctxlm import files
 
 ROLES = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
 # What they are called where no file says it, the first that there is.
@@ -179,5 +180,4 @@ def _in_order(added):
 def _json(path):
   if not path.is_file():
     return {}
-  content = json.loads(path.read_text(encoding='utf-8'))
-  return content if isinstance(content, dict) else {}
+  return files.read_json(path)

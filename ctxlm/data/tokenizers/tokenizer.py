@@ -115,16 +115,16 @@ class Tokenizer:
       text: str; a lone surrogate, which is no character, is U+FFFD.
       data: whether it is training text; see `special_in_data`.
     """
-    self._check()
+    self._check(text)
     return self._encoder(text, data and not self.special_in_data)
 
   def encode_batch(self, texts, data=False):
     """Returns the ids of each text, on all cores; see `encode`."""
-    self._check()
+    self._check(any(texts))
     return self._encoder.batch(texts, data and not self.special_in_data)
 
-  def _check(self):
-    if self.vocab_size == 1:
+  def _check(self, text):
+    if text and self.vocab_size == 1:
       raise UserError(
         "the tokenizer knows no text: config.tokenizer.kind='none' is for "
         'data that is none'

@@ -1,23 +1,38 @@
 """PyTorch's checkpoint files, read without PyTorch and without running code.
 
 A pickle is a program. This one may only make dictionaries and name tensors:
-whatever else it asks for is refused before it runs. Both formats are read:
+whatever else it asks for is refused before it runs, and what it is given is
+inert: no object of its has an attribute that it could set. Both are read:
 the zip archive (PyTorch 1.6 and later), and the run of pickles and raw bytes
 before it, which many published checkpoints still have. Tensors stay in the
 file, memory mapped, until they are sliced.
 """
 
 import collections
-import dataclasses
+import io
 import pickle
+import pickletools
 import struct
 import zipfile
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from ctxlm.errors import UserError
 
+# What torch.save writes of dictionaries of tensors, in all its protocols.
+OPCODES = (
+  'PROTO', 'FRAME', 'STOP', 'MARK', 'POP', 'NONE', 'NEWTRUE', 'NEWFALSE', 'INT',
+  'BININT', 'BININT1', 'BININT2', 'LONG', 'LONG1', 'BINFLOAT', 'STRING',
+  'BINSTRING', 'SHORT_BINSTRING', 'UNICODE', 'BINUNICODE', 'SHORT_BINUNICODE',
+  'EMPTY_LIST', 'LIST', 'APPEND', 'APPENDS', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1',
+  'TUPLE2', 'TUPLE3', 'EMPTY_DICT', 'DICT', 'SETITEM', 'SETITEMS', 'GLOBAL',
+  'STACK_GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID', 'PUT', 'BINPUT',
+  'LONG_BINPUT', 'GET', 'BINGET', 'LONG_BINGET', 'MEMOIZE',
+)  # fmt: skip
+MOST_PICKLE = 2**26  # bytes of one, which names tensors and holds none
+MOST_NESTED = 1000
 STORAGES = {
   'FloatStorage': np.dtype('float32'),
   'DoubleStorage': np.dtype('float64'),
@@ -58,14 +73,12 @@ def read(path):
     raise UserError(f'{path} is damaged, or no file of PyTorch: {e}') from e
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):
   key: str
   dtype: np.dtype
 
 
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
   storage: _Storage
   offset: int
   shape: tuple
@@ -99,37 +112,72 @@ def _parameter(data, *_):
 
 
 ALLOWED = {
-  ('collections', 'OrderedDict'): collections.OrderedDict,
-  ('torch._utils', '_rebuild_tensor_v2'): _tensor,
-  ('torch._utils', '_rebuild_tensor'): _tensor,
-  ('torch._utils', '_rebuild_parameter'): _parameter,
-  ('torch', 'Size'): tuple,
+  'collections.OrderedDict': collections.OrderedDict,
+  'torch._utils._rebuild_tensor_v2': _tensor,
+  'torch._utils._rebuild_tensor': _tensor,
+  'torch._utils._rebuild_parameter': _parameter,
+  'torch.Size': tuple,
 }
+
+
+class _Name(tuple):
+  """What a pickle's global stands for; it can be called, and nothing else."""
+
+  __slots__ = ()
+
+  def __call__(self, *args):
+    return ALLOWED[self[0]](*args)
 
 
 class _Unpickler(pickle.Unpickler):
   def find_class(self, module, name):
     if module in ('torch', 'torch.storage') and name in STORAGES:
-      return STORAGES[name]
+      return name  # a text
     if name == '_rebuild_tensor_v3':
       raise UserError(
         'it has a tensor of 8 bits or another type that is not supported: save '
         'the model in bfloat16, float16 or float32'
       )
-    if (module, name) not in ALLOWED:
+    if f'{module}.{name}' not in ALLOWED:
       raise UserError(
         f'it asks to run {module}.{name}, which no file of weights needs; '
         'nothing was run'
       )
-    return ALLOWED[module, name]
+    return _Name((f'{module}.{name}',))
 
   def persistent_load(self, pid):
     kind, dtype, key = pid[:3]
-    if kind != 'storage' or not isinstance(dtype, np.dtype):
+    if kind != 'storage' or dtype not in STORAGES:
       raise UserError('a storage of an unknown kind')
     if len(pid) > 5 and pid[5] is not None:  # of the older format: views
       raise UserError('views of storages are not supported')
-    return _Storage(str(key), dtype)
+    return _Storage(str(key), STORAGES[dtype])
+
+
+def _load(file, unpickler=_Unpickler):
+  """Returns what one pickle of a file makes, having looked through it.
+
+  A few bytes can ask for a memo of billions of entries, or for tuples within
+  tuples whose hash would exhaust the stack; so what is asked for comes first.
+  """
+  start = file.tell()
+  data = file.read(MOST_PICKLE)
+  view, nested = io.BytesIO(data), 0
+  for opcode, argument, at in pickletools.genops(view):
+    if opcode.name not in OPCODES:
+      raise UserError(f'it has {opcode.name}, which no file of weights needs')
+    if 'PUT' in opcode.name and not 0 <= int(argument) <= at:
+      raise UserError('its memo is damaged')
+    if opcode.name.startswith('TUPLE'):
+      nested += 1
+    elif opcode.name in ('REDUCE', 'SETITEM', 'SETITEMS', 'BINPERSID'):
+      nested = 0
+    if nested > MOST_NESTED:
+      raise UserError(f'it nests tuples more than {MOST_NESTED} deep')
+  end = view.tell()
+  result = unpickler(io.BytesIO(data[:end])).load()
+  file.seek(start + end)
+  return result
 
 
 def _read_zip(path):
@@ -138,12 +186,18 @@ def _read_zip(path):
     name = next((n for n in entries if n.endswith('/data.pkl')), None)
     if name is None:
       raise UserError('an archive without data.pkl')
+    for one in (name, f'{name[: -len("data.pkl")]}byteorder'):
+      if one in entries and (
+        entries[one].compress_type != zipfile.ZIP_STORED
+        or entries[one].file_size > MOST_PICKLE
+      ):
+        raise UserError(f'{one} is compressed, or too large')
     top = name[: -len('data.pkl')]
     order = f'{top}byteorder'
     if order in entries and archive.read(order) != b'little':
       raise UserError('its byte order is not little-endian')
     with archive.open(name) as f:
-      saved = _Unpickler(f).load()
+      saved = _load(io.BytesIO(f.read()))
 
   def storage(wanted):
     entry = entries.get(f'{top}data/{wanted.key}')
@@ -160,9 +214,9 @@ def _read_zip(path):
 
 def _read_old(path):
   with open(path, 'rb') as f:
-    if _Unpickler(f).load() != MAGIC or _Unpickler(f).load() != PROTOCOL:
+    if _load(f) != MAGIC or _load(f) != PROTOCOL:
       raise UserError('not the magic number of PyTorch')
-    if not _Unpickler(f).load()['little_endian']:
+    if not _load(f)['little_endian']:
       raise UserError('its byte order is not little-endian')
     used = {}
 
@@ -172,9 +226,9 @@ def _read_old(path):
         used[handle.key] = handle
         return handle
 
-    saved = Unpickler(f).load()
+    saved = _load(f, Unpickler)
     places = {}
-    for key in _Unpickler(f).load():
+    for key in _load(f):
       (count,) = struct.unpack('<q', f.read(8))
       size = count * used[key].dtype.itemsize
       places[key] = f.tell(), size

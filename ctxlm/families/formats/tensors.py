@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from ctxlm.errors import UserError
 from ctxlm.families.formats import pickles
+from ctxlm.files import inside, read_json
 
 SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
 # Of 8 bits and fewer are numbers that mean nothing without their scales.
@@ -27,7 +28,7 @@ def open_folder(folder):
   """
   folder = Path(folder)
   for name in SINGLE:
-    if (folder / name).is_file():
+    if inside(folder, name).is_file():
       return _open(folder / name)
     index = folder / f'{name}.index.json'
     if index.is_file():
@@ -36,13 +37,13 @@ def open_folder(folder):
 
 
 def _sharded(index):
-  try:
-    table = json.loads(index.read_text())['weight_map']
-  except (ValueError, KeyError, TypeError) as e:
-    raise UserError(f'{index} is no index of shards') from e
-  tensors = {}
+  table, tensors = read_json(index).get('weight_map'), {}
+  if not isinstance(table, dict) or not all(
+    isinstance(name, str) for name in table.values()
+  ):
+    raise UserError(f'{index} is no index of shards')
   for name in sorted(set(table.values())):
-    path = index.parent / name
+    path = inside(index.parent, name)
     if not path.is_file():
       raise UserError(f'{path} is missing; {index.name} names it')
     tensors |= _open(path)

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from ctxlm.errors import UserError
-from ctxlm.families.files import read_json
+from ctxlm.files import inside, read_json
 
 FOOTER, MAGIC = 48, 0xDB4775248B80FB57
 DTYPES = {  # of DataType in TensorFlow's types.proto
@@ -55,6 +55,8 @@ def find(folder):
     UserError: a damaged file.
   """
   indices = sorted(folder.glob('*.ckpt*.index'))
+  for path in indices:
+    inside(folder, path.name)
   if not indices:
     return None
   for name, convert in (('bert_config.json', _bert), ('hparams.json', _gpt2)):
@@ -116,8 +118,8 @@ def _map(prefix, shards, entry):
   dtype = DTYPES.get(fields.get(1, 0))
   if dtype is None or 7 in fields:
     raise ValueError('a tensor of an unknown type, or in slices')
-  path = prefix.with_name(
-    f'{prefix.name}.data-{fields.get(3, 0):05}-of-{shards:05}'
+  path = inside(
+    prefix.parent, f'{prefix.name}.data-{fields.get(3, 0):05}-of-{shards:05}'
   )
   start, size = fields.get(4, 0), int(np.prod(shape)) * dtype.itemsize
   if not path.is_file() or start + size > path.stat().st_size:
