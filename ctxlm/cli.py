@@ -40,6 +40,7 @@ NUMBERS = (
   ),
   (r'could not convert string to float: .*', 'it must be a number'),
 )
+INTERRUPTED, NO_READER = 130, 141  # as shells say it
 HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
@@ -60,9 +61,66 @@ def main(argv=None):
     )
     return 2
   if begun:
+    prepare_streams()
     use_huge_pages()
-  module = importlib.import_module(f'ctxlm.commands.{verb}')
+  try:
+    module = importlib.import_module(f'ctxlm.commands.{verb}')
+  except KeyboardInterrupt:
+    return INTERRUPTED
   return run(verb, module, [f'ctxlm {verb}', *argv[2:]])
+
+
+class Lasting:
+  """A stream whose reader may go: what is written then is dropped."""
+
+  def __init__(self, stream):
+    self._stream = stream
+
+  def __getattr__(self, name):
+    return getattr(self._stream, name)
+
+  def write(self, text):
+    """Writes, as the stream does."""
+    self._outlive(self._stream.write, text)
+    return len(text)
+
+  def flush(self):
+    """Flushes, as the stream does."""
+    self._outlive(self._stream.flush)
+
+  def _outlive(self, function, *args):
+    try:
+      function(*args)
+    except BrokenPipeError:
+      to_nowhere(self._stream)
+
+
+def to_nowhere(stream):
+  """Lets what a stream still holds, and what is written to it, be dropped."""
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, stream.fileno())
+  os.close(nowhere)
+
+
+def prepare_streams():
+  """Makes the standard streams ones that any text can be written to.
+
+  One that is closed is the null device, as a file opened later would take its
+  number; what an encoding lacks is escaped. A training goes on when nobody
+  reads its progress any more.
+  """
+  while True:
+    number = os.open(os.devnull, os.O_RDWR)
+    if number > 2:
+      os.close(number)
+      break
+  names = ('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')
+  for number, (name, mode) in enumerate(names):
+    if getattr(sys, name) is None:
+      setattr(sys, name, os.fdopen(number, mode))
+  for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(errors='backslashreplace')
+  sys.stderr = Lasting(sys.stderr)
 
 
 def use_huge_pages():
@@ -122,7 +180,19 @@ def run(verb, module, argv):
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
     logging.use_absl_handler()
     logging.set_verbosity(logging.ERROR)
-    sys.exit(module.main(*([rest[1:]] if takes else [])) or 0)
+    _check_paths()
+    status = module.main(*([rest[1:]] if takes else [])) or 0
+    sys.stdout.flush()
+    sys.exit(status)
+  except BrokenPipeError:  # of standard output: who read it has enough
+    to_nowhere(sys.stdout)
+    sys.exit(NO_READER)
+  except OSError as e:
+    if debug:
+      raise
+    what = f'{e.filename}: {e.strerror}' if e.filename else str(e)
+    print(f'ctxlm {verb}: {_short(what)}', file=sys.stderr)
+    sys.exit(2)
   except (UserError, flags.Error) as e:
     if debug:
       raise
@@ -131,7 +201,7 @@ def run(verb, module, argv):
   except KeyboardInterrupt:
     if debug:
       raise
-    sys.exit(130)  # as shells say it
+    sys.exit(INTERRUPTED)
 
 
 # Their recipes and experiments are code, which may import what lies beside.
@@ -152,6 +222,18 @@ def allow_code(verb, argv):
     verb in RUN_CODE or os.environ.get(plugins.ALLOW)
   ):
     sys.path.append(here)
+
+
+PATHS = ('workdir', 'model', 'input', 'output', 'out', 'from', 'to', 'to-hf')
+
+
+def _check_paths():
+  # A path that nothing was said of, or that no shell has expanded.
+  for name in PATHS:
+    if name in flags.FLAGS and (value := flags.FLAGS[name].value) is not None:
+      if not value:
+        raise UserError(f'--{name} is empty: name a file or a folder')
+      flags.FLAGS[name].value = os.path.expanduser(value)
 
 
 def _parse(argv, known_only):
@@ -205,7 +287,7 @@ def _short(error):
   ml_collections lists all keys before a suggestion, says no more than the
   key's name where it has none, and puts whole tracebacks into its errors.
   """
-  text = _text(error)
+  text = error if isinstance(error, str) else _text(error)
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   if 'Traceback (most recent call last):' in text:
     return lines[-1]

@@ -280,7 +280,10 @@ class Lock:
     Raises:
       UserError: another process holds it; says which.
     """
-    self._file = path.open('a+')
+    try:
+      self._file = path.open('a+')
+    except OSError as e:
+      raise UserError(f"can't write {path}: {e.strerror}") from e
     try:
       fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
@@ -296,6 +299,12 @@ class Lock:
     self._file.truncate(0)
     self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     self._file.flush()
+
+  @classmethod
+  def of_output(cls, path):
+    """Returns the Lock of a file that a command writes, beside it."""
+    path = Path(path)
+    return cls(path.with_name(f'.{path.name}.lock'), f'writes {path.name}')
 
   def close(self):
     """Gives the lock back."""

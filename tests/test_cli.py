@@ -1,10 +1,13 @@
 """The command line: its help, its mistakes, and huge pages where asked."""
 
+import functools
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from ctxlm import cli
 
@@ -49,3 +52,99 @@ def test_a_misspelt_verb(capsys):
   assert cli.main(['ctxlm', 'trian']) == 2
   wanted = "ctxlm: no verb 'trian'. Did you mean 'train'?\n"
   assert capsys.readouterr().err == wanted
+
+
+def in_shell(line, **environment):
+  """Returns (status, standard output, standard error) of a shell's line."""
+  root = pathlib.Path(cli.__file__).parent.parent
+  environment = os.environ | {'PYTHONPATH': str(root)} | environment
+  line = line.replace('ctxlm ', f'{sys.executable} -m ctxlm ')
+  done = subprocess.run(
+    ['bash', '-c', line], capture_output=True, env=environment, check=False
+  )
+  return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_streams_may_be_closed_or_unread(tmp_path):
+  script = tmp_path / 'writes.py'
+  script.write_text(
+    'import sys\n'
+    'from ctxlm import cli\n'
+    'cli.prepare_streams()\n'
+    'f = open(sys.argv[1], "w")\n'
+    'assert f.fileno() > 2\n'
+    'for i in range(9000):\n'
+    '  print("progress", i, "\\u65e5\\udcff", file=sys.stderr, flush=True)\n'
+    'f.write("done")\n'
+  )
+  done = tmp_path / 'done'
+  for redirect in (
+    '2>&-', '>&-', '<&- 2>&- >&-', '2>&1 >/dev/null | head -1', '2>/dev/null'
+  ):  # fmt: skip
+    done.unlink(missing_ok=True)
+    line = f'set -o pipefail; {sys.executable} {script} {done} {redirect}'
+    status, _, err = in_shell(line, PYTHONIOENCODING='ascii')
+    assert status == 0 and 'Traceback' not in err, (redirect, err)
+    assert done.read_text() == 'done'
+  status, _, err = in_shell(
+    f'{sys.executable} {script} {done}', PYTHONIOENCODING='ascii'
+  )
+  assert err.startswith('progress 0 \\u65e5\\udcff\n')
+
+
+class Verb:
+  """A verb whose main() does what it is told."""
+
+  def __init__(self, function):
+    self._function = function
+
+  def define_flags(self):
+    """Defines a flag of a path."""
+    flags.DEFINE_string('workdir', None, 'run folder')
+
+  def main(self):
+    """Does it."""
+    return self._function()
+
+
+def answer(monkeypatch, capfd, function, *argv):
+  """Returns (status, standard error) of a verb."""
+  monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())
+  for name in ('DEFINE_bool', 'DEFINE_list', 'DEFINE_string'):
+    monkeypatch.setattr(
+      flags,
+      name,
+      functools.partial(getattr(flags, name), flag_values=flags.FLAGS),
+    )
+  with pytest.raises(SystemExit) as e:
+    cli.run('train', Verb(function), ['ctxlm train', *argv])
+  return e.value.code, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+  'error, wanted',
+  [
+    (OSError(28, 'No space left on device', '/runs/x'), '/runs/x: No space'),
+    (PermissionError(13, 'Permission denied', '/runs'), '/runs: Permission'),
+    (OSError('the disk is away'), 'the disk is away'),
+  ],
+)
+def test_a_disks_errors_are_one_line(monkeypatch, capfd, error, wanted):
+  def fails():
+    raise error
+
+  status, err = answer(monkeypatch, capfd, fails)
+  assert status == 2 and err.startswith(f'ctxlm train: {wanted}')
+  assert err.count('\n') == 1
+
+
+def test_paths_are_those_that_a_shell_would_give(monkeypatch, capfd):
+  seen = []
+
+  def look():
+    seen.append(flags.FLAGS.workdir)
+
+  assert answer(monkeypatch, capfd, look, '--workdir=~/x') == (0, '')
+  assert seen == [os.path.expanduser('~/x')]
+  status, err = answer(monkeypatch, capfd, look, '--workdir=')
+  assert status == 2 and '--workdir is empty' in err

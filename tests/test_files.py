@@ -1,3 +1,4 @@
+import os
 import threading
 
 import numpy as np
@@ -154,3 +155,15 @@ def test_a_damaged_entry_is_made_anew(cache_root, monkeypatch, capsys, damage):
   assert (path / 'below' / 'tokens').read_bytes() == bytes(range(256)) * 20
   err = capsys.readouterr().err
   assert 'is damaged' in err and err.count('\n') == 1
+
+
+def test_an_output_has_one_writer(tmp_path):
+  path = tmp_path / 'out.jsonl'
+  first = cache.Lock.of_output(path)
+  wanted = f'process {os.getpid()} on .* writes out.jsonl there'
+  with pytest.raises(UserError, match=wanted):
+    cache.Lock.of_output(path)
+  first.close()
+  cache.Lock.of_output(path).close()
+  with pytest.raises(UserError, match="can't write"):
+    cache.Lock.of_output(tmp_path / 'none' / 'out.jsonl')

@@ -30,12 +30,15 @@ def main():
   processes.start()
   if F.text is None or F.word is None:
     raise UserError('--text "..." and --word WORD are needed')
+  out = Path(F.out)
+  if out.is_dir() or not out.absolute().parent.is_dir():
+    raise UserError(f'--out {out}: name a file in a folder that is there')
   loaded = loading.load_with_tokenizer(F.workdir, F.step)
   tokens, weights, word = attention.attention_of(
     loaded, F.text, F.word, F.occurrence
   )
   try:
-    if Path(F.out).suffix == '.html':
+    if out.suffix == '.html':
       _, every, _ = attention.whole(loaded, F.text)
       pictures.write_page(tokens, every, word, F.out)
     else:

@@ -4,6 +4,7 @@ A vector for each line of a text file, float32 [lines, hidden size], on all
 devices.
 """
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -56,8 +57,10 @@ def main():
   embed = vectors_lib.Embedder(
     loaded, placement, F.pooling, F.max_length, F.batch_size
   )
-  progress = tracking.Progress(len(texts), 0, 'line')
-  vectors = embed(texts, progress)
-  progress.close()
-  files.write_array(output, vectors)
+  with (
+    contextlib.closing(files.Lock.of_output(output)),
+    contextlib.closing(tracking.Progress(len(texts), 0, 'line')) as progress,
+  ):
+    vectors = embed(texts, progress)
+    files.write_array(output, vectors)
   print(f'{output}: {vectors.shape[0]} x {vectors.shape[1]}, {embed.pooling}')

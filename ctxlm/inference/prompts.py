@@ -1,5 +1,6 @@
 """A file of prompts in, a file of texts out, which goes on where it stopped."""
 
+import contextlib
 import json
 import math
 import os
@@ -90,6 +91,13 @@ def write_all(generator, encode, rows, path, batch_size, settings):
     except UserError as e:
       raise UserError(f'--input, line {i}: {e}') from e
     prompts.append(ids)
+  with contextlib.ExitStack() as held:
+    if jax.process_index() == 0:
+      held.enter_context(contextlib.closing(files.Lock.of_output(path)))
+    _write(generator, rows, prompts, path, batch_size, settings)
+
+
+def _write(generator, rows, prompts, path, batch_size, settings):
   done = 0
   if jax.process_index() == 0:
     done = begin_output(path, settings, rows)

@@ -41,7 +41,7 @@ class Tracker:
         try:
           if json.loads(line)['step'] <= last_step:
             keep.append(line)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, RecursionError):
           continue  # the line that the killed run was writing
     files.write_text(path, ''.join(line + '\n' for line in keep))
     self._file = path.open('a')
