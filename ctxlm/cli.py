@@ -41,6 +41,7 @@ NUMBERS = (
   (r'could not convert string to float: .*', 'it must be a number'),
 )
 INTERRUPTED, NO_READER = 130, 141  # as shells say it
+MEMORY = re.compile(r'MemoryError|RESOURCE_EXHAUSTED|Out of memory')
 HUGE_PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
@@ -197,6 +198,15 @@ def run(verb, module, argv):
     if debug:
       raise
     print(f'ctxlm {verb}: {_short(e)}', file=sys.stderr)
+    sys.exit(2)
+  except (MemoryError, RuntimeError) as e:  # numpy's and JAX's
+    if debug or not MEMORY.search(f'{type(e).__name__}: {e}'):
+      raise
+    print(
+      f'ctxlm {verb}: not enough memory, {_short(e)}: make the model, the '
+      'batch or the rows smaller',
+      file=sys.stderr,
+    )
     sys.exit(2)
   except KeyboardInterrupt:
     if debug:

@@ -57,7 +57,7 @@ class Tokenizer:
 
   # Trained: bpe, wordpiece, unigram; or file; or none, for what is no text.
   kind: Literal['bpe', 'wordpiece', 'unigram', 'file', 'none'] = 'bpe'
-  vocab_size: Count = 8192
+  vocab_size: Annotated[int, Range('[1, 4194304]')] = 8192
   path: str = ''  # with kind 'file': a tokenizer's file or folder
   special_in_data: bool = False  # whether data may spell special tokens
   task: str = ''  # the task whose text trains it; '' is the first
@@ -139,7 +139,7 @@ class Config:
   batch_size: Count = 32  # examples a step, over all devices and hosts
   accumulation: Count = 1  # micro-batches that a step is cut into
   max_length: Count = 256  # tokens in a row
-  num_workers: Annotated[int, Range('[0, 1024]')] = 0  # processes; 0: threads
+  num_workers: Annotated[int, Range('[0, 256]')] = 0  # processes; 0: threads
   log_every_steps: Count = 20
   # Whose parameters to start from: a run folder, a model folder, or one of
   # Hugging Face. Or steps, see ctxlm.training.initial: ({'from': FOLDER},

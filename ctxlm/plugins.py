@@ -173,19 +173,23 @@ def options(cls):
   ]
 
 
-def check(kind, block, where):
+def check(kind, block, where=None):
   """Raises UserError if `block` can't be built; builds nothing.
 
   Args:
     kind: see `find`.
     block: mapping with `name` and the plug-in's options.
-    where: what is said before an option's name, such as 'config.model.'.
+    where: what is said before an option's name, such as 'config.model.'; None
+      is the kind and the plug-in's name.
   """
+  where = _said(kind, block) if where is None else where
   if not isinstance(block, (dict, ml_collections.ConfigDict)):
     raise UserError(f'{where.rstrip(".: ")} must be a block with a name')
   if 'name' not in block:
     raise UserError(f'{where.rstrip(".: ")} needs a name')
   cls = find(kind, block['name'])
+  if not dataclasses.is_dataclass(cls):
+    raise UserError(f'{where}it is no dataclass, so it has no options')
   inner, given = _inner(cls), _options(kind, block)
   for key, value in given.items():
     if key not in options(cls):
@@ -218,7 +222,7 @@ def build(kind, block, **extra):
   >>> source.pattern
   '*.txt'
   """
-  check(kind, block, _said(kind, block))
+  check(kind, block)
   cls = find(kind, block['name'])
   inner, given = _inner(cls), _options(kind, block)
   for key, value in given.items():

@@ -18,6 +18,7 @@ import reprlib
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import ml_collections
+import numpy as np
 
 from ctxlm.errors import UserError
 
@@ -30,8 +31,7 @@ KINDS = {
   dict: ((dict, ml_collections.ConfigDict), 'a block of keys'),
 }
 INTERVAL = re.compile(r'([\[(])(\S+), (\S+)([\])])')
-# What arrays hold: int32 and float32. What is more is as good as infinite.
-MOST = {int: 2**31 - 1, float: 3.4e38}
+MOST = {int: 2**31 - 1, float: 3.4e38}  # that int32 and float32 hold
 
 
 class Range:
@@ -60,15 +60,15 @@ class Range:
       return all(map(self.holds, value))
     if value in self._other:
       return True
+    if isinstance(value, float):
+      with np.errstate(over='ignore'):  # what is more is infinite there
+        value = float(np.float32(value))  # as all is computed
     begins, _, _, ends = self._parts
     above = value > self._least if begins == '(' else value >= self._least
     below = value < self._most if ends == ')' else value <= self._most
-    return above and below and not self._is_huge(value)
-
-  def _is_huge(self, value):
-    whole = isinstance(value, numbers.Integral)
-    most = MOST[int if whole else float]
-    return math.inf in (-self._least, self._most) and abs(value) > most
+    most = MOST[float if isinstance(value, float) else int]
+    bounded = math.inf not in (-self._least, self._most)
+    return above and below and (bounded or abs(value) <= most)
 
   def words(self, value):
     """What a number must be, where `value` isn't."""
@@ -80,8 +80,9 @@ class Range:
       )
     if self._most < math.inf:
       parts.append(f'less than {most}' if ends == ')' else f'{most} or less')
-    if isinstance(value, numbers.Integral) and self._is_huge(value):
-      parts.append(f'{MOST[int]} or less')
+    most_of_all = MOST[float if isinstance(value, float) else int]
+    if self._most == math.inf and math.inf > value > most_of_all:
+      parts.append(f'{most_of_all} or less')
     text = ' and '.join(parts) or 'finite'
     if begins + ends == '[]':
       text = f'from {least} to {most}'
@@ -146,7 +147,8 @@ def _missed(hint, value):
   words = [': each '.join(KINDS[k][1] for k in (kind, *items) if k in KINDS)]
   if fits:
     words = []
-  return ', '.join(words + [r.words(value if fits else 0) for r in limits])
+  numeric = value if isinstance(value, numbers.Real) else 0
+  return ', '.join(words + [limit.words(numeric) for limit in limits])
 
 
 def _is(kind, value):

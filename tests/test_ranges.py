@@ -6,6 +6,7 @@ import math
 import pkgutil
 from typing import Annotated, Any, get_args
 
+import numpy as np
 import pytest
 
 from ctxlm import config, plugins, ranges
@@ -76,10 +77,15 @@ def edges(limit, kind):
       inside.append(kind(end))
       outside.append(kind(end) * 2)
       continue
-    step = 1 if kind is int else 1e-9
     end = kind(end)
-    inside.append(end + inwards * step if is_open else end)
-    outside.append(end if is_open else end - inwards * step)
+    after, before = end + inwards, end - inwards
+    if kind is float:  # the next of float32
+      after, before = (
+        float(np.nextafter(np.float32(end), np.float32(x)))
+        for x in (after, before)
+      )
+    inside.append(after if is_open else end)
+    outside.append(end if is_open else before)
   return inside, [x for x in outside if x not in limit._other]
 
 

@@ -72,6 +72,10 @@ def check(config):
   ranges.check(Config, {k: v for k, v in config.items() if v is not None})
   if not all(isinstance(s, str) and s for s in several(config.stop)):
     raise UserError('stop: strings of one character or more')
+  if config.strategy is not None:
+    plugins.check('decoding.strategies', config.strategy)
+  for block in config.processors:
+    plugins.check('decoding.processors', block)
 
 
 def config_of(settings):

@@ -11,8 +11,10 @@ from ctxlm.decoding import build, steps
 from ctxlm.decoding import text as text_lib
 from ctxlm.errors import UserError
 from ctxlm.models.decoder import Prompts
+from ctxlm.parallel import memory
 from ctxlm.parallel.collectives import gather
 
+LARGE = 2**20  # tokens at once whose memory is counted before it is taken
 BUCKET = 16  # least length that is compiled for; others are its doubles
 
 
@@ -135,7 +137,9 @@ class Generator:
       UserError: a prompt that is empty, too long, or has unknown tokens.
     """
     size = size or len(prompts)
+    self._check_memory(size)
     batch = self._batch(prompts, first, size)
+    self._check_memory(size, batch)
     run = self._get('run', batch)
     if self._placement is not None:
       rows = self._placement.rows(size)
@@ -151,13 +155,41 @@ class Generator:
     width = self.results
     return [out[i : i + width] for i in range(0, len(out), width)]
 
+  def _check_memory(self, size, batch=None):
+    """Raises UserError if what `size` prompts take can't be in memory.
+
+    Args:
+      size: prompts.
+      batch: of `_batch`; None counts the tokens alone, before it is made.
+    """
+    shards = 1 if self._placement is None else self._placement.shards
+    size = -(-size // shards)
+    rows = size * self.config.num_samples * self.strategy.siblings
+    room = bucket(self.config.max_new_tokens)
+    if rows * room < LARGE:
+      return
+    shapes = jax.ShapeDtypeStruct((rows, room), jnp.int32)
+    if batch is not None:
+      one = {
+        k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype)
+        for k, v in batch.items()
+      }
+      shapes = jax.eval_shape(self._begin, self._params, one)
+    memory.check(
+      f'{rows:,} texts of max_new_tokens={self.config.max_new_tokens} at once',
+      shapes,
+      'write fewer or shorter ones',
+    )
+
   def stream(self, prompt, first=0, every=4):
     """Yields the new tokens of one prompt as they come, lists of ids.
 
     The compiled loop gives its state back after `every` steps; what is on the
     device stays there.
     """
+    self._check_memory(1)
     batch = self._batch([prompt], first, 1)
+    self._check_memory(1, batch)
     state = self._get('begin', batch)(self._params, batch)
     go, shown = self._get('go', batch), 0
     while True:

@@ -95,7 +95,7 @@ class Options:
   mlp_dropout: BelowOne = 0.0
   output_dropout: BelowOne = 0.0
   init_stddev: ZeroOrMore = 0.02
-  projection_layers: Whole = 1
+  projection_layers: Depth = 1
   scan_layers: bool = False
   remat: Literal['none', *layers.POLICIES] = 'none'
   attention_backend: Literal[*attention.BACKENDS] = 'auto'

@@ -1,17 +1,18 @@
 """No n-gram twice (Paulus et al. 2018, arXiv:1705.04304, section 2.5)."""
 
 import dataclasses
+from typing import Annotated
 
 import jax.numpy as jnp
 
-from ctxlm.ranges import Count
+from ctxlm.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True)
 class Processor:
   """Forbids what would write an n-gram of the text again, prompt included."""
 
-  size: Count
+  size: Annotated[int, Range('[1, 1000]')]
 
   def __call__(self, logits, text):
     """Returns the logits, -inf where an n-gram would end again."""

@@ -12,14 +12,14 @@ of an earlier group that has just taken the same token (Hamming diversity).
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from ctxlm.decoding import draw, ranking
-from ctxlm.ranges import Count, Finite, ZeroOrMore
+from ctxlm.ranges import Count, Finite, Range, ZeroOrMore
 
 NEVER = -1e9  # the score of what isn't there
 
@@ -63,12 +63,12 @@ class Strategy:
     num_groups, diversity_penalty: see above.
   """
 
-  num_beams: Count = 4
+  num_beams: Annotated[int, Range('[1, 1000]')] = 4
   length_penalty: Finite = 1.0
   early_stopping: Literal[True, False, 'never'] = False
   num_best: Count = 1
   sample: bool = False
-  num_groups: Count = 1
+  num_groups: Annotated[int, Range('[1, 64]')] = 1
   diversity_penalty: ZeroOrMore = 0.0
 
   chunk = 1

@@ -8,7 +8,7 @@ where h are the last hidden states, and j goes over all tokens before v.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from flax import struct
 
 from ctxlm.decoding import ranking
 from ctxlm.decoding.strategies import sample
-from ctxlm.ranges import Count, Share
+from ctxlm.ranges import Range, Share
 
 
 class State(struct.PyTreeNode):
@@ -44,7 +44,7 @@ class Strategy:
     alpha: see above; 0 is greedy.
   """
 
-  top_k: Count = 4
+  top_k: Annotated[int, Range('[1, 1000]')] = 4
   alpha: Share = 0.6
 
   random = False

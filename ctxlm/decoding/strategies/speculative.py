@@ -11,7 +11,7 @@ of itself: q(x) = 1.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from flax import struct
 
 from ctxlm.decoding import draw
 from ctxlm.decoding.strategies import sample
-from ctxlm.ranges import Count
+from ctxlm.ranges import Range
 
 
 class State(struct.PyTreeNode):
@@ -42,9 +42,9 @@ class Strategy:
     greedy: whether both take the most probable token in place of a draw.
   """
 
-  length: Count = 4
+  length: Annotated[int, Range('[1, 64]')] = 4
   draft: str = ''
-  ngram: Count = 3
+  ngram: Annotated[int, Range('[1, 64]')] = 3
   greedy: bool = False
 
   siblings = 1

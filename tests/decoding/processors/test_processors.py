@@ -216,7 +216,7 @@ MISTAKES = [
   ({'name': 'min_p', 'p': -0.1}, 'must be from 0 to 1'),
   ({'name': 'typical', 'mass': 0.0}, 'must be more than 0 and 1 or less'),
   ({'name': 'repetition', 'penalty': 0}, 'must be more than 0'),
-  ({'name': 'no_repeat_ngram', 'size': 0}, 'must be 1 or more'),
+  ({'name': 'no_repeat_ngram', 'size': 0}, 'must be from 1 to 1000'),
   ({'name': 'bad_words', 'words': ()}, 'is empty'),
   ({'name': 'bad_words', 'words': ((V,),)}, f'no token {V}'),
   ({'name': 'forced', 'first': (3, V)}, f'no token {V}: ids are 0 to {V - 1}'),
