@@ -141,7 +141,7 @@ def _contents(folders):
   return {
     path: path.read_bytes() if path.is_file() else path.is_dir()
     for path in paths
-    if path.name != '.lock'
+    if not path.name.endswith('.lock')
   }
 
 
