@@ -16,6 +16,7 @@ def folders(tmp_path_factory):
   return mistakes.make_folders(tmp_path_factory.mktemp('mistakes'))
 
 
+@pytest.mark.slow  # the hundred of them together
 @pytest.mark.parametrize('case', ALL)
 def test_mistake(folders, tmp_path, case):
   answer = mistakes.run(case, folders, tmp_path)
