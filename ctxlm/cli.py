@@ -173,7 +173,8 @@ def run(verb, module, argv):
   )
   module.define_flags()
   debug = any(a in ('--debug', '-debug', '--debug=true') for a in argv)
-  allow_code(verb, argv)
+  if verb in RUN_CODE:
+    find_own_modules()
   try:
     takes = bool(inspect.signature(module.main).parameters)
     rest = _parse(argv, takes)
@@ -181,6 +182,7 @@ def run(verb, module, argv):
       raise UserError(f'unexpected argument {rest[1]!r}: flags begin with --')
     logging.use_absl_handler()
     logging.set_verbosity(logging.ERROR)
+    _allow_code(flags.FLAGS.allow_code)
     _check_paths()
     status = module.main(*([rest[1:]] if takes else [])) or 0
     sys.stdout.flush()
@@ -218,20 +220,21 @@ def run(verb, module, argv):
 RUN_CODE = ('train', 'sweep', 'report')
 
 
-def allow_code(verb, argv):
-  """Lets a verb find modules in the current folder, where it may run any.
+def find_own_modules():
+  """Lets Python find modules in the current folder, after all installed ones.
 
-  They come after all that is installed: whose folder it is, is not known.
+  Whose folder it is, is not known, so it may shadow nothing.
   """
-  modules = [a.split('=', 1)[1] for a in argv if a.startswith('--allow_code=')]
+  if os.getcwd() not in sys.path:
+    sys.path.append(os.getcwd())
+
+
+def _allow_code(modules):
   if modules:
     old = os.environ.get(plugins.ALLOW)
     os.environ[plugins.ALLOW] = ','.join([*modules, *([old] if old else [])])
-  here = os.getcwd()
-  if here not in sys.path and (
-    verb in RUN_CODE or os.environ.get(plugins.ALLOW)
-  ):
-    sys.path.append(here)
+  if os.environ.get(plugins.ALLOW):
+    find_own_modules()
 
 
 PATHS = ('workdir', 'model', 'input', 'output', 'out', 'from', 'to', 'to-hf')

@@ -97,7 +97,7 @@ def read_json(path, kind=dict):
   try:
     if path.stat().st_size > MOST_JSON:
       raise UserError(f'{path} is too large to be settings')
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = json.loads(path.read_text(encoding='utf-8-sig'))
   except OSError as e:
     raise UserError(f'no file {path}') from e
   except (ValueError, RecursionError) as e:
@@ -172,7 +172,7 @@ def folder(kind, key, build):
     return content
   if path.is_dir() and (damage := _damage(path)):
     note(f'{path} is damaged ({damage}): it is made anew')
-    shutil.rmtree(path)
+    shutil.rmtree(path, ignore_errors=True)  # another may be at it too
   if not path.is_dir():
     try:
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -166,7 +166,14 @@ def own(kind, block):
 
 
 def options(cls):
-  """Returns the names of a plug-in's options."""
+  """Returns the names of a plug-in's options.
+
+  Raises:
+    UserError: it has none to be set, being no dataclass.
+  """
+  if not dataclasses.is_dataclass(cls):
+    name = f'{cls.__module__}.{cls.__qualname__}'
+    raise UserError(f'{name} is no dataclass, so it has no options')
   hidden = {'parent', 'name', 'tokenizer'}
   return [
     f.name for f in dataclasses.fields(cls) if f.init and f.name not in hidden
@@ -188,14 +195,13 @@ def check(kind, block, where=None):
   if 'name' not in block:
     raise UserError(f'{where.rstrip(".: ")} needs a name')
   cls = find(kind, block['name'])
-  if not dataclasses.is_dataclass(cls):
-    raise UserError(f'{where}it is no dataclass, so it has no options')
+  known = options(cls)
   inner, given = _inner(cls), _options(kind, block)
   for key, value in given.items():
-    if key not in options(cls):
+    if key not in known:
       raise UserError(
         f'{where}{key}: {block["name"]!r} has no such option.'
-        + suggest(key, [*options(cls), *own(kind, {})])
+        + suggest(key, [*known, *own(kind, {})])
       )
     if key in inner and value:
       for each in value if isinstance(value, tuple) else (value,):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from absl import flags
 
-from ctxlm import cli
+from ctxlm import cli, plugins
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,20 @@ def test_paths_are_those_that_a_shell_would_give(monkeypatch, capfd):
   assert seen == [os.path.expanduser('~/x')]
   status, err = answer(monkeypatch, capfd, look, '--workdir=')
   assert status == 2 and '--workdir is empty' in err
+
+
+@pytest.mark.parametrize('form', ['--allow_code=a,b', '--allow_code a,b'])
+def test_modules_are_allowed_however_the_flag_is_written(
+  monkeypatch, capfd, tmp_path, form
+):
+  monkeypatch.setenv(plugins.ALLOW, 'c')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  seen = []
+
+  def look():
+    seen.append(os.environ[plugins.ALLOW])
+
+  assert answer(monkeypatch, capfd, look, *form.split()) == (0, '')
+  assert seen == ['a,b,c']
+  assert sys.path[-1] == str(tmp_path)  # after all that is installed

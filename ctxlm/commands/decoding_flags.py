@@ -2,7 +2,6 @@
 
 from absl import flags
 
-from ctxlm import decoding
 from ctxlm.decoding import build
 
 
@@ -35,14 +34,14 @@ def define():
 
 def make_config():
   """Returns the decoding config of the flags; see decoding.unsaid."""
-  F, c = flags.FLAGS, decoding.unsaid()
-  if F.strategy is not None:
-    c.strategy = build.parse('decoding.strategies', F.strategy)
-  blocks = [build.parse('decoding.processors', text) for text in F.processor]
-  for name in build.FILTERS:
-    value = F[name].value
-    if value is not None:
-      blocks.append(build.parse('decoding.processors', f'{name}:{value}'))
-  c.processors = tuple(blocks)
-  c.max_new_tokens, c.stop, c.seed = F.max_new_tokens, tuple(F.stop), F.seed
-  return c
+  F = flags.FLAGS
+  return build.config_of(
+    {
+      'strategy': F.strategy,
+      'processors': F.processor,
+      'max_new_tokens': F.max_new_tokens,
+      'stop': tuple(F.stop),
+      'seed': F.seed,
+      **{name: F[name].value for name in build.FILTERS},
+    }
+  )

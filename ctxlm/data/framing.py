@@ -70,6 +70,19 @@ def source(tokenizer):
   return Frame(() if t.cls_id is None else (t.cls_id,), (last,))
 
 
+def reading(tokenizer, model):
+  """Returns the Frame that a model reads a whole text in.
+
+  An encoder's, or an encoder-decoder's source, has its ends; a decoder's has
+  its beginning, since the end tells it nothing.
+  """
+  if model.encoder_decoder:
+    return source(tokenizer)
+  if model.causal:
+    return Frame(document(tokenizer).first, ())
+  return text(tokenizer)
+
+
 def template(tokenizer):
   """Returns the Frame that the tokenizer's own files tell, or else `text`."""
   if tokenizer.template is None:

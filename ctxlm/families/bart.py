@@ -27,15 +27,15 @@ def _stack(stack, inputs, kinds):
   return table
 
 
-def _read(config):
+def _read(settings):
   for name, usual in (('ffn_dim', 4096), ('attention_heads', 16)):
-    sizes = [config.get(f'{s}_{name}', usual) for s in ('encoder', 'decoder')]
+    sizes = [settings.get(f'{s}_{name}', usual) for s in ('encoder', 'decoder')]
     if sizes[0] != sizes[1]:
       raise UserError(
         f'config.json: encoder_{name}={sizes[0]} and decoder_{name}={sizes[1]} '
         'differ, which is not supported'
       )
-  return {'decoder_start': start_of(config, 'eos', USUAL)}
+  return {'decoder_start': start_of(settings, 'eos', USUAL)}
 
 
 def _write(o):

@@ -83,25 +83,27 @@ class Family:
   ignored: tuple = ()
   conv1d: bool = False
 
-  def options(self, config):
-    """Returns the model's options of a config.json.
+  def options(self, settings):
+    """Returns the model's options of a config.json's settings.
 
     Raises:
       UserError: a key is missing, or asks for what the stack doesn't do.
     """
     for key, wanted in (NEEDS | self.needs).items():
-      if config.get(key, wanted) not in (wanted, None):
-        raise UserError(f'config.json: {key}={config[key]!r} is not supported')
+      if settings.get(key, wanted) not in (wanted, None):
+        raise UserError(
+          f'config.json: {key}={settings[key]!r} is not supported'
+        )
     options = {'name': self.model, **self.fixed}
     for ours, (theirs, default) in self.fields.items():
-      value = config.get(theirs)
+      value = settings.get(theirs)
       value = default if value is None else value
       if value is ...:
         raise UserError(f'config.json has no {theirs!r}')
       if ours == 'activation':
         value = activation(value)
       options[ours] = value
-    return options | self.read(config)
+    return options | self.read(settings)
 
   def keys(self):
     """Returns the keys of config.json that are read, harmless or refused."""
@@ -217,19 +219,19 @@ def resolve(options):
   return o
 
 
-def start_of(config, default, usual):
+def start_of(settings, default, usual):
   """Returns the role of the token that the decoder begins with.
 
   Args:
-    config: config.json.
+    settings: of config.json.
     default: the role where it names no such token.
     usual: {role: id where config.json has none}.
   """
-  start = config.get('decoder_start_token_id')
+  start = settings.get('decoder_start_token_id')
   if start is None:
     return default
   for role in (default, 'eos', 'pad', 'bos'):
-    if config.get(f'{role}_token_id', usual.get(role)) == start:
+    if settings.get(f'{role}_token_id', usual.get(role)) == start:
       return role
   raise UserError(
     f'config.json: decoder_start_token_id={start} is no special token'

@@ -5,10 +5,10 @@ from ctxlm.families.family import Family
 OURS, THEIRS = 'stack/layers_{}', 'h.{}'
 
 
-def _read(config):
-  scaled = config.get('scale_attn_weights', True)
-  embedding = config.get('embd_pdrop', 0.1)
-  same = embedding == config.get('resid_pdrop', 0.1)
+def _read(settings):
+  scaled = settings.get('scale_attn_weights', True)
+  embedding = settings.get('embd_pdrop', 0.1)
+  same = embedding == settings.get('resid_pdrop', 0.1)
   return {
     'attention_scale': 0.0 if scaled else 1.0,
     'embedding_dropout': -1.0 if same else embedding,

@@ -11,20 +11,20 @@ from ctxlm.families.family import Family
 OURS, THEIRS = 'stack/layers_{}', 'layers.{}'
 
 
-def _read(config):
+def _read(settings):
   # The older key wins, as in the reference.
-  rope = config.get('rope_scaling') or config.get('rope_parameters') or {}
+  rope = settings.get('rope_scaling') or settings.get('rope_parameters') or {}
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind != 'default':
     raise UserError(f'config.json: rope_type {kind!r} is not supported')
   partial = rope.get(
-    'partial_rotary_factor', config.get('partial_rotary_factor', 1.0)
+    'partial_rotary_factor', settings.get('partial_rotary_factor', 1.0)
   )
   if partial not in (None, 1.0):
     raise UserError(
       f'config.json: partial_rotary_factor={partial} is not supported'
     )
-  base = rope.get('rope_theta', config.get('rope_theta', 10000.0))
+  base = rope.get('rope_theta', settings.get('rope_theta', 10000.0))
   return {'rotary_base': float(base)}
 
 
@@ -37,10 +37,10 @@ def _write(o):
   }
 
 
-def _read_mistral(config):
-  if config.get('layer_types'):
+def _read_mistral(settings):
+  if settings.get('layer_types'):
     raise UserError('config.json: layer_types of mistral are not supported')
-  return _read(config) | {'window': config.get('sliding_window', 4096) or 0}
+  return _read(settings) | {'window': settings.get('sliding_window', 4096) or 0}
 
 
 def _write_mistral(o):

@@ -4,12 +4,12 @@ from ctxlm.families import bert
 from ctxlm.families.family import Family
 
 
-def _read(config):
+def _read(settings):
   # create_position_ids_from_input_ids: padding id + 1, + 2, ...
-  offset = config.get('pad_token_id', 1) + 1
+  offset = settings.get('pad_token_id', 1) + 1
   return {
     'position_offset': offset,
-    'max_length': config.get('max_position_embeddings', 512) - offset,
+    'max_length': settings.get('max_position_embeddings', 512) - offset,
   }
 
 

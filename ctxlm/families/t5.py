@@ -40,31 +40,31 @@ def _more(o):
   }
 
 
-def _read(config):
-  architectures = config.get('architectures') or ()
+def _read(settings):
+  architectures = settings.get('architectures') or ()
   if 'T5EncoderModel' in architectures or (
-    config.get('is_encoder_decoder') is False
+    settings.get('is_encoder_decoder') is False
   ):
     raise UserError(
       'config.json: a T5EncoderModel has no decoder, and here T5 needs one'
     )
-  kind = config.get('feed_forward_proj') or 'relu'
+  kind = settings.get('feed_forward_proj') or 'relu'
   gated, _, name = kind.rpartition('-')
   if kind == 'gated-gelu':
     name = 'gelu_new'  # it stands for the tanh form
   # The keys that the reference derives from it win where a file has them.
-  gated = config.get('is_gated_act', gated == 'gated')
-  name = config.get('dense_act_fn', name)
-  rate = config.get('dropout_rate', 0.1)
+  gated = settings.get('is_gated_act', gated == 'gated')
+  name = settings.get('dense_act_fn', name)
+  rate = settings.get('dropout_rate', 0.1)
   # As transformers has it: 1.1's files say that embeddings are not tied.
-  scale = config.get(
-    'scale_decoder_outputs', config.get('tie_word_embeddings') is not False
+  scale = settings.get(
+    'scale_decoder_outputs', settings.get('tie_word_embeddings') is not False
   )
   return {
     'gated': gated,
     'activation': activation(name),
     'logits_scale': scale,
-    'decoder_start': start_of(config, 'pad', {'pad': 0, 'eos': 1}),
+    'decoder_start': start_of(settings, 'pad', {'pad': 0, 'eos': 1}),
     # Whatever config.json says, a file without a head of its own has none.
     'tie_embeddings': True,
     **dict.fromkeys(RATES, rate),

@@ -44,12 +44,7 @@ def whole(loaded, text):
     UserError: the text is too long, or the model attends to nothing.
   """
   t = loaded.tokenizer
-  if loaded.model.encoder_decoder:
-    frame = framing.source(t)
-  elif loaded.model.causal:  # which the end of the text tells nothing
-    frame = framing.Frame(framing.document(t).first, ())
-  else:
-    frame = framing.text(t)
+  frame = framing.reading(t, loaded.model)
   ids = frame(t.encode(text))
   if len(ids) > loaded.max_length:
     raise UserError(

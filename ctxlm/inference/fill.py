@@ -25,7 +25,7 @@ def fill(loaded, text, top=5):
   t = loaded.tokenizer
   if not heads.has(loaded.params, 'mlm'):
     raise UserError('fill needs a run trained with the objective mlm')
-  row = framing.text(t)(t.encode(text))
+  row = framing.reading(t, loaded.model)(t.encode(text))
   places = [i for i, token in enumerate(row) if token == t.mask_id]
   if not places:
     raise UserError(

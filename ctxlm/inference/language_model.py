@@ -170,12 +170,12 @@ class LanguageModel:
       **settings: see `generate`.
     """
     turns = [turns] if isinstance(turns, str) else list(turns)
-    most = decoding.base().max_new_tokens
-    generator, _ = self._generator({'max_new_tokens': most} | settings)
-    limit = writing.room_for_turns(generator)
+    # Not the 20 of a folder that says nothing.
+    settings.setdefault('max_new_tokens', decoding.base().max_new_tokens)
+    limit = writing.room_for_turns(self._generator(settings)[0])
     t = self.tokenizer
     prompt = framing.dialogue([t.encode(x) for x in turns], t.eos_id, limit)
-    return self.generate(prompt, **({'max_new_tokens': most} | settings))
+    return self.generate(prompt, **settings)
 
   def _each(self, function, text, encode=None):
     # function(rows of ids) -> list, on one text or a list of them.
@@ -203,13 +203,7 @@ class LanguageModel:
 
   def _framed(self, text):
     t = self.tokenizer
-    if self.model.encoder_decoder:
-      frame = framing.source(t)
-    elif self.model.causal:
-      frame = framing.Frame(framing.document(t).first, ())
-    else:
-      frame = framing.text(t)
-    return frame(t.encode(text))
+    return framing.reading(t, self.model)(t.encode(text))
 
   def _asked(self, function, rows, axis=0):
     # Results without their padding along `axis`.

@@ -29,8 +29,8 @@ def score(loaded, text):
   limit = loaded.max_length
   if len(ids) > limit:
     raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
-  first = framing.document(loaded.tokenizer).first
-  (logps,) = scores(loaded, [[*first, *ids]])
+  frame = framing.reading(loaded.tokenizer, loaded.model)
+  (logps,) = scores(loaded, [frame(ids)])
   return loaded.tokenizer.pieces(ids), logps.tolist()
 
 

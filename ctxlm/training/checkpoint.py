@@ -8,16 +8,10 @@ has a checksum.
 """
 
 import contextlib
-import gc
-import io
 import json
-import logging
 import math
 import os
 import shutil
-import sys
-import threading
-import time
 from pathlib import Path
 
 import jax
@@ -26,17 +20,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from ctxlm import files, trees
 from ctxlm.errors import UserError
-from ctxlm.training import checksums
+from ctxlm.training import checksums, damage
 
 LOCK = '.lock'  # in the run folder, while it is trained
-# What TensorStore calls errors that say nothing of a file's content.
-ELSEWHERE = (
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'UNAVAILABLE',
-  'DEADLINE_EXCEEDED',
-  'CANCELLED',
-)
 
 
 class Checkpoints:
@@ -89,8 +75,8 @@ class Checkpoints:
     if name := trees.non_finite(state):
       raise UserError(
         f'{name} is not finite after step {step}, which is not saved; '
-        f'{self.kept()}: look at config.optimizer, such as its learning_rate, '
-        'eps and ema_decay'
+        f'{self.resumable()}: look at config.optimizer, such as its '
+        'learning_rate, eps and ema_decay'
       )
     self._manager.save(
       step,
@@ -109,7 +95,7 @@ class Checkpoints:
     """Saves `state` if the block fails, so that the step isn't lost."""
     try:
       yield
-    except Exception:
+    except Exception:  # whatever it is, it is raised when the step is safe
       self.save(step, state)
       self.wait()
       raise
@@ -137,7 +123,7 @@ class Checkpoints:
         if step == steps[-1]:  # the last one is never moved
           raise UserError(
             f'{self.workdir}: no checkpoint can be read; {step}, the last, is '
-            f'damaged ({_reason(e)}) and stays where it is. Use another '
+            f'damaged ({damage.reason(e)}) and stays where it is. Use another '
             '--workdir to start anew'
           ) from e
         self._set_aside(step, e)
@@ -157,16 +143,16 @@ class Checkpoints:
     It is read a second time by other means: what a mistake of a program, or a
     want of memory on the devices, kept from being read is whole there.
     """
-    if _is_elsewhere(error):
+    if damage.is_elsewhere(error):
       return False
     try:
       path = self.workdir.resolve() / 'checkpoints' / str(step)
-      with _quiet():
+      with damage.quiet():
         state = ocp.PyTreeCheckpointer().restore(path / 'state')
       meta = json.loads((path / 'meta' / 'metadata').read_text())
       checksums.verify(state, meta['checksums'])
     except Exception as e:  # Orbax and TensorStore raise many kinds.
-      return not _is_elsewhere(e)
+      return not damage.is_elsewhere(e)
     return False
 
   def _read(self, step, abstract):
@@ -174,7 +160,7 @@ class Checkpoints:
       abstract,
       restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
     )
-    with _quiet():
+    with damage.quiet():
       got = self._manager.restore(
         step,
         args=ocp.args.Composite(state=restore, meta=ocp.args.JsonRestore()),
@@ -185,7 +171,7 @@ class Checkpoints:
   def _changed(self, step, params):
     # How the model differs from the checkpoint's, if that can be said.
     try:
-      with _quiet():
+      with damage.quiet():
         _, _, shapes = find(self.workdir, step)
     except Exception:  # damaged; restore says so
       return ''
@@ -199,7 +185,7 @@ class Checkpoints:
 
   def _set_aside(self, step, error):
     self._say(
-      f'checkpoint {step} is damaged ({_reason(error)}): moved to '
+      f'checkpoint {step} is damaged ({damage.reason(error)}): moved to '
       f'{self.workdir / "damaged" / str(step)}; trying the one before'
     )
     if jax.process_index() == 0:
@@ -210,7 +196,7 @@ class Checkpoints:
       os.replace(self.workdir / 'checkpoints' / str(step), target)
     self._manager.reload()
 
-  def kept(self):
+  def resumable(self):
     """Returns what there is to go on from, in words."""
     self.wait()
     step = self.latest()
@@ -294,7 +280,7 @@ def find(workdir, step=''):
     raise UserError(f'{workdir} has no checkpoint {step}; it has {known}')
   path = _folder(workdir) / str(step) / 'state'
   try:
-    with _quiet():
+    with damage.quiet():
       tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
   except Exception as e:  # Orbax and TensorStore raise many kinds.
     raise _damaged(workdir, step, e) from e
@@ -323,7 +309,7 @@ def read_params(workdir, abstract, step=''):
   args = ocp.checkpoint_utils.construct_restore_args(abstract)
   path = Path(workdir).resolve() / 'checkpoints' / str(step) / 'state'
   try:
-    with _quiet():
+    with damage.quiet():
       got = ocp.PyTreeCheckpointer().restore(
         path,
         args=ocp.args.PyTreeRestore(
@@ -343,47 +329,9 @@ def _damaged(workdir, step, error):
     f'name another, --step={others[-1]}' if others else 'it is the only one'
   )
   return UserError(
-    f'{workdir}: checkpoint {step} is damaged ({_reason(error)}); {advice}'
+    f'{workdir}: checkpoint {step} is damaged ({damage.reason(error)}); '
+    f'{advice}'
   )
-
-
-_one_at_a_time = threading.RLock()
-
-
-@contextlib.contextmanager
-def _quiet():
-  # Beside raising, Orbax and TensorStore log, and print tracebacks from
-  # threads that outlive the call. Standard error and logging are the whole
-  # process's: so one thread at a time, and what others say comes after.
-  with _one_at_a_time:
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    said = io.StringIO()
-    try:
-      with contextlib.redirect_stderr(said):
-        try:
-          yield
-        except Exception:
-          gc.collect()
-          time.sleep(0.2)
-          raise
-      if said.getvalue() and sys.stderr:  # None where it was closed
-        sys.stderr.write(said.getvalue())
-    finally:
-      logging.disable(level)
-
-
-def _is_elsewhere(error):
-  # Memory, permissions, disks that are away: a file may be whole for all that.
-  if isinstance(error, OSError):
-    return not isinstance(error, FileNotFoundError)
-  return isinstance(error, MemoryError) or any(
-    word in str(error) for word in ELSEWHERE
-  )
-
-
-def _reason(error):
-  return ' '.join(str(error).split())[:120] or type(error).__name__
 
 
 def _shapes(tree):

@@ -111,6 +111,6 @@ def newest(pending, saved):
         )
         raise UserError(
           f'loss {values["loss"]} and gradient norm {values["grad_norm"]} at '
-          f'step {at} are not finite; {saved.kept()}: {advice}'
+          f'step {at} are not finite; {saved.resumable()}: {advice}'
         )
   return values

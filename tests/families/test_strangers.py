@@ -115,6 +115,14 @@ def test_links_out_and_pipes_are_not_read(folder, tmp_path, name):
     small_files.copy_small(copy, tmp_path / 'target')
 
 
+def test_a_byte_order_mark_is_none(folder, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(folder, copy)
+  path = copy / 'config.json'
+  path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+  assert ctxlm.load(copy).model.num_layers
+
+
 def test_a_snapshot_of_the_hubs_cache_is_read(folder, tmp_path):
   model = tmp_path / 'models--someone--gpt2'
   snapshot, blobs = model / 'snapshots' / 'abc', model / 'blobs'

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ctxlm import config
 from ctxlm.errors import UserError
-from ctxlm.training import checkpoint, checksums, step
+from ctxlm.training import checkpoint, checksums, damage, step
 
 META = {'data': {'text': 'hash'}, 'tokenizer': 'hash'}
 
@@ -304,7 +304,7 @@ def test_reading_in_threads_loses_no_line(capsys):
   inside, spoken = threading.Event(), threading.Event()
 
   def read():
-    with checkpoint._quiet():
+    with damage.quiet():
       inside.set()
       spoken.wait(10)
 

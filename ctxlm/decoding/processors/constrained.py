@@ -41,6 +41,8 @@ class Processor:
   def __post_init__(self):
     if bool(self.strings) + bool(self.pattern) + bool(self.schema) != 1:
       raise ValueError('constrained: give strings, a pattern, or a schema')
+    if not all(isinstance(string, str) for string in self.strings):
+      raise ValueError('constrained: strings are texts, each in quotes')
     a, distance = self.compiled
     if distance[a.first] >= automaton.FAR:
       raise ValueError(

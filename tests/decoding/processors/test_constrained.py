@@ -237,6 +237,7 @@ def test_a_first_space_is_left_out_as_decoders_do():
     ({'pattern': 'q+'}, 'no text of this vocabulary matches q+'),
     ({'pattern': r'[^\s\S]'}, 'no text matches it'),
     ({'pattern': 'a{9}'}, 'needs 9 tokens, more than the 6'),
+    ({'strings': (1, 2)}, 'strings are texts'),
     ({'strings': ('zebra', 'ox')}, "matches 'zebra', 'ox'"),
     ({'pattern': 'a(', 'most': 2}, 'regular expression'),
     ({'pattern': 'a', 'strings': ('a',)}, 'give strings, a pattern, or a'),
