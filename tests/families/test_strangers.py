@@ -115,6 +115,14 @@ def test_links_out_and_pipes_are_not_read(folder, tmp_path, name):
     small_files.copy_small(copy, tmp_path / 'target')
 
 
+@pytest.mark.parametrize('name', tensors.SINGLE)
+def test_a_pointer_to_weights_is_said(folder, tmp_path, name):
+  shutil.copy(folder / 'config.json', tmp_path)
+  (tmp_path / name).write_text('version https://git-lfs.github.com/spec/v1\n')
+  with pytest.raises(UserError, match='git lfs pull'):
+    ctxlm.load(tmp_path)
+
+
 def test_a_byte_order_mark_is_none(folder, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(folder, copy)

@@ -17,6 +17,7 @@ from ctxlm.files import inside, read_json
 SHARD = 5 * 10**9  # bytes of a file at most, as the Hub likes it
 # Of 8 bits and fewer are numbers that mean nothing without their scales.
 DTYPES = ('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
+POINTER = b'version https://git-lfs'  # what Git has of a large file
 SINGLE = ('model.safetensors', 'pytorch_model.bin')
 
 
@@ -54,6 +55,11 @@ def _sharded(index):
 
 
 def _open(path):
+  with path.open('rb') as f:
+    if f.read(len(POINTER)) == POINTER:
+      raise UserError(
+        f'{path} is a pointer of Git LFS, and no weights: git lfs pull'
+      )
   if path.suffix == '.bin':
     return pickles.read(path)
   try:
