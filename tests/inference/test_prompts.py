@@ -1,10 +1,11 @@
 """Files of prompts: they go on where they stopped; mistakes are one line."""
 
+import contextlib
 import json
 
 import pytest
 
-from ctxlm import decoding
+from ctxlm import decoding, files
 from ctxlm.errors import UserError
 from ctxlm.inference import prompts, writing
 
@@ -21,6 +22,16 @@ def write_prompts(path, count=7):
   rows = [{'prompt': 'the cat ' * (1 + i % 3), 'id': i} for i in range(count)]
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   return rows
+
+
+def test_a_file_has_one_writer(opened, tmp_path):
+  rows, path = write_prompts(tmp_path / 'in.jsonl', 1), tmp_path / 'out.jsonl'
+  with (
+    contextlib.closing(files.Lock.of_output(path)),
+    pytest.raises(UserError, match='writes out.jsonl there'),
+  ):
+    prompts.write_all(*opened, rows, path, 2, {})
+  assert not path.exists()
 
 
 def test_a_file_that_is_stopped_goes_on(opened, tmp_path):
