@@ -17,6 +17,7 @@ def call(folder, *flags):
   return process.exitcode, out, (folder / 'errors').read_text()
 
 
+@pytest.mark.slow
 def test_equals_the_training_loop(text, tmp_path):
   c = tiny.get_config('causal')
   c.num_steps, c.checkpoint.every_steps = 4, 2

@@ -183,6 +183,7 @@ def test_sigkill_at_three_moments(whole, tmp_path):
   ).read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_point_is_reported_and_stops_no_other(tmp_path):
   path = tmp_path / 'failing.py'
   text = (TESTS / 'toy.py').read_text()

@@ -143,6 +143,7 @@ def test_curves(kind, prose, tmp_path, capsys):
   np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
   tokenizer = tokenizer_lib.train('wordpiece', 400, [prose.read_text()])
   tr.BertModel(make('bert', tokenizer).config).save_pretrained(tmp_path / 'a')

@@ -110,6 +110,7 @@ def assert_out_as_theirs(found, tmp_path):
   return embedder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', CASES[:1], indirect=True)
 @pytest.mark.parametrize('pooling', ['cls', 'mean'])
 def test_trained_vectors_go_out(folder, pooling, tmp_path):
@@ -121,6 +122,7 @@ def test_trained_vectors_go_out(folder, pooling, tmp_path):
   assert embedder.pooling == pooling and not embedder.normalise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
 @pytest.mark.parametrize('pooling', ['mean', 'cls'])
 def test_normalisation_survives_training(folder, pooling, tmp_path):

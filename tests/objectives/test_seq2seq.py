@@ -64,6 +64,7 @@ def test_missing_field_names_the_way_out(tokenizer):
     o.prepare({'text_a': '5', 'text': '6'}, RNG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start', ['bos', 'pad'])
 def test_loss_is_of_each_token_from_those_before(tokenizer, start):
   """The chain rule: the sum is that of target rows cut after each token."""
