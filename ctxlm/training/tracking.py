@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import secrets
 import sys
 import time
 
@@ -55,7 +57,8 @@ class Tracker:
       self._wandb = wandb.init(
         project=config.tracking.wandb_project,
         dir=str(workdir),
-        id=workdir.resolve().name,
+        id=_wandb_id(workdir),
+        name=workdir.resolve().name,
         resume='allow',
         mode=os.environ.get('WANDB_MODE', 'offline'),
         config=config.to_dict(),
@@ -80,6 +83,16 @@ class Tracker:
         log.close()
     if self._wandb:
       self._wandb.finish()
+
+
+def _wandb_id(workdir):
+  # Of the folder, wherever it is moved: others may have the same name.
+  path = workdir / 'wandb_id'
+  found = path.read_text(errors='replace') if path.exists() else ''
+  if not re.fullmatch(r'[0-9a-f]{16}\n', found):
+    found = secrets.token_hex(8) + '\n'
+    files.write_text(path, found)
+  return found.strip()
 
 
 def _import(module, extra):

@@ -77,6 +77,38 @@ def test_weights_and_biases_offline(tmp_path, monkeypatch):
   assert b'train/loss' in found.read_bytes()
 
 
+def test_a_run_of_weights_and_biases_is_that_of_its_folder(
+  tmp_path, monkeypatch
+):
+  import wandb
+
+  begun = []
+
+  class Run:
+    def finish(self):
+      pass
+
+  def init(**options):
+    begun.append(options)
+    return Run()
+
+  monkeypatch.setattr(wandb, 'init', init)
+  first, second = tmp_path / 'a' / 'seed=0', tmp_path / 'b' / 'seed=0'
+  for folder in (first, second):
+    folder.mkdir(parents=True)
+    tracker(folder, wandb=True).close()
+  moved = first.rename(tmp_path / 'moved')
+  tracker(moved, wandb=True).close()
+  one, other, again = (options['id'] for options in begun)
+  assert one != other and one == again
+  assert [o['name'] for o in begun] == ['seed=0', 'seed=0', 'moved']
+  assert all(o['resume'] == 'allow' for o in begun)
+  # What is no such id, as of a folder that somebody else made, is not taken.
+  (moved / 'wandb_id').write_text('../x')
+  tracker(moved, wandb=True).close()
+  assert len(begun[-1]['id']) == 16 and begun[-1]['id'] != one
+
+
 @pytest.mark.parametrize('name', ['tensorboard', 'wandb'])
 def test_missing_package_is_one_line(tmp_path, monkeypatch, name):
   module = {'tensorboard': 'tensorboardX', 'wandb': 'wandb'}[name]
