@@ -8,10 +8,12 @@ beside its place and renamed, so two processes may make the same one at once.
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import io
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -28,27 +30,85 @@ def lines(path):
   """Yields a UTF-8 file's lines without their ends; a byte order mark is none.
 
   Only \\n ends a line, or \\r\\n; \\r alone does in a file that has no \\n.
-  One line is in memory at a time, so that files may be large, and pipes.
+  One line is in memory at a time, so that files may be large, and pipes; one
+  of COMPRESSED is read as what it was, whatever its name.
 
   Raises:
     UserError: bytes that aren't UTF-8, with their line; no such file, or no
       permission.
   """
   try:
-    with open(path, 'rb') as f:
-      first = f.readline()
-      begin = [first] if first.endswith(b'\n') else first.splitlines()
-      for number, line in enumerate(itertools.chain(begin, f), 1):
-        line = line.removesuffix(b'\n').removesuffix(b'\r')
-        try:
-          yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
-        except UnicodeDecodeError as e:
-          raise UserError(
-            f'{path} is not UTF-8: byte 0x{line[e.start]:02x} in line '
-            f'{number}; convert it, for instance with iconv -t UTF-8'
-          ) from e
+    rest = _raw_lines(path)
+    first = next(rest, b'')
+    begin = [first] if first.endswith(b'\n') else first.splitlines()
+    for number, line in enumerate(itertools.chain(begin, rest), 1):
+      line = line.removesuffix(b'\n').removesuffix(b'\r')
+      try:
+        yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
+      except UnicodeDecodeError as e:
+        raise UserError(
+          f'{path} is not UTF-8: byte 0x{line[e.start]:02x} in line '
+          f'{number}; convert it, for instance with iconv -t UTF-8'
+        ) from e
   except OSError as e:
     raise UserError(f"can't read {path}: {e.strerror}") from e
+
+
+# By how they begin: the module that reads them, and their ending.
+COMPRESSED = {
+  rb'\x1f\x8b': ('gzip', '.gz'),
+  rb'BZh[1-9](1AY&SY|\x17rE8P\x90)': ('bz2', '.bz2'),
+  rb'\xfd7zXZ\x00': ('lzma', '.xz'),
+  rb'\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18': ('zstd', '.zst'),
+}
+# What else is no text, and looks like some for a while.
+ARCHIVES = {
+  rb'PK[\x03\x05]': 'a ZIP archive',
+  rb'PAR1\x15': 'a Parquet file',
+  rb'%PDF-': 'a PDF',
+  rb'(?s:.{256})\x00ustar': 'a tar archive',
+}
+
+
+def _raw_lines(path):
+  with open(path, 'rb') as f:
+    kind = _of(COMPRESSED, f)
+    stream = _compression(kind[0], path).open(f) if kind else f
+    try:
+      if archive := _of(ARCHIVES, stream):
+        raise UserError(f'{path} is {archive}: take the texts out of it first')
+      yield from stream
+    except UserError:
+      raise
+    except Exception as e:  # each kind has some of its own
+      if not kind:
+        raise
+      raise UserError(f'{path} is damaged ({kind[0]}): {e}') from e
+
+
+def _of(kinds, stream):
+  head = stream.peek(512)
+  return next((kind for k, kind in kinds.items() if re.match(k, head)), None)
+
+
+def _compression(name, path):
+  # The module that opens a kind of COMPRESSED.
+  zstd = 'compression.zstd', 'backports.zstd'  # since Python 3.14, and before
+  for module in zstd if name == 'zstd' else (name,):
+    with contextlib.suppress(ModuleNotFoundError):
+      return importlib.import_module(module)
+  raise UserError(f"{path} needs backports.zstd: pip install 'ctxlm[zstd]'")
+
+
+def ending(path):
+  """Returns how a file's name ends, a compressed one's as that in it: '.csv'.
+
+  >>> ending('a.CSV'), ending('a.csv.gz'), ending('a')
+  ('.CSV', '.csv', '')
+  """
+  root, end = os.path.splitext(path)
+  own = {end for _, end in COMPRESSED.values()}
+  return os.path.splitext(root)[1] if end.lower() in own else end
 
 
 def inside(folder, name):

@@ -1,8 +1,20 @@
+import bz2
+import gzip
+import io
+import lzma
 import os
+import sys
+import tarfile
 import threading
+import zipfile
 
 import numpy as np
 import pytest
+
+try:
+  from compression import zstd
+except ModuleNotFoundError:
+  from backports import zstd
 
 from ctxlm import errors
 from ctxlm import files as cache
@@ -90,6 +102,46 @@ def test_lines_that_are_no_utf8(tmp_path):
     list(cache.lines(tmp_path / 'a'))
   with pytest.raises(UserError, match="can't read .*No such file"):
     list(cache.lines(tmp_path / 'b'))
+
+
+@pytest.mark.parametrize('kind', [gzip, bz2, lzma, zstd])
+def test_lines_of_compressed_files(tmp_path, kind):
+  path = tmp_path / 'a'
+  rng = np.random.default_rng(0)
+  wanted = ['\xfc', *map(str, rng.integers(2**60, size=20_000)), '', 'last']
+  text = '\ufeff' + '\r\n'.join(wanted)
+  data = kind.compress(text[:999].encode()) + kind.compress(text[999:].encode())
+  path.write_bytes(data)
+  assert list(cache.lines(path)) == wanted
+  path.write_bytes(data[:-1000])
+  with pytest.raises(UserError, match='a is damaged .*: '):
+    list(cache.lines(path))
+  path.write_bytes(kind.compress(b'ok\nb\xff\n'))
+  with pytest.raises(UserError, match='not UTF-8: byte 0xff in line 2'):
+    list(cache.lines(path))
+  path.write_bytes(kind.compress(b''))
+  assert list(cache.lines(path)) == []
+
+
+def test_lines_without_the_library(tmp_path, monkeypatch):
+  (tmp_path / 'a.zst').write_bytes(zstd.compress(b'a'))
+  for name in ('compression.zstd', 'backports.zstd'):
+    monkeypatch.setitem(sys.modules, name, None)
+  with pytest.raises(UserError, match=r"a.zst needs .*'ctxlm\[zstd\]'"):
+    list(cache.lines(tmp_path / 'a.zst'))
+
+
+def test_archives_are_no_text(tmp_path):
+  archive = io.BytesIO()
+  with tarfile.open(fileobj=archive, mode='w') as tar:
+    tar.add(__file__)
+  (tmp_path / 'a.tar').write_bytes(archive.getvalue())
+  (tmp_path / 'a.tar.gz').write_bytes(gzip.compress(archive.getvalue()))
+  with zipfile.ZipFile(tmp_path / 'a.docx', 'w') as zipped:
+    zipped.write(__file__)
+  for path in tmp_path.iterdir():
+    with pytest.raises(UserError, match='is a (tar|ZIP) archive: take'):
+      list(cache.lines(path))
 
 
 def test_files_are_whole_or_as_they_were(tmp_path):

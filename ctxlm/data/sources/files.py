@@ -25,7 +25,8 @@ class Source:
       has, such as an id, doesn't count, so that no text is in two splits.
     split_patterns: {split: pattern} in place of `pattern`.
     format: 'text', 'jsonl', 'csv' or 'tsv'; 'auto' goes by each file's ending,
-      which for plain text is any other.
+      which for plain text is any other. A file may be compressed (.gz, .bz2,
+      .xz, .zst): a.jsonl.gz is a jsonl.
     separator: what ends a document of plain text: 'blank_line', 'line' or
       'file'.
     columns: names of the columns of csv and tsv; () reads them from each
@@ -80,7 +81,7 @@ class Source:
     for path in self._paths(split):
       with open(path, 'rb') as f:
         digests.append(hashlib.file_digest(f, 'sha256').hexdigest())
-      digests.append(os.path.splitext(path)[1])
+      digests.append(files.ending(path))
     options = self.format, self.separator, tuple(self.columns)
     own = split if self.split_patterns else ''
     numbers = self._numbers()
@@ -128,13 +129,13 @@ class Source:
     if kinds != {'text'} or self.separator != 'blank_line' or self.fields:
       return False
     written = [records.Store(path) for path in folder.iterdir()]
-    size = sum(os.path.getsize(p) for p in paths)
+    size = sum(store.size for store in written)
     return sum(map(len, written)) == len(paths) and (
       len(paths) == 1 or size > LONG * len(paths)
     )
 
   def _kind(self, path):
-    ending = os.path.splitext(path)[1][1:].lower()
+    ending = files.ending(path)[1:].lower()
     if self.format != 'auto':
       return self.format
     return ending if ending in file_formats.FORMATS else 'text'

@@ -117,6 +117,11 @@ class Store(Lazy):
       return np.zeros(0, np.uint8)
     return np.memmap(path, np.uint8, 'r')
 
+  @property
+  def size(self):
+    """Bytes of all records."""
+    return int(self._ends[-1])
+
   def __len__(self):
     return len(self._ends) - 1
 

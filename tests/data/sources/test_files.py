@@ -1,9 +1,11 @@
+import bz2
+import gzip
 import json
 import pickle
 
 import pytest
 
-from ctxlm.data.sources import files, splits
+from ctxlm.data.sources import files, records, splits
 from ctxlm.errors import UserError
 
 
@@ -62,6 +64,22 @@ def test_csv_and_tsv(tmp_path):
   (tmp_path / 'a.tsv').write_text('"a\t1\nb"\t2\n')
   found = read(only(tmp_path / 'a.tsv', columns=('text', 'label')))
   assert found == [{'text': '"a', 'label': 1}, {'text': 'b"', 'label': 2}]
+
+
+def test_compressed_files_are_what_they_hold(tmp_path):
+  (tmp_path / 'a.csv.gz').write_bytes(gzip.compress(b'text\n"one, two"\n'))
+  (tmp_path / 'b.jsonl.bz2').write_bytes(bz2.compress(b'{"text": "three"}\n'))
+  (tmp_path / 'c.TXT.GZ').write_bytes(gzip.compress(b'four\n\nfive\n'))
+  found = [r['text'] for r in read(only(tmp_path / '*'))]
+  assert found == ['one, two', 'three', 'four', 'five']
+
+
+def test_a_large_file_is_of_sentences_however_it_is_kept(tmp_path):
+  text = 'One sentence is here. ' * 4000
+  (tmp_path / 'a.txt').write_text(text)
+  (tmp_path / 'b.txt.gz').write_bytes(gzip.compress(text.encode()))
+  kinds = [type(only(path).records('train')) for path in tmp_path.iterdir()]
+  assert kinds == [records.WholeFiles] * 2
 
 
 def test_one_pattern_is_split_by_content(tmp_path):
