@@ -8,7 +8,7 @@ data.
 ctxlm train --config configs/bert_base.py --workdir runs/bert_base
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

@@ -10,7 +10,7 @@ ctxlm train --config configs/finetune.py:bert-base-uncased \\
   --config.max_length=128
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config(folder='bert-base-uncased'):

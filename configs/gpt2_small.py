@@ -7,7 +7,7 @@ GPU or TPU; not run by us on its full data.
 ctxlm train --config configs/gpt2_small.py --workdir runs/gpt2_small
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

@@ -8,7 +8,7 @@ ctxlm train --config configs/llama_1b.py --workdir runs/llama_1b \
   --config.parallel.fsdp=8
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

@@ -3,7 +3,7 @@
 ctxlm train --config configs/multitask.py --workdir runs/multitask
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

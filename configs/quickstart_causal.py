@@ -7,7 +7,7 @@ mean of 3 seeds (range): 1.875 (1.870 to 1.878) bits per byte, perplexity 202.9
 (200.3 to 205.0) a token.
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

@@ -14,7 +14,7 @@ mean of 3 seeds (range): the right half is first among 474 for 0.043 (0.038 to
 uniformity -2.80 (-2.83 to -2.78).
 """
 
-from configs import common, quickstart_mlm
+from ctxlm.configs import common, quickstart_mlm
 
 
 def get_config():

@@ -12,7 +12,7 @@ mean of 3 seeds (range): loss 4.41 (4.14 to 4.62), accuracy 0.254 (0.230 to
 0.280) of the masked tokens.
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

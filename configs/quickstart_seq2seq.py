@@ -4,7 +4,7 @@ ctxlm train --config configs/quickstart_seq2seq.py \
   --workdir runs/quickstart_seq2seq
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config():

@@ -10,7 +10,7 @@ ctxlm train --config configs/simcse.py:data/simcse,bert-base-uncased \
   --workdir runs/simcse
 """
 
-from configs import common
+from ctxlm.configs import common
 
 
 def get_config(folders='data/simcse'):

@@ -80,9 +80,9 @@ def find(kind, name):
   except ModuleNotFoundError as e:
     if e.name is None or not (path == e.name or path.startswith(e.name + '.')):
       raise  # the module is there, but something that it imports is not
-    package = importlib.import_module(f'ctxlm.{kind}')
-    known = _modules(package, CLASSES[kind])
-    raise UserError(f'no {kind} named {name!r}.{suggest(name, known)}') from e
+    raise UserError(
+      f'no {kind} named {name!r}.{suggest(name, names(kind))}'
+    ) from e
   cls = vars(module).get(CLASSES[kind])
   if cls is None:
     raise UserError(f'{path} has no class {CLASSES[kind]}, so it is no plug-in')
@@ -128,12 +128,15 @@ def refuse_code(content, path, allowed=()):
       )
 
 
-def _modules(package, cls):
+def names(kind):
+  """Returns the names of our own plug-ins of a kind."""
+  package = importlib.import_module(f'ctxlm.{kind}')
   modules = (m.name for m in pkgutil.iter_modules(package.__path__))
   return [
     name
     for name in modules
-    if cls in vars(importlib.import_module(f'{package.__name__}.{name}'))
+    if CLASSES[kind]
+    in vars(importlib.import_module(f'{package.__name__}.{name}'))
   ]
 
 
@@ -148,8 +151,8 @@ def field(kind):
   return dataclasses.field(default=None, metadata={'plugin': kind})
 
 
-def _inner(cls):
-  # {option: kind} of the options that are blocks.
+def inner(cls):
+  """Returns {option: kind} of a plug-in's options that are blocks."""
   return {
     f.name: f.metadata['plugin']
     for f in dataclasses.fields(cls)
@@ -196,16 +199,16 @@ def check(kind, block, where=None):
     raise UserError(f'{where.rstrip(".: ")} needs a name')
   cls = find(kind, block['name'])
   known = options(cls)
-  inner, given = _inner(cls), _options(kind, block)
+  blocks, given = inner(cls), _options(kind, block)
   for key, value in given.items():
     if key not in known:
       raise UserError(
         f'{where}{key}: {block["name"]!r} has no such option.'
         + suggest(key, [*known, *own(kind, {})])
       )
-    if key in inner and value:
+    if key in blocks and value:
       for each in value if isinstance(value, tuple) else (value,):
-        check(inner[key], each, f'{where}{key}.')
+        check(blocks[key], each, f'{where}{key}.')
   ranges.check(cls, given, where)
   if kind in OWN:
     ranges.check(OWN[kind], own(kind, block), where)
@@ -230,13 +233,13 @@ def build(kind, block, **extra):
   """
   check(kind, block)
   cls = find(kind, block['name'])
-  inner, given = _inner(cls), _options(kind, block)
+  blocks, given = inner(cls), _options(kind, block)
   for key, value in given.items():
-    if key in inner and value:
+    if key in blocks and value:
       given[key] = (
-        tuple(build(inner[key], each, **extra) for each in value)
+        tuple(build(blocks[key], each, **extra) for each in value)
         if isinstance(value, tuple)
-        else build(inner[key], value, **extra)
+        else build(blocks[key], value, **extra)
       )
   fields = {f.name for f in dataclasses.fields(cls)}
   extra = {k: v for k, v in extra.items() if k in fields and k not in given}

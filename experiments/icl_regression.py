@@ -28,9 +28,9 @@ from types import SimpleNamespace as Scale
 
 import numpy as np
 
-from configs import common
+from ctxlm.configs import common
+from ctxlm.experiments import regression, theory
 from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, Unfinished
-from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
 THEORY = ('least_squares', 'averaging', 'lasso')
@@ -143,7 +143,7 @@ def get_config(scale='small'):
   c.max_length = 2 * (2 * s.dim + 1)
   c.tokenizer.kind = 'none'
   c.model = {
-    'name': 'experiments.regression',
+    'name': 'ctxlm.experiments.regression',
     'vocab_size': 1,
     'hidden_size': s.hidden_size,
     'num_layers': s.num_layers,
@@ -151,14 +151,14 @@ def get_config(scale='small'):
     'init_stddev': s.hidden_size**-0.5,
   }
   data = {
-    'name': 'experiments.regression',
+    'name': 'ctxlm.experiments.regression',
     'dim': s.dim,
     'points': 2 * s.dim + 1,
     'sparsity': 0,
     'curriculum_steps': 0,
     'num_examples': s.num_examples,
   }
-  c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
+  c.tasks.prompts = common.task(data, {'name': 'ctxlm.experiments.regression'})
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = s.learning_rate
   c.optimizer.final_fraction = 0.05
@@ -168,7 +168,7 @@ def get_config(scale='small'):
   c.checkpoint.every_steps = s.every_steps
   c.checkpoint.keep = 1
   c.evaluators.prompts = {
-    'name': 'experiments.icl_regression',
+    'name': 'ctxlm.experiments.icl_regression',
     'every_steps': s.every_steps,
   }
   return c

@@ -28,7 +28,8 @@ from types import SimpleNamespace as Scale
 import jax
 import numpy as np
 
-from configs import common
+from ctxlm.configs import common
+from ctxlm.experiments import theory
 from ctxlm.lab.experiment import (
   Claim,
   Finding,
@@ -38,7 +39,6 @@ from ctxlm.lab.experiment import (
   product,
 )
 from ctxlm.lab.results import Results
-from experiments import theory
 
 DATA = 'tasks.text.data'
 SCALES = {
@@ -163,7 +163,7 @@ def get_config(scale='small'):
     'init_stddev': 0.1,
   }
   data = {
-    'name': 'experiments.markov',
+    'name': 'ctxlm.experiments.markov',
     'kind': 'chain',
     'num_symbols': 3,
     'length': c.max_length,
@@ -178,7 +178,7 @@ def get_config(scale='small'):
   c.checkpoint.every_steps = 20 * s.every_steps
   c.checkpoint.keep = 1
   c.evaluators.theory = {
-    'name': 'experiments.induction',
+    'name': 'ctxlm.experiments.induction',
     'every_steps': s.every_steps,
   }
   return c

@@ -27,9 +27,9 @@ from types import SimpleNamespace as Scale
 import jax
 import numpy as np
 
-from configs import common
 from ctxlm import data as data_lib
 from ctxlm import files as cache
+from ctxlm.configs import common
 from ctxlm.data.sources import corpus, splits
 from ctxlm.errors import UserError
 from ctxlm.lab.experiment import Claim, Finding, Plot, Series, product
@@ -222,7 +222,7 @@ def get_config(scale='small'):
     init_stddev=s.hidden_size**-0.5,
     max_length=MULTIPLES[-1] * c.max_length,
   )
-  own = {'name': 'experiments.length_extrapolation'}
+  own = {'name': 'ctxlm.experiments.length_extrapolation'}
   c.tasks.text = common.task({**own, 'path': ''}, own)
   c.optimizer.learning_rate = 1e-3
   c.optimizer.warmup_steps = s.warmup_steps
@@ -231,7 +231,7 @@ def get_config(scale='small'):
   c.checkpoint.every_steps = 100
   c.checkpoint.keep = 1
   c.evaluators.lengths = {
-    'name': 'experiments.length_extrapolation',
+    'name': 'ctxlm.experiments.length_extrapolation',
     'tokens': s.tokens,
   }
   return c

@@ -22,7 +22,7 @@ from types import SimpleNamespace as Scale
 import jax
 import jax.numpy as jnp
 
-from configs import common
+from ctxlm.configs import common
 from ctxlm.lab.experiment import Claim, Finding, Plot, Series, chain, product
 from ctxlm.objectives import losses
 
@@ -158,7 +158,7 @@ def get_config(scale='small'):
     'init_stddev': 0.1,
     'position': 'learned',
   }
-  own = {'name': 'experiments.mqar'}
+  own = {'name': 'ctxlm.experiments.mqar'}
   data = {
     **own,
     'vocab_size': s.vocab_size,

@@ -22,9 +22,9 @@ from types import SimpleNamespace as Scale
 
 import numpy as np
 
-from configs import common
+from ctxlm.configs import common
+from ctxlm.experiments import regression, theory
 from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, product
-from experiments import regression, theory
 
 DATA = 'tasks.prompts.data'
 SCALES = {
@@ -125,7 +125,7 @@ def get_config(scale='small'):
   c.max_length = 2 * s.points
   c.tokenizer.kind = 'none'
   c.model = {
-    'name': 'experiments.regression',
+    'name': 'ctxlm.experiments.regression',
     'vocab_size': 1,
     'hidden_size': s.hidden_size,
     'num_layers': s.num_layers,
@@ -133,14 +133,14 @@ def get_config(scale='small'):
     'init_stddev': s.hidden_size**-0.5,
   }
   data = {
-    'name': 'experiments.regression',
+    'name': 'ctxlm.experiments.regression',
     'dim': s.dim,
     'points': s.points,
     'noise': 0.5,
     'tasks': 8,
     'num_examples': s.num_examples,
   }
-  c.tasks.prompts = common.task(data, {'name': 'experiments.regression'})
+  c.tasks.prompts = common.task(data, {'name': 'ctxlm.experiments.regression'})
   c.optimizer.name = 'muon'
   c.optimizer.learning_rate = s.learning_rate
   c.optimizer.schedule = 'linear'
@@ -150,7 +150,7 @@ def get_config(scale='small'):
   c.checkpoint.every_steps = s.every_steps
   c.checkpoint.keep = 1
   c.evaluators.prompts = {
-    'name': 'experiments.task_diversity',
+    'name': 'ctxlm.experiments.task_diversity',
     'every_steps': s.every_steps,
   }
   return c

@@ -72,7 +72,7 @@ def place(c):
   ],
 )
 def test_recipe_takes_a_step(text, request, tmp_path, name):
-  module = importlib.import_module(f'configs.{name}')
+  module = importlib.import_module(f'ctxlm.configs.{name}')
   needs = {'simcse': 'nli', 'finetune': 'checkpoint'}
   folders = [str(request.getfixturevalue(needs[name]))] if name in needs else []
   c = module.get_config(*folders)
@@ -86,7 +86,7 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
 
 
 def test_simcse_starts_from_a_checkpoint(nli, checkpoint):
-  from configs import simcse
+  from ctxlm.configs import simcse
 
   c = simcse.get_config(f'{nli},{checkpoint}')
   config.check(c)

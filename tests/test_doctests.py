@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 # All public functions of these modules have an example.
-WHOLE = ('experiments.theory', 'ctxlm.models.positions')
+WHOLE = ('ctxlm.experiments.theory', 'ctxlm.models.positions')
 OF_A_RUN = ('ctxlm', 'ctxlm.load')  # their examples need a checkpoint
 CALLED = (
   'ctxlm',
@@ -43,7 +43,7 @@ def examples():
   """Returns {name: doctest.DocTest} of all docstrings that have one."""
   tests = {}
   for path in sorted((ROOT / 'ctxlm').rglob('*.py')) + [
-    ROOT / 'experiments/theory.py'
+    ROOT / 'ctxlm/experiments/theory.py'
   ]:
     if '>>>' in path.read_text(encoding='utf-8'):
       parts = path.relative_to(ROOT).with_suffix('').parts

@@ -12,16 +12,14 @@ Model, Objective, Evaluator) may stand beside them.
 """
 
 import dataclasses
-import importlib.util
 import itertools
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from ctxlm import recipes
 from ctxlm.errors import UserError
 
 SCALES = ('smoke', 'small', 'large')
@@ -29,27 +27,15 @@ PARTS = ('get_config', 'sweep', 'criteria', 'report')
 
 
 def load(path):
-  """Returns the module of an experiment's file.
+  """Returns the module of an experiment: a name of ours, or a path.
 
   Raises:
-    UserError: no such file, one that can't be read, or it lacks one of PARTS.
+    UserError: there is none, its code fails, or it lacks one of PARTS.
   """
-  path = Path(path)
-  if not path.is_file() or path.suffix != '.py':
-    raise UserError(f'{path}: no such experiment, a file of Python')
-  relative = path.resolve()
-  try:
-    if relative.is_relative_to(Path.cwd()):  # the name that its plug-ins have
-      parts = relative.relative_to(Path.cwd()).with_suffix('').parts
-      module = importlib.import_module('.'.join(parts))
-    else:
-      spec = importlib.util.spec_from_file_location(path.stem, path)
-      module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-      spec.loader.exec_module(module)
-  except (ImportError, SyntaxError) as e:
-    raise UserError(f'{path}: {e}') from e
+  path = recipes.find(str(path))
+  module = recipes.open_module(path)
   for name in PARTS:
-    if not hasattr(module, name):
+    if name not in vars(module):
       raise UserError(f'{path} is no experiment: it has no {name}()')
   return module
 

@@ -35,7 +35,7 @@ import numpy as np
 import ctxlm
 from ctxlm import cli, decoding
 from ctxlm.decoding import generator
-from experiments.benchmarks import turns
+from ctxlm.experiments.benchmarks import turns
 
 TEMPERATURE, TOP_K, TOP_P, BEAMS = 0.8, 50, 0.95, 4
 STRATEGIES = {
@@ -257,7 +257,7 @@ def main(arguments=None):
   parser.add_argument('--kinds', nargs='*', default=list(KINDS), choices=KINDS)
   parser.add_argument('--smoke', action='store_true', help='tiny and short')
   args = parser.parse_args(arguments)
-  from experiments.benchmarks import reference  # before torch, see there
+  from ctxlm.experiments.benchmarks import reference  # before torch, see there
 
   shape, size, kinds = Shape(), 1 << 29, args.kinds
   if args.smoke:

@@ -28,11 +28,11 @@ import numpy as np
 from ctxlm import cli
 from ctxlm.data.sources import sentences
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
+from ctxlm.experiments.benchmarks import turns
 from ctxlm.families import sentence
 from ctxlm.inference import loading
 from ctxlm.inference.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
-from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # absolute, of vectors whose length is about 20
 COUNT, SIZE, LAYERS = 2000, 384, 6
@@ -124,7 +124,7 @@ def main(arguments=None):
   parser.add_argument('--repeats', type=int, default=7)
   parser.add_argument('--smoke', action='store_true', help='tiny and short')
   args = parser.parse_args(arguments)
-  from experiments.benchmarks import reference  # before torch, see there
+  from ctxlm.experiments.benchmarks import reference  # before torch, see there
 
   count, size, layers, repeats = COUNT, SIZE, LAYERS, args.repeats
   if args.smoke:

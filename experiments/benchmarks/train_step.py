@@ -30,13 +30,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import common
 from ctxlm import cli, plugins, trees
 from ctxlm import config as config_lib
+from ctxlm.configs import common
+from ctxlm.experiments.benchmarks import turns
 from ctxlm.objectives.task import eval_step
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import program as program_lib
-from experiments.benchmarks import turns
 
 TOLERANCE = 1e-4  # relative, of losses that must be equal
 BATCHES = 4  # different ones, in turn
@@ -179,7 +179,7 @@ def make_ctxlm(case, strategy, dropout, torch_model):
     dropout: rate.
     torch_model: whose weights it starts from.
   """
-  from experiments.benchmarks import reference
+  from ctxlm.experiments.benchmarks import reference
 
   config = make_config(case, strategy, dropout)
   placement = placement_lib.make(config, jax.devices()[:1])
@@ -217,7 +217,7 @@ def make_contenders(case, dropout, compiled):
   """
   import torch
 
-  from experiments.benchmarks import reference
+  from ctxlm.experiments.benchmarks import reference
 
   torch.manual_seed(0)
   first = reference.build(case, dropout)
@@ -310,7 +310,7 @@ def main(arguments=None):
   )
   args = parser.parse_args(arguments)
 
-  from experiments.benchmarks import reference  # before torch, see there
+  from ctxlm.experiments.benchmarks import reference  # before torch, see there
 
   cases = SMOKE if args.smoke else CASES
   reference.torch.set_num_threads(turns.cores())

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments import icl_regression
+from ctxlm.experiments import icl_regression
 from tests.experiments import common
 
 

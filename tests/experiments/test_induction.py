@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments import induction
+from ctxlm.experiments import induction
 from tests.experiments import common
 
 

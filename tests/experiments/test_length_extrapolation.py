@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ctxlm.errors import UserError
-from experiments import length_extrapolation as length
+from ctxlm.experiments import length_extrapolation as length
 from tests.experiments import common
 
 

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from experiments import markov, theory
+from ctxlm.experiments import markov, theory
 
 
 def batch(**options):

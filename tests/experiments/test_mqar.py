@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import mqar
+from ctxlm.experiments import mqar
 from tests.experiments import common
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import regression
+from ctxlm.experiments import regression
 
 
 def batch(step=None, count=500, **options):

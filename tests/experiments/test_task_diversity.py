@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments import task_diversity
+from ctxlm.experiments import task_diversity
 from tests.experiments import common
 
 

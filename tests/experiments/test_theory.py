@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments import theory
+from ctxlm.experiments import theory
 
 
 def dirichlet_grid(n=400):

@@ -8,8 +8,8 @@ import torch
 import transformers as tr
 from ml_collections import ConfigDict
 
-from configs import finetune
 from ctxlm import data as data_lib
+from ctxlm.configs import finetune
 from ctxlm.data import loader
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.parallel import placement as placement_lib

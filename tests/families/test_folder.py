@@ -13,9 +13,9 @@ import torch
 import transformers
 
 import ctxlm
-from configs import finetune
 from ctxlm import plugins
 from ctxlm.commands import convert
+from ctxlm.configs import finetune
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder
 from ctxlm.families.formats import tensors
@@ -269,7 +269,7 @@ def test_model_folders_are_no_runs(small, tmp_path):
 
 def recipe(name):
   """Returns the model block of a recipe, made small."""
-  block = importlib.import_module(f'configs.{name}').get_config().model
+  block = importlib.import_module(f'ctxlm.configs.{name}').get_config().model
   small = {'hidden_size': 24, 'num_layers': 2, 'num_heads': 4, 'mlp_dim': 40}
   small |= {'vocab_size': 90, 'max_length': 16, 'dtype': 'float32'}
   if 'num_kv_heads' in block:

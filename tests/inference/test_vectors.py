@@ -12,8 +12,8 @@ import transformers as tr
 from ml_collections import ConfigDict
 from sentence_transformers.sentence_transformer import modules
 
-from configs import finetune
 from ctxlm.commands import convert
+from ctxlm.configs import finetune
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.families import sentence

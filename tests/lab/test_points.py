@@ -11,7 +11,7 @@ from tests import tiny, toy
 
 def test_every_experiment_has_a_large_scale():
   for path in sorted((tiny.ROOT / 'experiments').glob('*.py')):
-    module = importlib.import_module(f'experiments.{path.stem}')
+    module = importlib.import_module(f'ctxlm.experiments.{path.stem}')
     if hasattr(module, 'sweep'):
       assert len(points(module, 'large', 3, {})) >= 3
 
@@ -62,7 +62,7 @@ def test_wrong_points(overrides, wanted):
 
 
 def test_a_value_that_the_data_refuses():
-  from experiments import mqar
+  from ctxlm.experiments import mqar
 
   with pytest.raises(UserError, match='point .*length must be even'):
     points(mqar, 'small', 1, {'tasks.recall.data.length': 30})

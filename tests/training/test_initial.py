@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from configs import finetune
 from ctxlm import config as config_lib
 from ctxlm import trees
 from ctxlm.commands import convert
+from ctxlm.configs import finetune
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.parallel import placement as placement_lib

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.benchmarks import decode
+from ctxlm.experiments.benchmarks import decode
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.benchmarks import forward
+from ctxlm.experiments.benchmarks import forward
 
 
 @pytest.mark.slow

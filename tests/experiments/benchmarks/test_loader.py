@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.benchmarks import loader
+from ctxlm.experiments.benchmarks import loader
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.benchmarks import train_step
+from ctxlm.experiments.benchmarks import train_step
 
 
 @pytest.mark.slow

@@ -1,0 +1,175 @@
+"""Recipes and experiments: found by name from anywhere, or by path.
+
+A name is one of ours, which `configs/` and `experiments/` hold; the package
+carries both, as `ctxlm.configs` and `ctxlm.experiments`. A file of the user's
+own is named by its path, also when one of ours has the same name.
+"""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from pathlib import Path
+
+import ml_collections
+
+from ctxlm import plugins
+from ctxlm.errors import UserError
+
+HOME = Path(__file__).parent
+FOLDERS = ('configs', 'experiments')
+
+
+def load(text):
+  """Returns the config of `--config NAME[:ARGUMENT]`, locked.
+
+  Args:
+    text: the name of a recipe or an experiment of ours, or a path, such as
+      configs/finetune.py; what is behind a colon is given to its get_config.
+
+  Raises:
+    UserError: no such recipe; or what its code raises, with the line.
+
+  >>> load('quickstart_mlm').tasks.text.objective.name
+  'mlm'
+  """
+  name, colon, argument = text.partition(':')
+  path = find(name)
+  module = open_module(path)
+  function = vars(module).get('get_config')
+  if not callable(function):
+    raise UserError(f'{name} is no recipe: it has no get_config()')
+  arguments = [argument] if colon else []
+  try:
+    inspect.signature(function).bind(*arguments)
+  except TypeError as e:
+    cure = f'takes no argument, {argument!r}' if colon else 'needs an argument'
+    raise UserError(f'{name} {cure}: --config NAME[:ARGUMENT]') from e
+  config = _run(function, path, *arguments)
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise UserError(f'{name}: get_config() must return the config')
+  return config.lock()
+
+
+def ours():
+  """Returns {name: path} of the recipes and experiments that ctxlm has."""
+  return {
+    path.stem: path
+    for folder in FOLDERS
+    for path in sorted((HOME / folder).glob('*.py'))
+    if 'get_config' in _functions(path)
+  }
+
+
+def _functions(path):
+  tree = ast.parse(path.read_text(encoding='utf-8'))
+  return {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
+def find(name):
+  """Returns the path of a recipe or an experiment.
+
+  Args:
+    name: of one of ours, or a path. A path such as configs/NAME.py that leads
+      nowhere from the current folder is that of ours.
+
+  Raises:
+    UserError: there is none.
+  """
+  path = Path(name).expanduser()
+  if len(path.parts) < 2 and path.suffix != '.py':
+    for folder in FOLDERS:
+      if (own := HOME / folder / f'{name}.py').is_file():
+        return own
+    hint = plugins.suggest(name, ours())
+    if Path(f'{name}.py').is_file():
+      hint = f' A file is named by its path, {name}.py.'
+    raise UserError(f'no recipe or experiment named {name!r}.{hint}')
+  if path.is_file() and path.suffix == '.py':
+    return path
+  own = HOME / path
+  if path.parts[0] in FOLDERS and path.suffix == '.py' and own.is_file():
+    return own
+  raise UserError(f'{name}: no such recipe or experiment, a file of Python')
+
+
+def open_module(path):
+  """Returns the module of a file of Python.
+
+  Below the current folder it has the name that an import has there, such as
+  'mylab.cloze', by which its plug-ins are named; elsewhere that of its folder
+  and its own. It may import what lies beside it.
+
+  Raises:
+    UserError: what its code raises, with the line.
+  """
+  path = Path(path)
+  whole = path.resolve()
+  for folder in FOLDERS:
+    if whole.parent == (HOME / folder).resolve():
+      return _run(importlib.import_module, path, f'ctxlm.{folder}.{whole.stem}')
+  parts = whole.parts[-2:]
+  if whole.is_relative_to(Path.cwd()):
+    below = whole.relative_to(Path.cwd()).parts
+    parts = below if len(below) > 1 else parts
+  name = '.'.join(parts).removesuffix('.py')
+  while name in sys.modules:
+    if _file(sys.modules[name]) == whole:
+      return sys.modules[name]
+    name = f'_{name}'  # what is there already is somebody else's
+  if str(whole.parent) not in sys.path:
+    sys.path.append(str(whole.parent))  # behind all that is installed
+  spec = importlib.util.spec_from_file_location(name, whole)
+  module = sys.modules[name] = importlib.util.module_from_spec(spec)
+  try:
+    _run(spec.loader.exec_module, path, module)
+  except BaseException:
+    del sys.modules[name]
+    raise
+  return module
+
+
+def _file(module):
+  file = vars(module).get('__file__')
+  return file and Path(file).resolve()
+
+
+def _run(function, path, *args):
+  """Calls what runs a file's code; its errors are one line."""
+  try:
+    return function(*args)
+  except UserError:
+    raise
+  except Exception as e:
+    raise UserError(f'{_place(e, path)}: {_said(e)}') from e
+
+
+def _place(error, path):
+  """Returns 'PATH, line N', the last one of the file that an error is from."""
+  whole, lines = path.resolve(), []
+  if isinstance(error, SyntaxError):
+    lines.append((error.filename, error.lineno))
+  for frame in traceback.extract_tb(error.__traceback__):
+    lines.append((frame.filename, frame.lineno))
+  lines = [n for name, n in lines if name and Path(name).resolve() == whole]
+  return f'{path}, line {lines[-1]}' if lines else str(path)
+
+
+def _said(error):
+  """Returns an error's point as one line."""
+  inner = error
+  while inner.args and isinstance(inner.args[0], Exception):
+    inner = inner.args[0]
+  text = str(inner.args[0] if isinstance(inner, KeyError) else inner)
+  # What ml_collections says of a key, before it lists all of them.
+  if key := re.match(r'Key "([^"]*)" does not exist', text):
+    near = re.search(r'Did you mean "([^"]+)"', text)
+    return f'no key {key[1]!r}.' + (
+      f' Did you mean {near[1]!r}?' if near else ''
+    )
+  if isinstance(error, ModuleNotFoundError) and error.name in FOLDERS:
+    return f'{error}: say ctxlm.{error.name}, which can be found from anywhere'
+  return f'{type(error).__name__}: {" ".join(text.split())}'
