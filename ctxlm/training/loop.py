@@ -43,6 +43,24 @@ def train(config, workdir, placement=None):
     closing(tracking.Progress(config.num_steps, start)) as progress,
   ):
     batches, clock = program.batches(start), tracking.Clock(start)
+
+    def settle(due, stopping=False):
+      judged = {}
+      if due.evaluators:
+        with clock.paused(), saved.on_error(done, state):
+          judged = program.evaluate(due.evaluators, state.judged)
+        tracker.write(done, judged)
+        progress.say(
+          f'step {done}: '
+          + ', '.join(f'{k} {v:.4f}' for k, v in judged.items())
+        )
+      if due.save or stopping:
+        saved.save(done, state, judged)
+      return judged
+
+    untrained = not config.num_steps and saved.latest() is None
+    if untrained:
+      results = settle(cadence.Due.at(config, done))
     while done < config.num_steps:
       first, batch = done, stop.wait(next, batches)
       if batch is None:
@@ -64,16 +82,7 @@ def train(config, workdir, placement=None):
           text = f'loss {values["loss"]:.4f}  {rate:,.0f} tokens/s'
           progress.show(done, text, left)
       progress.advance(done)
-      if due.evaluators:
-        with clock.paused(), saved.on_error(done, state):
-          results = program.evaluate(due.evaluators, state.judged)
-        tracker.write(done, results)
-        progress.say(
-          f'step {done}: '
-          + ', '.join(f'{k} {v:.4f}' for k, v in results.items())
-        )
-      if due.save or stopping:
-        saved.save(done, state, results if due.evaluators else None)
+      results = settle(due, stopping) or results
       if stopping:
         break
     saved.close()
@@ -81,6 +90,11 @@ def train(config, workdir, placement=None):
     initial.say(
       f'stopped at step {done} of {config.num_steps}, saved in {workdir}; '
       'run the same command again to go on'
+    )
+  elif untrained:
+    initial.say(
+      'config.num_steps=0: what it begins from is judged, and saved in '
+      f'{workdir}; nothing was trained'
     )
   elif start >= config.num_steps:
     initial.say(f'{workdir} is already at step {start}; nothing to do')

@@ -105,21 +105,35 @@ def _import(module, extra):
 
 
 class Progress:
-  """A bar on a terminal, plain lines in a log; the first process shows it."""
+  """A bar on a terminal, plain lines in a log; the first process shows it.
+
+  The bar says that it is compiling until the first step is done, which counts
+  for no rate of it.
+  """
 
   def __init__(self, total, start, unit='step'):
     self._show = jax.process_index() == 0
     self._total, self._unit = total, unit
-    self._bar = None
+    self._bar, self._compiling = None, start < total
     if self._show and sys.stderr.isatty():
       self._bar = tqdm(
         total=total, initial=start, unit=unit, dynamic_ncols=True
       )
+      if self._compiling:
+        self._bar.set_postfix_str('compiling')
 
   def advance(self, step):
     """Moves the bar to `step`."""
     if self._bar is not None:
+      first, self._compiling = self._compiling, False
+      if first:
+        self._bar.initial = step
+        self._bar.unpause()
+        if self._bar.postfix == 'compiling':
+          self._bar.set_postfix_str('', refresh=False)
       self._bar.update(step - self._bar.n)
+      if first:
+        self._bar.refresh()
 
   def show(self, step, text, left):
     """Shows `text` at `step`; `left` is the seconds to go."""

@@ -81,6 +81,21 @@ def test_not_finite_names_the_step_and_keeps_the_checkpoint(text, tmp_path):
   assert np.isfinite(losses(folder)).all()
 
 
+def test_no_steps_judge_and_save_what_a_run_begins_from(text, tmp_path, capfd):
+  folder, judge = tmp_path / 'run', {'words': {'name': 'perplexity'}}
+  results = run(folder, steps=0, evaluators=judge)
+  assert checkpoint.steps(folder) == [0]
+  assert tiny.metrics(folder) == [{'step': 0} | results]
+  # A fresh model knows no token from another.
+  assert results['eval/words/loss'] == pytest.approx(np.log(300), rel=0.02)
+  assert 'nothing was trained' in capfd.readouterr().err
+  assert run(folder, steps=0, evaluators=judge) == {}
+  assert 'already at step 0; nothing to do' in capfd.readouterr().err
+  assert run_folder.load(folder).step == 0
+  run(folder, steps=1)
+  assert 'going on from step 0 of 1' in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_init_from_names_the_fresh_heads(text, tmp_path, capfd):
   run(tmp_path / 'first', 'mlm')

@@ -130,6 +130,9 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch):
   screen.isatty = lambda: True
   monkeypatch.setattr(sys, 'stderr', screen)
   progress = tracking.Progress(100, 0)
+  assert 'compiling' in screen.getvalue()
+  progress.advance(10)
+  assert 'compiling' not in screen.getvalue().split('\r')[-1]
   progress.show(20, 'loss 5.0', 0)
   progress.advance(20)
   progress.say('step 20: all well')
