@@ -19,11 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.data import framing
+from ctxlm.data.sources import units
 from ctxlm.errors import UserError
 from ctxlm.models import layers
 from ctxlm.objectives import augment, losses, mlm
 from ctxlm.ranges import AboveZero, Count, Share, ZeroOrMore
 
+# What a record has, and the setting by which it is read.
+FIELDS = {
+  ('text',): 'fields=1',
+  ('text_a', 'text_b'): 'fields=2',
+  ('text_a', 'text_b', 'negative'): 'fields=3',
+}
 Edit = Literal['', *augment.OPERATIONS]
 POOLINGS = ('cls', 'mean', 'first_last_mean')
 
@@ -93,16 +100,15 @@ class Objective:
 
   def texts(self, example, rng):
     """Returns the example's views as strings."""
+    found = units.read(example, list(FIELDS)[self.fields - 1], FIELDS)
     if self.fields == 1:
-      text = _field(example, 'text')
-      other = text
+      text = other = found[0]
       words = text.split()
       if self.augment and words:
         edit = augment.OPERATIONS[self.augment]
         other = ' '.join(edit(words, self.augment_share, rng, self._synonyms))
       return [text, other]
-    names = ('text_a', 'text_b', 'negative')[: self.fields]
-    return [_field(example, n) for n in names]
+    return found
 
   def row(self, text):
     """Returns int32 [l]: [CLS] text [SEP], cut to the row, padded."""
@@ -247,15 +253,6 @@ def rivals(own, everyone):
   hard = np.arange(len(keys))[:, None] > 0
   asked_alike = query == everyone[:, 0]
   return (keys != query) & (keys != positive) & (hard | ~asked_alike)
-
-
-def _field(example, name):
-  if name not in example:
-    raise UserError(
-      f'objective contrastive needs the field {name!r}; the data has '
-      f'{sorted(example)}: name it in config.tasks.NAME.data.fields'
-    )
-  return example[name]
 
 
 class Projection(nn.Module):

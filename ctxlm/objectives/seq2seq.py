@@ -12,9 +12,12 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from ctxlm.data import framing
-from ctxlm.errors import UserError
+from ctxlm.data.sources import units
 from ctxlm.objectives import augment, losses
 from ctxlm.ranges import BelowOne, Count, Share, Whole
+
+# What a record has, and the setting by which it is read.
+FIELDS = {('text',): "noise='delete'", ('text_a', 'text_b'): "noise=''"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +50,14 @@ class Objective:
 
   def texts(self, example, rng):
     """Returns (source, target) of a record."""
-    names = ('text',) if self.noise else ('text_a', 'text_b')
-    for name in names:
-      if name not in example:
-        raise UserError(
-          f'objective seq2seq needs the field {name!r}; the data has '
-          f'{sorted(example)}: name it in config.tasks.NAME.data.fields'
-        )
+    text, pair = FIELDS
     if not self.noise:
-      return example['text_a'], example['text_b']
-    words = example['text'].split()
+      return units.read(example, pair, FIELDS)
+    (target,) = units.read(example, text, FIELDS)
+    words = target.split()
     if words:
       words = augment.OPERATIONS[self.noise](words, self.noise_share, rng)
-    return ' '.join(words), example['text']
+    return ' '.join(words), target
 
   def row(self, text, length):
     """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""

@@ -132,10 +132,20 @@ def test_prepare_makes_two_views_of_one_sentence(tokenizer):
   np.testing.assert_array_equal(out['segment_ids'], np.ones((2, 6)))
 
 
-def test_missing_field_is_one_line(tokenizer):
-  objective = Objective(fields=2, tokenizer=tokenizer)
-  with pytest.raises(UserError, match="'text_a'"):
-    objective.prepare({'text': '1 2'}, np.random.default_rng(0))
+@pytest.mark.parametrize(
+  'fields, has, cure',
+  [
+    (2, 'text', 'set .*objective.fields=1, or name them in .*data.fields$'),
+    (1, 'text_a text_b', 'set .*objective.fields=2, or'),
+    (1, 'text_a text_b negative', 'set .*objective.fields=3, or'),
+    (3, 'text_a text_b', 'set .*objective.fields=2, or'),
+    (2, 'body id', 'has body, id: name them in .*data.fields$'),
+  ],
+)
+def test_missing_field_has_its_cure(tokenizer, fields, has, cure):
+  objective = Objective(fields=fields, tokenizer=tokenizer)
+  with pytest.raises(UserError, match=cure):
+    objective.prepare(dict.fromkeys(has.split(), '1'), np.random.default_rng(0))
 
 
 WORDS = [

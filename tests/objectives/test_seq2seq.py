@@ -60,8 +60,11 @@ def test_noise_makes_the_source(tokenizer):
 
 def test_missing_field_names_the_way_out(tokenizer):
   o = seq2seq.Objective(tokenizer=tokenizer)
-  with pytest.raises(UserError, match="'text_b'.*data.fields"):
+  with pytest.raises(UserError, match="reads text_a, text_b.*noise='delete'"):
     o.prepare({'text_a': '5', 'text': '6'}, RNG)
+  o = seq2seq.Objective(tokenizer=tokenizer, noise='delete')
+  with pytest.raises(UserError, match="set .*noise='', or name .*data.fields"):
+    o.prepare({'text_a': '5', 'text_b': '6'}, RNG)
 
 
 @pytest.mark.slow

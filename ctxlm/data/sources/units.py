@@ -63,10 +63,41 @@ def check_fields(record, names, number):
   for name in names:
     if name not in record:
       which = 'the data' if number == 0 else f'record {number} of the data'
+      if name == 'text' and 'text_a' in record:
+        raise UserError(
+          f'{which} has pairs, text_a and text_b, and one text is to be read: '
+          "say which in config.tasks.NAME.data.fields={'text': FIELD}, or take "
+          'an objective of pairs: contrastive with fields=2, or seq2seq'
+        )
       raise UserError(
         f'{which} has no field {name!r}.{plugins.suggest(name, record)} '
         'Set config.tasks.NAME.data.fields'
       )
+
+
+def read(record, names, others):
+  """Returns the values of the fields that an objective reads.
+
+  Args:
+    record: mapping.
+    names: of the fields.
+    others: {names: what to set so that these are read in their place}.
+
+  Raises:
+    UserError: the record lacks one; says which setting suits it.
+  """
+  if not all(name in record for name in names):
+    cures = [
+      f'set config.tasks.NAME.objective.{how}, or '
+      for own, how in others.items()
+      if record.keys() >= set(own)
+    ]
+    raise UserError(
+      f'the objective reads {", ".join(names)}, and the data has '
+      f'{", ".join(sorted(record))}: {"".join(cures[-1:])}name them in '
+      'config.tasks.NAME.data.fields'
+    )
+  return [record[name] for name in names]
 
 
 def texts(records):

@@ -135,6 +135,7 @@ def test_pickle_carries_no_data(numbers):
     ([], 'no text'),
     ([{'text': '  '}], 'no text'),
     ([{'body': '7'}], "no field 'text'"),
+    ([{'text_a': '7', 'text_b': '8'}], "pairs.*data.fields={'text': FIELD}"),
     ([{'text': 7}], 'is no text but int'),
   ],
 )
