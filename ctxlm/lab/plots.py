@@ -1,4 +1,10 @@
-"""Pictures of experiments: column width, colour-blind safe, with bands."""
+"""Pictures of experiments: column width, colour-blind safe, with their spread.
+
+Each is written twice: as PNG, and beside it as PDF, whose text is text.
+"""
+
+import textwrap
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,19 +20,83 @@ COLOURS = (
 )  # fmt: skip
 STYLES = ('-', '--', '-.', ':')
 MARKERS = 'os^Dv<>'
+HATCHES = ('', '////', '....', 'xxxx')
 WIDTH = 3.4  # inches, a column of a paper
+STYLE = {'font.size': 8, 'axes.linewidth': 0.6, 'hatch.linewidth': 0.4}
 
 
 def draw(plot, path):
-  """Writes a Plot as PNG."""
-  figure = make(plot)
-  figure.savefig(path, dpi=200)
+  """Writes a Plot as PNG, and as PDF."""
+  _write(make(plot), path)
+
+
+def draw_bars(labels, rows, unit, title, path):
+  """Writes `make_bars` as PNG, and as PDF."""
+  _write(make_bars(labels, rows, unit, title), path)
+
+
+def _write(figure, path):
+  with plt.rc_context({'pdf.fonttype': 42}):
+    figure.savefig(path, dpi=200)
+    figure.savefig(
+      Path(path).with_suffix('.pdf'), metadata={'CreationDate': None}
+    )
   plt.close(figure)
+
+
+def make_bars(labels, rows, unit, title):
+  """Returns the figure of a benchmark: medians, and quartiles over repeats.
+
+  Args:
+    labels: of the cases.
+    rows: {contender: values [repeats]}, one mapping a case.
+    unit: of the values.
+    title: of the figure.
+  """
+  names = list(dict.fromkeys(name for row in rows for name in row))
+  width, columns = 0.8 / len(names), 1 + (len(names) * len(rows) > 8)
+  with plt.rc_context(STYLE):
+    figure, axis = plt.subplots(
+      figsize=(columns * WIDTH, 2.8), layout='constrained'
+    )
+    for i, name in enumerate(names):
+      places = [k for k, row in enumerate(rows) if name in row]
+      low, middle, high = np.array(
+        [np.quantile(rows[k][name], (0.25, 0.5, 0.75)) for k in places]
+      ).T
+      bars = axis.bar(
+        [k + (i - (len(names) - 1) / 2) * width for k in places],
+        middle,
+        width,
+        yerr=(middle - low, high - middle),
+        error_kw={'elinewidth': 0.8, 'capsize': 2, 'capthick': 0.8},
+        color=COLOURS[i % len(COLOURS)],
+        edgecolor='white',
+        linewidth=0.4,
+        hatch=HATCHES[i % len(HATCHES)],
+        label=_text(name),
+      )
+      axis.bar_label(bars, fmt='%.0f', fontsize=6, padding=1)
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_ylabel(f'{unit}, median and quartiles')
+    axis.set_title(textwrap.fill(title, 55 * columns), fontsize=7)
+    axis.spines[['top', 'right']].set_visible(False)
+    figure.legend(
+      loc='outside lower center', ncols=2 * columns, fontsize=7, frameon=False
+    )
+    return figure
+
+
+def _text(label):
+  # As it stands: matplotlib reads $ as mathematics, and hides what begins
+  # with an underscore.
+  label = label.replace('$', '\\$')
+  return f' {label}' if label.startswith('_') else label
 
 
 def make(plot):
   """Returns a Plot's figure: means, seeds, bands of 95 % over them, theory."""
-  with plt.rc_context({'font.size': 8, 'axes.linewidth': 0.6}):
+  with plt.rc_context(STYLE):
     count = len(plot.series) + len(plot.lines)
     rows = -(-count // 2)
     figure, axis = plt.subplots(
@@ -108,7 +178,7 @@ def _curve(axis, series, i):
     linewidth=1.2,
     marker=MARKERS[i % len(MARKERS)] if few else None,
     markersize=3,
-    label=series.label,
+    label=_text(series.label),
   )
   if len(ys) > 1:
     axis.plot(x, ys.T, color=colour, linewidth=0.4, alpha=0.6)

@@ -1,8 +1,8 @@
 """Reports: verdicts on an experiment's claims, tables and plots.
 
-`write_report` writes report.md, results.csv, results.json and PNG plots into a
-sweep's folder, also of a sweep that is half done; `compare` draws the curves of
-any runs over one another.
+`write_report` writes report.md, results.csv, results.json and plots (PNG, PDF)
+into a sweep's folder, also of a sweep that is half done; `compare` draws the
+curves of any runs over one another.
 """
 
 import json
@@ -14,6 +14,7 @@ from ctxlm.errors import UserError
 from ctxlm.files import write_text
 from ctxlm.lab import experiment, plots, tables
 from ctxlm.lab import results as results_lib
+from ctxlm.training import run_folder
 
 
 def judge(claims, results):
@@ -97,6 +98,8 @@ def write_report(path, module, plan, workdir):
 def compare(folders, out):
   """Draws every metric that two or more runs have, all runs over one another.
 
+  And prints the last value of each, with its step.
+
   Returns:
     {metric: path of the picture}.
 
@@ -109,34 +112,54 @@ def compare(folders, out):
     if not rows:
       raise UserError(f'{folder} is no run folder: it has no metrics.jsonl')
     runs[folder] = results_lib.Point(str(folder), {}, 0, rows, True)
+  units = UNITS | ({'loss': 'nats'} if all(map(_in_nats, runs)) else {})
   # In a legend there is room for what tells the runs apart.
   shared = os.path.commonpath([f.resolve().parent for f in runs])
   runs = {os.path.relpath(f.resolve(), shared): p for f, p in runs.items()}
   metrics = sorted({m for p in runs.values() for r in p.rows for m in r})
-  drawn = {}
+  drawn, table = {}, [['last value', 'unit', *runs, 'picture']]
   for metric in metrics:
     curves = {name: p.curve(metric) for name, p in runs.items()}
-    curves = {name: c for name, c in curves.items() if len(c[0])}
-    if metric == 'step' or len(curves) < 2:
+    there = {name: c for name, c in curves.items() if len(c[0])}
+    if metric == 'step' or len(there) < 2:
       continue
-    name = metric.replace('/', '-')
+    name, word = metric.replace('/', '-'), metric.split('/')[-1]
+    unit = units.get(word, '')
     plot = experiment.Plot(
       name,
       metric,
       'step',
-      metric.split('/')[-1],
-      [experiment.Series(n, x, y[None]) for n, (x, y) in curves.items()],
+      f'{word}, {unit}' if unit else word,
+      [experiment.Series(n, x, y[None]) for n, (x, y) in there.items()],
     )
     out.mkdir(parents=True, exist_ok=True)
     drawn[metric] = out / f'{name}.png'
     plots.draw(plot, drawn[metric])
+    last = [
+      f'{y[-1]:.5g} at step {x[-1]:.0f}' if len(x) else '-'
+      for x, y in curves.values()
+    ]
+    table.append([metric, unit or '-', *last, drawn[metric]])
   if not drawn:
     raise UserError('--compare: the runs have no metric in common')
-  width = max(map(len, drawn))
-  for metric, picture in drawn.items():
-    last = [
-      f'{p.curve(metric)[1][-1]:.5g}' if len(p.curve(metric)[0]) else '-'
-      for p in runs.values()
-    ]
-    print(f'{metric:<{width}}  {"  ".join(last)}  {picture}')
+  print(tables.aligned(table))
   return drawn
+
+
+NATS = {'causal', 'contrastive', 'mlm', 'seq2seq'}  # objectives' losses
+# Of metrics, by the last word of their names.
+UNITS = {
+  'accuracy': 'share',
+  'bits_per_byte': 'bits',
+  'examples': 'count',
+  'next_sentence_accuracy': 'share',
+  'pairs': 'count',
+  'retrieval_at_1': 'share',
+  'sentence_order_accuracy': 'share',
+  'tokens': 'count',
+}
+
+
+def _in_nats(folder):
+  tasks = run_folder.read_config(folder)['tasks'].values()
+  return {task['objective']['name'] for task in tasks} <= NATS

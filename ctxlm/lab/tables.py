@@ -26,6 +26,20 @@ def table(header, rows):
   )
 
 
+def aligned(rows):
+  """Returns a table as plain text, of columns as wide as their widest.
+
+  >>> print(aligned([['metric', 'a'], ['loss', 0.5]]))
+  metric  a
+  loss    0.5
+  """
+  rows = [[str(cell) for cell in row] for row in rows]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return '\n'.join(
+    '  '.join(map(str.ljust, row, widths)).rstrip() for row in rows
+  )
+
+
 def claims_table(rows):
   """Returns the table of claims."""
   return table(

@@ -36,6 +36,7 @@ import ctxlm
 from ctxlm import cli, decoding
 from ctxlm.decoding import generator
 from ctxlm.experiments.benchmarks import turns
+from ctxlm.lab import plots
 
 TEMPERATURE, TOP_K, TOP_P, BEAMS = 0.8, 50, 0.95, 4
 STRATEGIES = {
@@ -208,13 +209,15 @@ def contend(shape, model, writer, strategy, batch_size, repeats, kinds):
 def row_of(strategy, batch_size, new, times, read, limit):
   """Returns one row of results.json."""
   count = batch_size * new
-  speed = {k: count / float(np.median(v[1:])) for k, v in times.items()}
+  repeats = turns.speeds({k: v[1:] for k, v in times.items()}, count)
+  speed = {k: float(np.median(v)) for k, v in repeats.items()}
   theirs = max(v for k, v in speed.items() if k != 'ctxlm')
   row = {
     'strategy': strategy,
     'batch_size': batch_size,
     'tokens_per_second': speed,
-    'fastest': {k: count / min(v[1:]) for k, v in times.items()},
+    'repeats': repeats,
+    'fastest': {k: max(v) for k, v in repeats.items()},
     'first_call_seconds': {k: v[0] for k, v in times.items()},
     'ratios': {k: speed['ctxlm'] / v for k, v in speed.items()},
     'ratio': speed['ctxlm'] / theirs,
@@ -282,9 +285,9 @@ def main(arguments=None):
   out.mkdir(parents=True, exist_ok=True)
   (out / 'results.json').write_text(json.dumps(found, indent=2) + '\n')
   (out / 'results.txt').write_text(f'{title}\n{show(rows)}\n')
-  turns.draw(
+  plots.draw_bars(
     [f'{row["strategy"]}\nbatch {row["batch_size"]}' for row in rows],
-    [row['tokens_per_second'] for row in rows],
+    [row['repeats'] for row in rows],
     'new tokens / s',
     title,
     out / 'decode.png',

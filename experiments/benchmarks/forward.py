@@ -32,6 +32,7 @@ from ctxlm.experiments.benchmarks import turns
 from ctxlm.families import sentence
 from ctxlm.inference import loading
 from ctxlm.inference.vectors import Embedder
+from ctxlm.lab import plots
 from ctxlm.parallel import pmap as pmap_lib
 
 TOLERANCE = 1e-4  # absolute, of vectors whose length is about 20
@@ -126,18 +127,19 @@ def main(arguments=None):
   args = parser.parse_args(arguments)
   from ctxlm.experiments.benchmarks import reference  # before torch, see there
 
-  count, size, layers, repeats = COUNT, SIZE, LAYERS, args.repeats
+  count, size, layers = COUNT, SIZE, LAYERS
   if args.smoke:
-    count, size, layers, repeats = 40, 64, 1, 1
+    count, size, layers, args.repeats = 40, 64, 1, 1
   machine = turns.machine('jax', 'torch', 'sentence-transformers')
   reference.torch.set_num_threads(turns.cores())
   texts = read_sentences(count)
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
     tokenizer = write_folder(folder, texts, size, layers)
-    times = measure(make_contenders(folder), texts, repeats)
+    times = measure(make_contenders(folder), texts, args.repeats)
   lengths = [len(i) + 2 for i in tokenizer.encode_batch(texts)]
-  speed = {k: count / float(np.median(v[1:])) for k, v in times.items()}
+  repeats = turns.speeds({k: v[1:] for k, v in times.items()}, count)
+  speed = {k: float(np.median(v)) for k, v in repeats.items()}
   results = {
     'machine': f'{machine}; load {os.getloadavg()[0]:.1f}',
     'sentences': count,
@@ -146,7 +148,8 @@ def main(arguments=None):
       for k, p in (('least', 0), ('median', 50), ('most', 100))
     },
     'sentences_per_second': speed,
-    'fastest': {k: count / min(v[1:]) for k, v in times.items()},
+    'repeats': repeats,
+    'fastest': {k: max(v) for k, v in repeats.items()},
     'first_call_seconds': {k: v[0] for k, v in times.items()},
     'ratio': speed['ctxlm'] / speed['sentence-transformers'],
   }
@@ -155,6 +158,13 @@ def main(arguments=None):
   out.mkdir(parents=True, exist_ok=True)
   (out / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
   (out / 'results.txt').write_text(show(results) + '\n')
+  plots.draw_bars(
+    [f'{count} sentences'],
+    [repeats],
+    'sentences / s',
+    results['machine'],
+    out / 'forward.png',
+  )
   return results
 
 

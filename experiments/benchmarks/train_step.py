@@ -34,6 +34,7 @@ from ctxlm import cli, plugins, trees
 from ctxlm import config as config_lib
 from ctxlm.configs import common
 from ctxlm.experiments.benchmarks import turns
+from ctxlm.lab import plots
 from ctxlm.objectives.task import eval_step
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import program as program_lib
@@ -258,6 +259,7 @@ def make_contenders(case, dropout, compiled):
 def row_of(case_name, case, dropout, times):
   """Returns one row of results.json."""
   middle = {k: float(np.median(v)) for k, v in times.items()}
+  seconds = {k: [ms / 1e3 for ms in v] for k, v in times.items()}
   ours = {k: v for k, v in middle.items() if k.startswith('ctxlm')}
   return {
     'case': case_name,
@@ -265,6 +267,7 @@ def row_of(case_name, case, dropout, times):
     'milliseconds': middle,
     'fastest_milliseconds': {k: float(min(v)) for k, v in times.items()},
     'tokens_per_second': {k: 1e3 * case.tokens / v for k, v in middle.items()},
+    'repeats': turns.speeds(seconds, case.tokens),
     'ratios': {
       f'{theirs} / {own}': middle[theirs] / middle[own]
       for theirs in middle
@@ -338,9 +341,9 @@ def main(arguments=None):
     json.dumps({'machine': title, 'rows': rows}, indent=2) + '\n'
   )
   (out / 'results.txt').write_text(f'{title}\n{show(rows)}\n')
-  turns.draw(
+  plots.draw_bars(
     [f'{row["case"]}\ndropout {row["dropout"]:g}' for row in rows],
-    [row['tokens_per_second'] for row in rows],
+    [row['repeats'] for row in rows],
     'tokens / s',
     title,
     out / 'train_step.png',

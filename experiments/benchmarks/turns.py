@@ -47,35 +47,11 @@ def machine(*packages):
   return f'{name}, {cores()} cores; {", ".join(versions)}'
 
 
-def draw(labels, rows, unit, title, path):
-  """Writes a bar plot: every contender's speed in every case.
+def speeds(times, count):
+  """Returns {name: how many a second, [repeats]}.
 
   Args:
-    labels: of the cases.
-    rows: {contender: speed}, one mapping a case.
-    unit: of the speeds.
-    title: of the picture.
-    path: of the PNG.
+    times: {name: seconds [repeats]}.
+    count: how many a call has, such as tokens.
   """
-  import matplotlib
-
-  matplotlib.use('Agg')
-  import matplotlib.pyplot as plt
-
-  names = list(dict.fromkeys(name for row in rows for name in row))
-  figure, axes = plt.subplots(figsize=(9, 4), layout='constrained')
-  for i, name in enumerate(names):
-    places = [k for k, row in enumerate(rows) if name in row]
-    bars = axes.bar(
-      [k + (i - (len(names) - 1) / 2) * 0.8 / len(names) for k in places],
-      [rows[k][name] for k in places],
-      0.8 / len(names),
-      label=name,
-    )
-    axes.bar_label(bars, fmt='%.0f', fontsize=6)
-  axes.set_xticks(range(len(labels)), labels)
-  axes.set_ylabel(unit)
-  axes.set_title(title, fontsize=9)
-  axes.legend(fontsize=8)
-  figure.savefig(path, dpi=150)
-  plt.close(figure)
+  return {name: [count / t for t in own] for name, own in times.items()}

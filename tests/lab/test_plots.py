@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.container import BarContainer
 
 from ctxlm.lab import plots
 from ctxlm.lab.experiment import Line, Plot, Series
@@ -57,3 +59,26 @@ def test_curves_fill_the_picture(axis):
   low, high = axes.get_ylim()
   assert 0.01 < low <= 0.025 and 1.2 <= high < 2
   assert axes.get_xscale() == axes.get_yscale() == 'log'
+
+
+def test_bars_are_medians_and_quartiles_over_repeats():
+  rows = [
+    {'ours': [4.0, 1, 2, 3, 50], '_x$y$': [7.0, 7, 7]},
+    {'ours': [2.0, 4]},
+  ]
+  figure = plots.make_bars(['a', 'b'], rows, 'tokens / s', 'a machine')
+  (axes,) = figure.axes
+  ours, theirs = [x for x in axes.containers if isinstance(x, BarContainer)]
+  assert [bar.get_height() for bar in ours] == [3, 3]
+  assert [bar.get_height() for bar in theirs] == [7]
+  spreads = ours.errorbar.lines[2][0].get_segments()
+  np.testing.assert_allclose([s[:, 1] for s in spreads], [[2, 4], [2.5, 3.5]])
+  # Bars of a case are side by side, in the house's colours.
+  places = [bar.get_x() + bar.get_width() / 2 for bar in (*ours, *theirs)]
+  np.testing.assert_allclose(places, [-0.2, 0.8, 0.2])
+  colours = [to_hex(x[0].get_facecolor()).upper() for x in (ours, theirs)]
+  assert tuple(colours) == plots.COLOURS[:2]
+  assert axes.get_ylabel() == 'tokens / s, median and quartiles'
+  named = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert named == ['ours', r' _x\$y\$']
+  plt.close(figure)
