@@ -124,13 +124,13 @@ def check(cls, options, where=''):
     value = options.get(field.name)
     if value is None and (field.name not in options or field.default is None):
       continue
-    wanted = _missed(hints(cls).get(field.name), value)
+    wanted = missed(hints(cls).get(field.name), value)
     if wanted:
       shown = reprlib.repr(value)
       raise UserError(f'{where}{field.name}={shown} must be {wanted}')
 
 
-def _missed(hint, value):
+def missed(hint, value):
   """Returns what a value of the type must be, or None where it is that."""
   limits = getattr(hint, '__metadata__', ())
   kind = get_args(hint)[0] if limits else hint

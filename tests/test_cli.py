@@ -1,15 +1,16 @@
 """The command line: its help, its mistakes, and huge pages where asked."""
 
-import functools
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
-from absl import flags
 
 from ctxlm import cli, plugins
+from ctxlm.flags import number, one_of
+from ctxlm.ranges import Count
 
 
 @pytest.mark.parametrize(
@@ -35,17 +36,65 @@ def test_huge_pages(monkeypatch, tmp_path, enabled, begins_anew):
   assert calls == (want if begins_anew else [])
 
 
+def listed_verbs():
+  folder = pathlib.Path(cli.__file__).parent / 'commands'
+  return {p.stem for p in folder.glob('*.py') if '\ndef main(' in p.read_text()}
+
+
 @pytest.mark.parametrize('verb', [[], ['help'], ['--help']])
 def test_help_lists_every_verb(capsys, verb):
   assert cli.main(['ctxlm', *verb]) == (0 if verb else 2)
   printed = capsys.readouterr().out
   assert 'usage: ctxlm VERB' in printed and 'python -m ctxlm VERB' in printed
-  folder = pathlib.Path(cli.__file__).parent / 'commands'
-  verbs = {
-    p.stem for p in folder.glob('*.py') if '\ndef main(' in p.read_text()
+  rows = [line.split() for line in printed.split('\n\n')[1].splitlines()]
+  assert {row[0] for row in rows} == listed_verbs() == set(cli.VERBS)
+  assert all(len(row) > 3 for row in rows)
+
+
+@pytest.mark.parametrize('verb', sorted(cli.VERBS))
+@pytest.mark.parametrize('form', ['help VERB', 'VERB --help', 'VERB --x -h'])
+def test_help_of_a_verb(capsys, verb, form):
+  with pytest.raises(SystemExit) as e:
+    cli.main(['ctxlm', *form.replace('VERB', verb).split()])
+  printed = capsys.readouterr().out
+  assert e.value.code in (None, 0)
+  assert printed.startswith(f'ctxlm {verb}: ')
+  examples = re.findall(r'^  .*ctxlm (\w+) -*\w', printed, re.MULTILINE)
+  assert len([word for word in examples if word == verb]) >= 3
+  assert '--help ' in printed and '--debug ' in printed
+  assert max(map(len, printed.splitlines())) <= 80
+  for word in ('absl', 'alsologtostderr', 'None', '==SUPPRESS'):
+    assert word not in printed
+
+
+def test_help_and_mistakes_of_flags_import_nothing_heavy():
+  script = (
+    'import sys\n'
+    'from ctxlm import cli\n'
+    'for words in ("help", "help sweep", "generate --modell=x"):\n'
+    '  try:\n'
+    '    cli.main(["ctxlm", *words.split()])\n'
+    '  except SystemExit:\n'
+    '    pass\n'
+    'heavy = {"jax", "flax", "scipy", "matplotlib", "tensorflow_datasets"}\n'
+    'sys.exit(len(heavy & set(sys.modules)))'
+  )
+  argv = [sys.executable, '-c', script]
+  done = subprocess.run(argv, capture_output=True, check=False)
+  assert done.returncode == 0 and b'--modell' in done.stderr, done.stderr
+
+
+def test_completion():
+  line = 'ctxlm generate --mo'
+  environment = {
+    'COMP_LINE': line,
+    'COMP_POINT': str(len(line)),
+    '_ARGCOMPLETE': '1',
+    '_ARGCOMPLETE_STDOUT_FILENAME': '/dev/stdout',
+    'IFS': ' ',
   }
-  listed = {line.split()[0] for line in printed.splitlines()[3:]}
-  assert verbs == listed == set(cli.VERBS)
+  status, out, err = in_shell('ctxlm ', **environment)
+  assert status == 0 and out.split() == ['--model'], err
 
 
 def test_a_misspelt_verb(capsys):
@@ -93,32 +142,96 @@ def test_streams_may_be_closed_or_unread(tmp_path):
 
 
 class Verb:
-  """A verb whose main() does what it is told."""
+  """A verb with flags of every kind, which does what it is told."""
 
   def __init__(self, function):
     self._function = function
 
-  def define_flags(self):
-    """Defines a flag of a path."""
-    flags.DEFINE_string('workdir', None, 'run folder')
+  def add_flags(self, parser):
+    """Declares a flag of each kind."""
+    use = 'what is read'
+    parser.add_paths('PATH', 'files')
+    parser.add_config('recipe', needed=False)
+    parser.add(use, '--workdir', metavar='DIR', help='run folder')
+    parser.add(use, '--to-hf', metavar='DIR', help='folder')
+    parser.add(use, '--num', type=number(Count), default=3, help='count')
+    parser.add(use, '--mode', **one_of(('min', 'max')), help='which')
+    parser.add(use, '--stop', action='append', default=[], help='texts')
+    parser.add(use, '--fast', action='store_true', help='be quick')
 
-  def main(self):
+  def main(self, F):
     """Does it."""
-    return self._function()
+    return self._function(F)
 
 
-def answer(monkeypatch, capfd, function, *argv):
+def answer(capfd, function, *argv):
   """Returns (status, standard error) of a verb."""
-  monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())
-  for name in ('DEFINE_bool', 'DEFINE_list', 'DEFINE_string'):
-    monkeypatch.setattr(
-      flags,
-      name,
-      functools.partial(getattr(flags, name), flag_values=flags.FLAGS),
-    )
   with pytest.raises(SystemExit) as e:
-    cli.run('train', Verb(function), ['ctxlm train', *argv])
+    cli.run('train', Verb(function), argv)
   return e.value.code, capfd.readouterr().err
+
+
+def read(capfd, *argv):
+  """Returns the flags that a verb is given, or the line of a mistake."""
+  seen = []
+  status, err = answer(capfd, seen.append, *argv)
+  if status:
+    assert status == 2 and err.count('\n') == 1
+    return err.removeprefix('ctxlm train: ').rstrip('\n')
+  return vars(seen[0])
+
+
+@pytest.mark.parametrize(
+  'argv, name, value',
+  [
+    ('--num=4', 'num', 4),
+    ('--num 4', 'num', 4),
+    ('', 'num', 3),
+    ('--num=4 --num=5', 'num', 5),
+    ('--to-hf x', 'to_hf', 'x'),
+    ('--to_hf=x', 'to_hf', 'x'),
+    ('--workdir -x', 'workdir', '-x'),
+    ('--workdir=--num=4', 'workdir', '--num=4'),
+    ('--stop a --stop=b', 'stop', ['a', 'b']),
+    ('--stop=', 'stop', ['']),
+    ('--fast', 'fast', True),
+    ('--fast=false', 'fast', False),
+    ('a --fast b --num 4 c', 'paths', ['a', 'b', 'c']),
+    ('--config f --config.a.b=1', 'overrides', [('a.b', '1')]),
+    ('--config.a 1', 'overrides', [('a', '1')]),
+    ('--config.b --num=4', 'overrides', [('b', 'true')]),
+    ('--config.a=x=y', 'overrides', [('a', 'x=y')]),
+    ('--config.a=', 'overrides', [('a', '')]),
+  ],
+)  # fmt: skip
+def test_flags(capfd, argv, name, value):
+  assert read(capfd, *argv.split())[name] == value
+
+
+@pytest.mark.parametrize(
+  'argv, wanted',
+  [
+    ('--nmu=4', "there is no --nmu. Did you mean '--num'?"),
+    ('--num=0', '--num=0 must be 1 or more'),
+    ('--num=-1', '--num=-1 must be 1 or more'),
+    ('--num=1.5', '--num=1.5 must be a whole number'),
+    ('--num=', '--num= must be a whole number'),
+    ('--num --fast', '--num needs a value'),
+    ('--num', '--num needs a value'),
+    ('--fast=maybe', '--fast takes no value'),
+    ('--mode=mix', '--mode=mix is none of its values. Did you mean'),
+    ('--=3', 'there is no --. Known: '),
+    ('--wor x', "there is no --wor. Did you mean '--workdir'?"),
+  ],
+)
+def test_mistakes_in_flags(capfd, argv, wanted):
+  assert read(capfd, *argv.split()).startswith(wanted)
+
+
+def test_a_value_stays_as_it_was_written(capfd):
+  for text in ('', ' ', '\u65e5', '%(x)s %', 'a\'b"', 'x\ny', '[1, 2]'):
+    assert read(capfd, f'--stop={text}')['stop'] == [text]
+    assert read(capfd, '--stop', text)['stop'] == [text]
 
 
 @pytest.mark.parametrize(
@@ -129,28 +242,28 @@ def answer(monkeypatch, capfd, function, *argv):
     (OSError('the disk is away'), 'the disk is away'),
   ],
 )
-def test_a_disks_errors_are_one_line(monkeypatch, capfd, error, wanted):
-  def fails():
+def test_a_disks_errors_are_one_line(capfd, error, wanted):
+  def fails(F):
+    del F
     raise error
 
-  status, err = answer(monkeypatch, capfd, fails)
+  status, err = answer(capfd, fails)
   assert status == 2 and err.startswith(f'ctxlm train: {wanted}')
   assert err.count('\n') == 1
 
 
-def test_paths_are_those_that_a_shell_would_give(monkeypatch, capfd):
-  seen = []
+def test_paths_are_those_that_a_shell_would_give(capfd):
+  wanted = os.path.expanduser('~/x')
+  assert read(capfd, '--workdir=~/x')['workdir'] == wanted
+  assert read(capfd, '--workdir=') == (
+    '--workdir is empty: name a file or a folder'
+  )
+  assert read(capfd, '--to-hf=') == (
+    '--to-hf is empty: name a file or a folder'
+  )
 
-  def look():
-    seen.append(flags.FLAGS.workdir)
 
-  assert answer(monkeypatch, capfd, look, '--workdir=~/x') == (0, '')
-  assert seen == [os.path.expanduser('~/x')]
-  status, err = answer(monkeypatch, capfd, look, '--workdir=')
-  assert status == 2 and '--workdir is empty' in err
-
-
-@pytest.mark.parametrize('form', ['--allow_code=a,b', '--allow_code a,b'])
+@pytest.mark.parametrize('form', ['--allow_code=a,b', '--allow-code a,b'])
 def test_modules_are_allowed_however_the_flag_is_written(
   monkeypatch, capfd, tmp_path, form
 ):
@@ -159,9 +272,10 @@ def test_modules_are_allowed_however_the_flag_is_written(
   monkeypatch.setattr(sys, 'path', list(sys.path))
   seen = []
 
-  def look():
+  def look(F):
+    del F
     seen.append(os.environ[plugins.ALLOW])
 
-  assert answer(monkeypatch, capfd, look, *form.split()) == (0, '')
+  assert answer(capfd, look, *form.split()) == (0, '')
   assert seen == ['a,b,c']
   assert sys.path[-1] == str(tmp_path)  # after all that is installed

@@ -21,6 +21,7 @@ LAYERS = [
   {'data'},  # sources, views, tokenizers, and the loader
   {'parallel'},  # where arrays live
   {'cli'},  # the ground: the command line,
+  {'flags'},  # what a verb may be told on it,
   {'overrides', 'recipes'},  # what it changes, and in what,
   {'config'},  # every key and its check,
   {'plugins'},  # names that become classes,
@@ -29,7 +30,7 @@ LAYERS = [
   {'errors'},  # and the one exception of a user's mistake
 ]
 GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
-GROUND |= {'files', 'overrides', 'ranges', 'recipes', 'trees'}
+GROUND |= {'files', 'flags', 'overrides', 'ranges', 'recipes', 'trees'}
 
 
 def layer(name):

@@ -1,45 +1,59 @@
-"""`ctxlm attend --text TEXT --word WORD --out FILE`.
+"""Draw how much a word attends to each token, by layer and head.
 
-Draws how much a word's tokens attend to each token of the text, by layer and
-head. FILE.png, .pdf or .svg is a picture; FILE.html a page on which any token,
-layer and head can be chosen.
+A picture, or with FILE.html a page on which any token, layer and head can be
+chosen. Of an encoder-decoder it is the encoder that attends.
+
+  ctxlm attend --model runs/quickstart_mlm --text "The quick fox" --word fox
+  ctxlm attend --model gpt2 --text "a cat and a cat" --word cat --occurrence 2
+  ctxlm attend --model gpt2 --text "a cat" --word cat --out cat.html
 """
 
 from pathlib import Path
 
-from absl import flags
-
-from ctxlm import cli
+from ctxlm import flags, ranges
 from ctxlm.errors import UserError
-from ctxlm.inference import attention, loading, pictures
-from ctxlm.parallel import processes
 
 
-def define_flags():
-  """Defines the flags of `ctxlm attend`."""
-  cli.define_run_flags('runs/quickstart_mlm')
-  flags.DEFINE_string('text', None, 'the sentence')
-  flags.DEFINE_string('word', None, 'a word of it')
-  flags.DEFINE_integer('occurrence', 1, 'which of them, from 1', lower_bound=1)
-  flags.DEFINE_string('out', 'attention.png', 'file: .png, .pdf, .svg, .html')
+def add_flags(parser):
+  """Declares the flags of `ctxlm attend`."""
+  flags.add_model(parser)
+  flags.add_text(parser, 'the text')
+  use = 'what is shown'
+  parser.add(use, '--word', metavar='WORD', needed=True, help='a word of it')
+  parser.add(
+    use,
+    '--occurrence',
+    metavar='N',
+    type=flags.number(ranges.Count),
+    default=1,
+    help='which of them, from 1',
+  )
+  parser.add(
+    'what is written',
+    '--out',
+    metavar='FILE',
+    default='attention.png',
+    help='FILE.png, .pdf, .svg or .html',
+  )
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm attend`."""
-  F = flags.FLAGS
-  processes.start()
-  if F.text is None or F.word is None:
-    raise UserError('--text "..." and --word WORD are needed')
+  from ctxlm.inference import attention, lines, loading, pictures
+  from ctxlm.parallel import processes
+
   out = Path(F.out)
   if out.is_dir() or not out.absolute().parent.is_dir():
     raise UserError(f'--out {out}: name a file in a folder that is there')
-  loaded = loading.load_with_tokenizer(F.workdir, F.step)
+  processes.start()
+  loaded = loading.load_with_tokenizer(F.model, F.step)
+  text = F.text if F.text is not None else lines.only(F.input)
   tokens, weights, word = attention.attention_of(
-    loaded, F.text, F.word, F.occurrence
+    loaded, text, F.word, F.occurrence
   )
   try:
     if out.suffix == '.html':
-      _, every, _ = attention.whole(loaded, F.text)
+      _, every, _ = attention.whole(loaded, text)
       pictures.write_page(tokens, every, word, F.out)
     else:
       pictures.draw(tokens, weights, word, F.out)

@@ -1,33 +1,35 @@
-"""`ctxlm chat --model DIR`: a conversation with a DialoGPT-shaped model.
+"""Talk with a model of dialogues.
 
 Turns are joined by the token that ends a text (Zhang et al. 2020,
 arXiv:1911.00536, section 2): turn 1 <eos> turn 2 <eos> ... When they grow
 longer than the model sees, the oldest turns are left out, whole.
+
+  ctxlm chat --model microsoft/DialoGPT-small
+  ctxlm chat --model runs/mine --strategy sample --top_p=0.9 --seed=1
+  ctxlm chat --model runs/mine --step=best --max_new_tokens=40
 """
 
 import sys
 
-from absl import flags
-
-from ctxlm import decoding
+from ctxlm import flags
 from ctxlm.commands import decoding_flags
-from ctxlm.data import framing
-from ctxlm.decoding import stream
 from ctxlm.errors import UserError
-from ctxlm.inference import writing
-from ctxlm.parallel import processes
 
 
-def define_flags():
-  """Defines the flags of `ctxlm chat`."""
-  decoding_flags.define()
+def add_flags(parser):
+  """Declares the flags of `ctxlm chat`."""
+  flags.add_model(parser)
+  decoding_flags.add(parser)
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm chat`."""
-  F = flags.FLAGS
+  from ctxlm import decoding
+  from ctxlm.inference import writing
+  from ctxlm.parallel import processes
+
   processes.start()
-  config = decoding_flags.make_config()
+  config = decoding_flags.config_of(F)
   if config.max_new_tokens is None:  # not the 20 of a folder that says nothing
     config.max_new_tokens = decoding.base().max_new_tokens
   config.num_samples = 1
@@ -37,6 +39,10 @@ def main():
 
 def talk(generator, lines):
   """Answers each line; the end of the lines ends the conversation."""
+  from ctxlm.data import framing
+  from ctxlm.decoding import stream
+  from ctxlm.inference import writing
+
   t, turns, said = generator.tokenizer, [], 0
   limit = writing.room_for_turns(generator)
   print('Say something; an end of file (control-D) ends it.', file=sys.stderr)

@@ -1,120 +1,48 @@
-"""`ctxlm convert --from DIR --to DIR`, and back with `--to-hf DIR`.
+"""Read and write others' checkpoints.
 
 A Hugging Face or sentence-transformers folder becomes a model folder, which
 every command that needs no data takes and `config.init_from` starts from; a
 run folder or a model folder becomes what transformers and
 sentence-transformers load.
+
+  ctxlm convert --from bert-base-uncased --to models/bert
+  ctxlm convert --from runs/mine --to-hf mine-hf
+  ctxlm convert --from runs/mine --step=best --to-hf mine-hf
 """
 
-import contextlib
 import sys
-from pathlib import Path
 
-import jax
-from absl import flags
-
-from ctxlm import files
+from ctxlm import flags
 from ctxlm.errors import UserError
-from ctxlm.families import export, model_folder, sentence, small_files
-from ctxlm.inference import loading
-from ctxlm.parallel import mesh as mesh_lib
-from ctxlm.parallel import processes
 
 
-def write_model(loaded, folder):
-  """Writes a model folder of a loading.Loaded."""
-  loading.need_tokenizer(loaded)
-  with _new_folder(folder) as new:
-    model_folder.write(
-      new,
-      loaded.block,
-      loaded.params,
-      loaded.tokenizer,
-      loaded.small,
-      loaded.sentence,
-    )
-
-
-def write_hf(loaded, folder):
-  """Writes a folder that transformers loads; see families.export.
-
-  One of sentence vectors is one that sentence-transformers loads, too.
-
-  Returns:
-    paths of the parameters that were left out.
-  """
-  loading.need_tokenizer(loaded)
-  pooled = loaded.sentence
-  with _new_folder(folder) as new:
-    inner = new / pooled.path if pooled else new
-    if loaded.small:
-      small_files.copy_small(loaded.small, new)
-    if pooled and not (loaded.small and sentence.read(new) == pooled):
-      sentence.write(new, pooled, loaded.model.hidden_size)
-    original = inner / 'config.json'
-    original = files.read_json(original) if original.is_file() else None
-    if not original:
-      export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
-    return export.write(
-      inner, loaded.block, loaded.params, loaded.tokenizer, original
-    )
-
-
-@contextlib.contextmanager
-def _new_folder(folder):
-  """Gives a temporary folder, which takes the name when all went well."""
-  folder = Path(folder)
-  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-    raise UserError(f'{folder} is there already; name a new folder')
-  try:
-    with files.new_folder(folder) as new:
-      yield new
-  except OSError as e:
-    raise UserError(f'{folder}: {e}') from e
-
-
-def define_flags():
-  """Defines the flags of `ctxlm convert`."""
-  flags.DEFINE_string('from', None, 'folder of any kind')
-  flags.DEFINE_string(
-    'step', '', "of a run: '' is the newest, 'best', a number"
+def add_flags(parser):
+  """Declares the flags of `ctxlm convert`."""
+  parser.add(
+    'what is read',
+    '--from',
+    dest='from_',
+    metavar='DIR',
+    needed=True,
+    help='a folder of any kind, or the name of one on the hub that was '
+    'downloaded',
   )
-  flags.DEFINE_string('to', None, 'model folder to write')
-  flags.DEFINE_string('to-hf', None, 'Hugging Face folder to write')
+  flags.add_step(parser)
+  use = 'what is written'
+  parser.add(use, '--to', metavar='DIR', help='a model folder')
+  parser.add(use, '--to-hf', metavar='DIR', help='a Hugging Face folder')
 
 
-def convert(source, to=None, to_hf=None, step=''):
-  """Converts a folder of any kind; see loading.load.
-
-  Args:
-    source: folder.
-    to: model folder to write, or None.
-    to_hf: Hugging Face folder to write, or None.
-    step: of a run, see checkpoint.find.
-
-  Returns:
-    (number of parameters, paths of those that were left out).
-
-  Raises:
-    UserError: a mistake, before which nothing is written.
-  """
-  # Each device holds a part, so that what fits the machine can be converted.
-  placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
-  loaded = loading.load(source, placement, step)
-  if to:
-    write_model(loaded, to)
-  left_out = write_hf(loaded, to_hf) if to_hf else []
-  return sum(x.size for x in jax.tree.leaves(loaded.params)), left_out
-
-
-def main():
+def main(F):
   """Entry point of `ctxlm convert`."""
-  source, to, to_hf = (flags.FLAGS[n].value for n in ('from', 'to', 'to-hf'))
-  if source is None or not (to or to_hf):
-    raise UserError('--from DIR is needed, and --to DIR or --to-hf DIR')
+  from ctxlm.inference import conversion
+  from ctxlm.parallel import processes
+
+  if not (F.to or F.to_hf):
+    raise UserError('--to DIR or --to-hf DIR is needed: the folder to write')
   processes.start()
-  count, left_out = convert(source, to, to_hf, flags.FLAGS.step)
+  count, left_out = conversion.convert(F.from_, F.to, F.to_hf, F.step)
   for name in left_out:
     print(f'left out: {name} has no place there', file=sys.stderr)
-  for folder in filter(None, (to, to_hf)):
+  for folder in filter(None, (F.to, F.to_hf)):
     print(f'{folder}: {count:,} parameters')

@@ -1,40 +1,66 @@
 """The flags that a decoding config is made of; of `generate` and `chat`."""
 
-from absl import flags
+from ctxlm import flags, ranges
+from ctxlm.decoding import FILTERS
 
-from ctxlm.decoding import build
 
-
-def define():
-  """Defines the flags; what is None is the folder's own."""
-  flags.DEFINE_string('model', None, 'run folder, or Hugging Face folder')
-  flags.DEFINE_string('step', '', "'' is the newest, 'best', or a number")
-  flags.DEFINE_string(
-    'strategy',
-    None,
-    'NAME, or NAME:key=value,...: see ctxlm.decoding.strategies; left out, '
-    'what a Hugging Face folder says, or sample',
+def add(parser):
+  """Declares the flags; what is None is the folder's own."""
+  use = 'how text is written'
+  parser.add(
+    use,
+    '--strategy',
+    metavar='NAME[:KEY=VALUE,...]',
+    help='one of ctxlm/decoding/strategies; left out, what a Hugging Face '
+    'folder says, or sample',
   )
-  flags.DEFINE_multi_string(
-    'processor', [], 'NAME:VALUE or NAME:key=value,..., in the order applied'
+  parser.add(
+    use,
+    '--processor',
+    metavar='NAME:VALUE',
+    action='append',
+    default=[],
+    help='one of ctxlm/decoding/processors, or NAME:KEY=VALUE,...; several '
+    'are applied in their order',
   )
-  for name in build.FILTERS:
-    define = flags.DEFINE_integer if name == 'top_k' else flags.DEFINE_float
-    define(name, None, f'the processor {name}, after --processor')
-  flags.DEFINE_integer(
-    'max_new_tokens',
-    None,
-    'tokens of a text, at most; left out, what a Hugging Face folder says, '
-    'or 128',
-    lower_bound=1,
+  for name, kind in FILTERS.items():
+    parser.add(
+      use,
+      f'--{name}',
+      metavar='X' if kind is float else 'N',
+      type=flags.number(kind),
+      help=f'the processor {name}, after those of --processor',
+    )
+  parser.add(
+    use,
+    '--max_new_tokens',
+    metavar='N',
+    type=flags.number(ranges.Count),
+    help='tokens of a text, at most; left out, what a Hugging Face folder '
+    'says, or 128',
   )
-  flags.DEFINE_multi_string('stop', [], 'text at which to stop')
-  flags.DEFINE_integer('seed', 0, 'of the draws')
+  parser.add(
+    use,
+    '--stop',
+    metavar='TEXT',
+    action='append',
+    default=[],
+    help='text at which to stop; may be said again',
+  )
+  parser.add(
+    use,
+    '--seed',
+    metavar='N',
+    type=flags.number(ranges.Seed),
+    default=0,
+    help='of the draws',
+  )
 
 
-def make_config():
+def config_of(F):
   """Returns the decoding config of the flags; see decoding.unsaid."""
-  F = flags.FLAGS
+  from ctxlm.decoding import build
+
   return build.config_of(
     {
       'strategy': F.strategy,
@@ -42,6 +68,6 @@ def make_config():
       'max_new_tokens': F.max_new_tokens,
       'stop': tuple(F.stop),
       'seed': F.seed,
-      **{name: F[name].value for name in build.FILTERS},
+      **{name: vars(F)[name] for name in FILTERS},
     }
   )

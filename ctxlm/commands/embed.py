@@ -1,61 +1,87 @@
-"""`ctxlm embed --model DIR --input FILE.txt --output FILE.npy`.
+r"""Write a vector for each line of a text file.
 
-A vector for each line of a text file, float32 [lines, hidden size], on all
-devices.
+float32 [lines, hidden size], as numpy reads it, made on all devices.
+
+  ctxlm embed --model all-MiniLM-L6-v2 --input lines.txt --output vectors.npy
+  ctxlm embed --model bert-base-uncased --pooling=mean --input lines.txt \
+    --output vectors.npy
+  cat lines.txt | ctxlm embed --model all-MiniLM-L6-v2 --output vectors.npy
 """
 
 import contextlib
 from pathlib import Path
 
-import jax
-from absl import flags
-
-from ctxlm import files
+from ctxlm import flags, ranges
 from ctxlm.errors import UserError
-from ctxlm.inference import loading
-from ctxlm.inference import vectors as vectors_lib
-from ctxlm.parallel import pmap as pmap_lib
-from ctxlm.parallel import processes
-from ctxlm.training import run_folder, tracking
 
 
-def define_flags():
-  """Defines the flags of `ctxlm embed`."""
-  flags.DEFINE_string('model', None, 'folder of any kind')
-  flags.DEFINE_string(
-    'step', '', "of a run: '' is the newest, 'best', a number"
+def add_flags(parser):
+  """Declares the flags of `ctxlm embed`."""
+  flags.add_model(parser)
+  parser.add(
+    'what is read',
+    '--input',
+    metavar='FILE',
+    help='a text a line; left out, standard input',
   )
-  flags.DEFINE_string('input', None, 'text file, a sentence a line')
-  flags.DEFINE_string('output', None, 'file.npy to write')
-  flags.DEFINE_enum('pooling', '', ['', 'cls', 'mean'], "'': the folder's own")
-  flags.DEFINE_integer(
-    'max_length', 0, "tokens; 0: the folder's own", lower_bound=0
+  parser.add(
+    'what is written',
+    '--output',
+    metavar='FILE.npy',
+    needed=True,
+    help='the vectors',
   )
-  flags.DEFINE_integer('batch_size', 32, 'sentences', lower_bound=1)
+  use = 'how'
+  parser.add(
+    use,
+    '--pooling',
+    **flags.one_of(('cls', 'mean')),
+    help="left out, the folder's own",
+  )
+  parser.add(
+    use,
+    '--max_length',
+    metavar='N',
+    type=flags.number(ranges.Whole),
+    default=0,
+    help="tokens of a text; 0 is the folder's own",
+  )
+  parser.add(
+    use,
+    '--batch_size',
+    metavar='N',
+    type=flags.number(ranges.Count),
+    default=32,
+    help='texts at a time',
+  )
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm embed`."""
-  F = flags.FLAGS
-  for name in ('model', 'input', 'output'):
-    if F[name].value is None:
-      raise UserError(f'--{name} is needed')
+  import jax
+
+  from ctxlm import files
+  from ctxlm.families import hub
+  from ctxlm.inference import lines, loading
+  from ctxlm.inference import vectors as vectors_lib
+  from ctxlm.parallel import pmap as pmap_lib
+  from ctxlm.parallel import processes
+  from ctxlm.training import run_folder, tracking
+
   output = Path(F.output)
   if output.suffix != '.npy' or not output.resolve().parent.is_dir():
     raise UserError(f'--output {output}: name a .npy file in a folder')
-  try:
-    texts = list(files.lines(F.input))
-  except UserError as e:
-    raise UserError(f'--input {F.input}: {e}') from e
+  texts = list(lines.read(F.input))
   if not texts:
-    raise UserError(f'--input {F.input} is empty')
+    raise UserError(f'{lines.named(F.input)} is empty')
   processes.start()
-  own = run_folder.is_one(Path(F.model))
+  folder = hub.find(F.model)
+  own = run_folder.is_one(folder)
   placement = None if own else pmap_lib.Pmap(jax.devices())
-  loaded = loading.load(F.model, placement, F.step)
+  loaded = loading.load(folder, placement, F.step)
   placement = loaded.run.program.placement if loaded.run else placement
   embed = vectors_lib.Embedder(
-    loaded, placement, F.pooling, F.max_length, F.batch_size
+    loaded, placement, F.pooling or '', F.max_length, F.batch_size
   )
   with (
     contextlib.closing(files.Lock.of_output(output)),

@@ -1,31 +1,36 @@
-"""`ctxlm evaluate --workdir DIR`: the config's evaluators on a checkpoint."""
+r"""Run a recipe's evaluators on a checkpoint.
+
+A run has its own recipe; another folder needs one, whose data and evaluators
+its model is judged by.
+
+  ctxlm evaluate --model runs/quickstart_mlm
+  ctxlm evaluate --model runs/mine --step=best \
+    --config.evaluators.perplexity.split=test
+  ctxlm evaluate --model gpt2 --config configs/quickstart_causal.py
+"""
 
 import json
-from pathlib import Path
 
-from absl import flags
-
-from ctxlm import cli
-from ctxlm.parallel import processes
-from ctxlm.training import run_folder as run_lib
+from ctxlm import flags
 
 
-def define_flags():
-  """Defines the flags of `ctxlm evaluate`."""
-  cli.define_run_flags()
-  cli.define_process_flags()
+def add_flags(parser):
+  """Declares the flags of `ctxlm evaluate`."""
+  flags.add_model(parser)
+  parser.add_config("a recipe; left out, the run's own", needed=False)
+  flags.add_processes(parser)
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm evaluate`."""
-  F = flags.FLAGS
+  from ctxlm.inference import judging
+  from ctxlm.parallel import processes
+
   processes.start(F.coordinator, F.num_processes, F.process_id)
-  run = run_lib.load(F.workdir, F.step)
-  names = list(run.config.evaluators)
-  run.program.bench.rehearse(run.params)  # mistakes come before long work
-  results = run.program.evaluate(names, run.params)
-  width = max((len(k) for k in results), default=0)
-  print(f'{Path(F.workdir)}, step {run.step}')
-  for name, value in results.items():
+  judged = judging.judge(F.model, F.step, F.config, F.overrides)
+  width = max((len(name) for name in judged.metrics), default=0)
+  step = '' if judged.step is None else f', step {judged.step}'
+  print(f'{judged.folder}{step}')
+  for name, value in judged.metrics.items():
     print(f'{name:<{width}}  {value:.6g}')
-  print(json.dumps({'step': run.step, **results}))
+  print(json.dumps({'step': judged.step, **judged.metrics}))

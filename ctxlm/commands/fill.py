@@ -1,29 +1,52 @@
-"""`ctxlm fill --text "... [MASK] ..."`: the best tokens for each mask."""
+"""Print the best tokens for each mask of a text.
 
-from absl import flags
+Of lines, one JSON object for each: the text, and for each mask its tokens with
+their probabilities.
 
-from ctxlm import cli
-from ctxlm.errors import UserError
-from ctxlm.inference import loading
-from ctxlm.inference.fill import fill
-from ctxlm.parallel import processes
+  ctxlm fill --model runs/quickstart_mlm --text "The quick [MASK] fox"
+  ctxlm fill --model bert-base-uncased --text "Paris is in [MASK]." --top=3
+  ctxlm fill --model bert-base-uncased --input lines.txt > filled.jsonl
+"""
 
-
-def define_flags():
-  """Defines the flags of `ctxlm fill`."""
-  cli.define_run_flags('runs/quickstart_mlm')
-  flags.DEFINE_string('text', None, 'the text, with [MASK] where to fill')
-  flags.DEFINE_integer('top', 5, 'tokens a mask', lower_bound=1)
+from ctxlm import flags, ranges
 
 
-def main():
+def add_flags(parser):
+  """Declares the flags of `ctxlm fill`."""
+  flags.add_model(parser)
+  flags.add_text(parser, 'a text, with [MASK] where to fill')
+  parser.add(
+    'what is shown',
+    '--top',
+    metavar='N',
+    type=flags.number(ranges.Count),
+    default=5,
+    help='tokens a mask',
+  )
+
+
+def main(F):
   """Entry point of `ctxlm fill`."""
-  F = flags.FLAGS
+  from ctxlm.inference import fill, lines, loading
+  from ctxlm.parallel import processes
+
   processes.start()
-  if F.text is None:
-    raise UserError('--text "... [MASK] ..." is needed')
-  run = loading.load_with_tokenizer(F.workdir, F.step)
-  for i, best in enumerate(fill(run, F.text, F.top), 1):
+  loaded = loading.load_with_tokenizer(F.model, F.step)
+  if F.text is not None:
+    show(fill.fill(loaded, F.text, F.top))
+    return
+
+  def answer(texts):
+    return [fill.fill(loaded, text, F.top) for text in texts]
+
+  for text, masks in lines.answers(F.input, answer):
+    best = [[(token, round(p, 6)) for token, p in own] for own in masks]
+    lines.write({'text': text, 'masks': best})
+
+
+def show(masks):
+  """Prints a table for each mask."""
+  for i, best in enumerate(masks, 1):
     print(f'mask {i}')
     for token, p in best:
       print(f'  {p:7.4f}  {token}')

@@ -1,69 +1,118 @@
-"""`ctxlm generate --model DIR --prompt TEXT`: text from a language model.
+r"""Write text after a prompt, or after each of a file.
 
-With `--input prompts.jsonl --output out.jsonl` it writes for every line's
-"prompt", in batches, on all devices, and goes on where it was stopped.
+Of lines, one JSON object for each, with its "texts". With --output a file is
+written in batches, on all devices, and the same command again goes on where it
+was stopped.
 
-ctxlm generate --model runs/quickstart --prompt "The module" \
-  --strategy sample --temperature 0.8 --top_p 0.95
-ctxlm generate --model DIR --input prompts.jsonl --output out.jsonl \
-  --strategy beam:num_beams=4,length_penalty=0.8 --processor no_repeat_ngram:3
+  ctxlm generate --model runs/quickstart --prompt "The module" \
+    --strategy sample --temperature=0.8 --top_p=0.95
+  ctxlm generate --model DIR --input prompts.jsonl --output out.jsonl \
+    --strategy beam:num_beams=4,length_penalty=0.8 --processor no_repeat_ngram:3
+  echo "The module" | ctxlm generate --model runs/quickstart --top_p=0.95
 """
 
 import math
-from pathlib import Path
 
-import jax
-from absl import flags
-
+from ctxlm import flags, ranges
 from ctxlm.commands import decoding_flags
-from ctxlm.decoding import stream
 from ctxlm.errors import UserError
-from ctxlm.inference import prompts, writing
-from ctxlm.parallel import processes
 
 
-def define_flags():
-  """Defines the flags of `ctxlm generate`."""
-  decoding_flags.define()
-  flags.DEFINE_string('prompt', None, 'what the text begins with')
-  flags.DEFINE_string('input', None, 'jsonl with "prompt" in every line')
-  flags.DEFINE_string('output', None, 'jsonl to write, or to go on with')
-  flags.DEFINE_integer(
-    'num_samples', None, 'texts of each prompt', lower_bound=1
+def add_flags(parser):
+  """Declares the flags of `ctxlm generate`."""
+  flags.add_model(parser)
+  parser.add(
+    'what is read',
+    '--prompt',
+    metavar='TEXT',
+    help="what the text begins with, or an encoder-decoder's source",
   )
-  flags.DEFINE_bool('show_probs', False, "show each token's probability")
-  flags.DEFINE_float('guidance', None, 'scale of classifier-free guidance')
-  flags.DEFINE_string('negative_prompt', '', 'what guidance goes away from')
-  flags.DEFINE_integer(
-    'batch_size', 8, 'prompts at a time, over all devices', lower_bound=1
+  parser.add(
+    'what is read',
+    '--input',
+    metavar='FILE',
+    help='a prompt a line, or FILE.jsonl with "prompt" in every line; left '
+    'out, without --prompt, standard input',
   )
-  flags.DEFINE_integer(
-    'tensor', 1, 'devices that share one model', lower_bound=1
+  parser.add(
+    'what is written',
+    '--output',
+    metavar='FILE.jsonl',
+    help='left out, standard output',
+  )
+  decoding_flags.add(parser)
+  use = 'how text is written'
+  count = flags.number(ranges.Count)
+  parser.add(
+    use, '--num_samples', metavar='N', type=count, help='texts of each prompt'
+  )
+  parser.add(
+    use,
+    '--show_probs',
+    action='store_true',
+    help="show each token's probability",
+  )
+  parser.add(
+    use,
+    '--guidance',
+    metavar='X',
+    type=flags.number(float),
+    help='scale of classifier-free guidance',
+  )
+  parser.add(
+    use,
+    '--negative_prompt',
+    metavar='TEXT',
+    default='',
+    help='what guidance goes away from',
+  )
+  use = 'devices'
+  parser.add(
+    use,
+    '--batch_size',
+    metavar='N',
+    type=count,
+    default=8,
+    help='prompts at a time, over all devices',
+  )
+  parser.add(
+    use,
+    '--tensor',
+    metavar='N',
+    type=count,
+    default=1,
+    help='devices that share one model',
   )
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm generate`."""
-  F = flags.FLAGS
-  processes.start()
-  if (F.prompt is None) == (F.input is None):
+  import jax
+
+  from ctxlm.families import hub
+  from ctxlm.inference import prompts, writing
+  from ctxlm.parallel import processes
+
+  if F.prompt is not None and (F.input or F.output):
     raise UserError('give --prompt TEXT, or --input FILE with --output FILE')
-  c = decoding_flags.make_config()
+  processes.start()
+  c = decoding_flags.config_of(F)
   c.num_samples, c.show_probs = F.num_samples, F.show_probs
   c.guidance, c.negative_prompt = F.guidance, F.negative_prompt
-  if F.prompt is not None:
+  if F.output is None:
     devices = jax.devices()[: max(F.tensor, 1)]
     placement = writing.place(F.tensor, devices)
     generator, encode = writing.open_generator(
       F.model, c, step=F.step, placement=placement
     )
-    show(generator, encode(F.prompt))
+    if F.prompt is not None:
+      show(generator, encode(F.prompt))
+    else:
+      prompts.answer(generator, encode, F.input, F.batch_size)
     return
-  if F.output is None:
-    raise UserError('--input needs --output FILE.jsonl')
   rows = prompts.read(F.input)
   placement = writing.place(F.tensor)
-  if F.batch_size < 1 or F.batch_size % placement.shards:
+  if F.batch_size % placement.shards:
     raise UserError(
       f'--batch_size {F.batch_size} is not divisible by '
       f'{placement.shards} devices'
@@ -71,13 +120,15 @@ def main():
   generator, encode = writing.open_generator(
     F.model, c, step=F.step, placement=placement
   )
-  settings = {'model': str(Path(F.model).resolve())}
+  settings = {'model': str(hub.find(F.model).resolve())}
   settings |= generator.config.to_dict()
   prompts.write_all(generator, encode, rows, F.output, F.batch_size, settings)
 
 
 def show(generator, prompt):
   """Prints the text, or texts, that follow a prompt."""
+  from ctxlm.decoding import stream
+
   if generator.results == 1 and not generator.config.show_probs:
     stream.show(stream.pieces(generator, prompt))
     return

@@ -1,52 +1,60 @@
-"""`ctxlm report EXPERIMENT.py --workdir DIR`: were the claims reproduced?
+"""Judge an experiment's claims, or compare runs.
 
-`ctxlm report --compare RUN RUN ... --out DIR` draws the curves of any runs
-over one another.
+The page of a sweep is made anew each time, also while it still trains.
+
+  ctxlm report experiments/induction.py --workdir sweeps/induction
+  ctxlm report --compare runs/a runs/b --out compared
+  ctxlm report --compare sweeps/induction/seed=0 runs/b
 """
 
 from pathlib import Path
 
-from absl import flags
-
 from ctxlm.errors import UserError
-from ctxlm.lab import experiment, points
-from ctxlm.lab.report import compare, write_report
-from ctxlm.lab.tables import show
 
 
-def define_flags():
-  """Defines the flags of `ctxlm report`."""
-  flags.DEFINE_string('workdir', None, "the sweep's folder")
-  flags.DEFINE_bool('compare', False, 'draw the curves of the runs that follow')
-  flags.DEFINE_string('out', 'compare', 'folder of the comparison')
+def add_flags(parser):
+  """Declares the flags of `ctxlm report`."""
+  parser.add_paths('PATH', 'the experiment, or runs to compare')
+  parser.add(
+    'what is read', '--workdir', metavar='DIR', help="the sweep's folder"
+  )
+  parser.add(
+    'what is read',
+    '--compare',
+    action='store_true',
+    help='draw the curves of the runs over one another',
+  )
+  parser.add(
+    'what is written',
+    '--out',
+    metavar='DIR',
+    default='compare',
+    help='folder of the comparison',
+  )
 
 
-def main(arguments):
-  """Entry point of `ctxlm report`.
+def main(F):
+  """Entry point of `ctxlm report`."""
+  from ctxlm.lab import experiment, points
+  from ctxlm.lab.report import compare, write_report
+  from ctxlm.lab.tables import show
 
-  Args:
-    arguments: the experiment's path, or runs to compare.
-  """
-  F = flags.FLAGS
-  paths, settings = points.parse(arguments)
-  if settings:
-    raise UserError('a report takes no --config: the sweep had it')
   if F.compare:
-    if len(paths) < 2:
+    if len(F.paths) < 2:
       raise UserError('usage: ctxlm report --compare RUN RUN ...')
-    compare(paths, Path(F.out))
+    compare(F.paths, Path(F.out))
     return
-  if len(paths) != 1:
+  if len(F.paths) != 1:
     raise UserError('usage: ctxlm report EXPERIMENT.py --workdir DIR')
   if F.workdir is None:
     raise UserError("--workdir DIR is needed: the sweep's folder")
-  module, workdir = experiment.load(paths[0]), Path(F.workdir)
+  module, workdir = experiment.load(F.paths[0]), Path(F.workdir)
   plan = points.read(workdir)
   if plan is None:
     raise UserError(f'{workdir} holds no sweep: it has no sweep.json')
-  if Path(plan['experiment']).name != Path(paths[0]).name:
+  if Path(plan['experiment']).name != Path(F.paths[0]).name:
     raise UserError(f'{workdir} is a sweep of {plan["experiment"]}')
-  for row in write_report(paths[0], module, plan, workdir):
+  for row in write_report(F.paths[0], module, plan, workdir):
     print(f'{row["verdict"]:<16}{row["claim"]}')
     for name, v in row['ours'].items():
       print(f'{"":<16}{name}: {show(v["mean"], v["interval"])}')

@@ -1,32 +1,53 @@
-"""`ctxlm score --text TEXT`: each token's log-probability in its context."""
+"""Print each token's log-probability in its context.
 
-import numpy as np
-from absl import flags
+Of lines, one JSON object for each: the text, its tokens, the logarithm of each
+one's probability, their sum, and the perplexity a token.
 
-from ctxlm import cli
-from ctxlm.errors import UserError
-from ctxlm.inference import loading
-from ctxlm.inference.score import score
-from ctxlm.parallel import processes
+  ctxlm score --model runs/quickstart --text "The cat sat on the mat"
+  ctxlm score --model gpt2 --input lines.txt > scores.jsonl
+  echo "The cat sat on the mat" | ctxlm score --model runs/quickstart
+"""
 
+import functools
+import math
 
-def define_flags():
-  """Defines the flags of `ctxlm score`."""
-  cli.define_run_flags('runs/quickstart')
-  flags.DEFINE_string('text', None, 'the text')
+from ctxlm import flags
 
 
-def main():
+def add_flags(parser):
+  """Declares the flags of `ctxlm score`."""
+  flags.add_model(parser)
+  flags.add_text(parser, 'a text, whose tokens are shown one a line')
+
+
+def main(F):
   """Entry point of `ctxlm score`."""
-  F = flags.FLAGS
+  from ctxlm.inference import lines, loading, score
+  from ctxlm.parallel import processes
+
   processes.start()
-  if F.text is None:
-    raise UserError('--text "..." is needed')
-  run = loading.load_with_tokenizer(F.workdir, F.step)
-  tokens, logps = score(run, F.text)
+  loaded = loading.load_with_tokenizer(F.model, F.step)
+  score.need_causal(loaded.model)
+  if F.text is not None:
+    show(*score.score(loaded, F.text))
+    return
+  answer = functools.partial(score.of_texts, loaded)
+  for text, (tokens, logps) in lines.answers(F.input, answer):
+    row = {'text': text, 'tokens': tokens}
+    row['logps'] = [round(x, 6) for x in logps]
+    row['sum'], row['perplexity'] = round(sum(logps), 6), perplexity(logps)
+    lines.write(row)
+
+
+def perplexity(logps):
+  """Returns exp of the mean surprise, or None of no token."""
+  return math.exp(-sum(logps) / len(logps)) if logps else None
+
+
+def show(tokens, logps):
+  """Prints a table."""
   width = max(len(t) for t in tokens)
   for token, logp in zip(tokens, logps, strict=True):
     print(f'{token:<{width}}  {logp:9.4f}')
-  total = sum(logps)
-  print(f'{"sum":<{width}}  {total:9.4f}')
-  print(f'perplexity {np.exp(-total / len(logps)):.2f} a token')
+  print(f'{"sum":<{width}}  {sum(logps):9.4f}')
+  print(f'perplexity {perplexity(logps):.2f} a token')

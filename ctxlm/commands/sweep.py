@@ -1,69 +1,135 @@
-"""`ctxlm sweep EXPERIMENT.py --workdir DIR`: every point, and on from there.
+"""Train all points of an experiment, and go on from there.
 
 Each point is an ordinary run folder DIR/POINT. The same command again skips
 the points that are done and goes on with the others; `ctxlm report` may be
 asked at any time.
+
+  ctxlm sweep experiments/induction.py --workdir sweeps/induction --jobs=2
+  ctxlm sweep experiments/mqar.py --workdir sweeps/mqar --scale=smoke
+  ctxlm sweep experiments/mqar.py --workdir sweeps/long --config.num_steps=9000
 """
 
 import contextlib
 import shlex
 from pathlib import Path
+from typing import Annotated
 
-from absl import flags
-
-from ctxlm import files
+from ctxlm import flags, lab, ranges
 from ctxlm.errors import UserError
-from ctxlm.lab import asha, cluster, experiment, launchers, local
-from ctxlm.lab.points import command, parse, points, write
 
 
-def define_flags():
-  """Defines the flags of `ctxlm sweep`."""
-  flags.DEFINE_string('workdir', None, 'folder of the run folders')
-  flags.DEFINE_enum('scale', 'small', experiment.SCALES, 'how large')
-  flags.DEFINE_integer('seeds', 3, 'seeds of every point', lower_bound=1)
-  flags.DEFINE_integer('jobs', 1, 'points at once', lower_bound=1)
-  flags.DEFINE_enum(
-    'launcher', 'local', ('local', 'ray', 'print'), 'where points run'
+def add_flags(parser):
+  """Declares the flags of `ctxlm sweep`."""
+  parser.add_paths('EXPERIMENT', 'experiments/NAME.py')
+  parser.add_overrides()
+  count = flags.number(ranges.Count)
+  parser.add(
+    'what is written',
+    '--workdir',
+    metavar='DIR',
+    needed=True,
+    help='the folder of the run folders',
   )
-  flags.DEFINE_string('ray_address', 'auto', "the cluster's; see ray.init")
-  for what, count in (('cpus', 1), ('gpus', 0)):
-    text = f'{what[:-1].upper()}s that a point asks of the cluster'
-    flags.DEFINE_float(f'ray_{what}', count, text, lower_bound=0)
-  flags.DEFINE_string(
-    'ray_resources', '', "others that a point asks of one host: 'TPU=4'"
+  use = 'which points'
+  parser.add(
+    use,
+    '--scale',
+    **flags.one_of(lab.SCALES),
+    default='small',
+    help='how large they are',
   )
-  flags.DEFINE_string(
-    'asha',
-    '',
-    'METRIC by which lagging points are stopped early; see ctxlm.lab.asha',
+  parser.add(
+    use,
+    '--seeds',
+    metavar='N',
+    type=count,
+    default=3,
+    help='seeds of every point',
   )
-  flags.DEFINE_enum('asha_mode', 'min', ('min', 'max'), 'which METRIC is best')
-  flags.DEFINE_integer(
-    'asha_reduction', 3, 'one of how many goes on', lower_bound=2
+  use = 'where they run'
+  parser.add(
+    use, '--jobs', metavar='N', type=count, default=1, help='points at once'
   )
-  flags.DEFINE_integer('asha_least', 1, 'steps of every point', lower_bound=1)
+  parser.add(
+    use,
+    '--launcher',
+    **flags.one_of(('local', 'ray', 'print')),
+    default='local',
+    help='here, on a cluster, or nowhere: the commands are printed',
+  )
+  parser.add(
+    use,
+    '--ray_address',
+    metavar='ADDRESS',
+    default='auto',
+    help="the cluster's; see ray.init",
+  )
+  for what, number in (('cpus', 1.0), ('gpus', 0.0)):
+    parser.add(
+      use,
+      f'--ray_{what}',
+      metavar='X',
+      type=flags.number(ranges.ZeroOrMore),
+      default=number,
+      help=f'{what[:-1].upper()}s that a point asks of the cluster',
+    )
+  parser.add(
+    use,
+    '--ray_resources',
+    metavar='NAME=X',
+    default='',
+    help='others that a point asks of one host, such as TPU=4',
+  )
+  use = 'early stopping'
+  parser.add(
+    use,
+    '--asha',
+    metavar='METRIC',
+    default='',
+    help='by which lagging points are stopped; see ctxlm/lab/asha.py',
+  )
+  parser.add(
+    use,
+    '--asha_mode',
+    **flags.one_of(('min', 'max')),
+    default='min',
+    help='which METRIC is best',
+  )
+  parser.add(
+    use,
+    '--asha_reduction',
+    metavar='N',
+    type=flags.number(Annotated[int, ranges.Range('[2, inf)')]),
+    default=3,
+    help='one of how many goes on',
+  )
+  parser.add(
+    use,
+    '--asha_least',
+    metavar='N',
+    type=count,
+    default=1,
+    help='steps of every point',
+  )
 
 
-def main(arguments):
-  """Entry point of `ctxlm sweep`.
+def main(F):
+  """Entry point of `ctxlm sweep`."""
+  from ctxlm import files
+  from ctxlm.lab import experiment, launchers
+  from ctxlm.lab.points import command, points, values, write
 
-  Args:
-    arguments: the experiment's path, and --config.KEY=VALUE.
-  """
-  F = flags.FLAGS
-  paths, settings = parse(arguments)
-  if len(paths) != 1:
+  if len(F.paths) != 1:
     raise UserError('usage: ctxlm sweep EXPERIMENT.py --workdir DIR')
-  if F.workdir is None:
-    raise UserError('--workdir DIR is needed: the folder of the run folders')
-  module, workdir = experiment.load(paths[0]), Path(F.workdir)
+  (path,) = F.paths
+  settings = values(F.overrides)
+  module, workdir = experiment.load(path), Path(F.workdir)
   listed = points(module, F.scale, F.seeds, settings)
   jobs = [
     launchers.Job(
       name,
       workdir / name,
-      command(paths[0], F.scale, workdir / name, settings | overrides),
+      command(path, F.scale, workdir / name, settings | overrides),
       config.num_steps,
     )
     for name, overrides, config in listed
@@ -72,7 +138,7 @@ def main(arguments):
   write(
     workdir,
     {
-      'experiment': str(paths[0]),
+      'experiment': str(path),
       'scale': F.scale,
       'settings': settings,
       'points': {
@@ -92,12 +158,16 @@ def main(arguments):
 
 
 def _launcher(F):
+  from ctxlm.lab import cluster, local
+
   if F.launcher == 'ray':
     return cluster.Ray(F.ray_address, F.ray_cpus, F.ray_gpus, F.ray_resources)
   return local.Local(F.jobs)
 
 
 def _halving(F):
+  from ctxlm.lab import asha
+
   if not F.asha:
     return None
   largest = F.asha_mode == 'max'

@@ -1,36 +1,40 @@
-"""`ctxlm train --config CONFIG --workdir DIR`.
+r"""Train a recipe, or go on with a run that was interrupted.
 
 The same command again goes on from the newest checkpoint.
+
+  ctxlm train --config configs/quickstart_causal.py --workdir runs/quickstart
+  ctxlm train --config configs/quickstart_mlm.py --workdir runs/mine \
+    --config.optimizer.learning_rate=3e-4 --config.num_steps=500
+  ctxlm train --config configs/finetune.py:bert-base-uncased \
+    --workdir runs/tuned --config.tasks.text.data.pattern='text/*.txt'
+
+Every key of a recipe stands with a comment in `ctxlm/config.py`.
 """
 
-from absl import flags
-from ml_collections import config_flags
-
-from ctxlm import cli
-from ctxlm import config as config_lib
-from ctxlm.errors import UserError
-from ctxlm.parallel import processes
-from ctxlm.training import loop
+from ctxlm import flags
 
 
-def define_flags():
-  """Defines the flags of `ctxlm train`."""
-  config_flags.DEFINE_config_file('config', None, 'recipe: configs/NAME.py')
-  flags.DEFINE_string('workdir', None, 'run folder')
-  cli.define_process_flags()
+def add_flags(parser):
+  """Declares the flags of `ctxlm train`."""
+  parser.add_config('a recipe: configs/NAME.py, or FILE:ARGUMENT')
+  parser.add(
+    'what is written',
+    '--workdir',
+    metavar='DIR',
+    needed=True,
+    help='the run folder',
+  )
+  flags.add_processes(parser)
 
 
-def main():
+def main(F):
   """Entry point of `ctxlm train`."""
-  F = flags.FLAGS
-  if F.config is None:
-    raise UserError('--config configs/NAME.py is needed')
-  if F.workdir is None:
-    raise UserError('--workdir DIR is needed: the run folder')
-  try:
-    config_lib.check(F.config)
-  except OSError as e:  # ml_collections keeps a failed load until it is read
-    path = config_flags.get_config_filename(F['config'])
-    raise UserError(f'--config {path}: no such recipe') from e
+  from ctxlm import config as config_lib
+  from ctxlm import overrides, recipes
+  from ctxlm.parallel import processes
+  from ctxlm.training import loop
+
+  config = overrides.apply(recipes.load(F.config), F.overrides)
+  config_lib.check(config)
   processes.start(F.coordinator, F.num_processes, F.process_id)
-  loop.train(F.config, F.workdir)
+  loop.train(config, F.workdir)

@@ -14,6 +14,15 @@ import ml_collections
 from ctxlm import ranges
 from ctxlm.ranges import Count, Finite, Range, Whole
 
+# The usual filters, in the order in which the reference applies them.
+FILTERS = {
+  'temperature': float,
+  'top_k': int,
+  'top_p': float,
+  'min_p': float,
+  'typical': float,
+}
+
 
 class Cache(Protocol):
   """What a model carries from token to token: a flax.struct.PyTreeNode.

@@ -3,14 +3,11 @@
 import ast
 
 from ctxlm import plugins, ranges
-from ctxlm.decoding import Config, base, unsaid
+from ctxlm.decoding import FILTERS, Config, base, unsaid
 from ctxlm.decoding.grammar import automaton
 from ctxlm.decoding.processors.vocabulary import several
 from ctxlm.decoding.rules import Rules
 from ctxlm.errors import UserError
-
-# The usual filters, in the order in which the reference applies them.
-FILTERS = ('temperature', 'top_k', 'top_p', 'min_p', 'typical')
 
 
 def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):

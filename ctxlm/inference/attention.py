@@ -48,7 +48,7 @@ def whole(loaded, text):
   ids = frame(t.encode(text))
   if len(ids) > loaded.max_length:
     raise UserError(
-      f'--text has {len(ids)} tokens; the model takes {loaded.max_length}'
+      f'the text has {len(ids)} tokens; the model takes {loaded.max_length}'
     )
   (weights,) = attentions(loaded, [ids])
   spans = [(0, 0)] * len(frame.first) + t.offsets(text)

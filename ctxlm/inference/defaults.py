@@ -112,7 +112,7 @@ def complete(config, said, model, eos_ids):
     k for k, harmless in OTHERS.items() if k in s and s[k] not in harmless
   ]
   asked = {block['name'] for block in c.processors}
-  draws = s['do_sample'] or bool(asked & {*build.FILTERS})
+  draws = s['do_sample'] or bool(asked & {*decoding.FILTERS})
   draws |= (config.num_samples or 1) > 1
   if config.strategy is None:
     c.strategy = _strategy(s, draws)
@@ -224,7 +224,7 @@ def _filters(s, said):
     'typical': s['typical_p'],
   }
   nothing = {'temperature': 1, 'top_k': 0, 'top_p': 1, 'typical': 1}
-  for name in build.FILTERS:
+  for name in decoding.FILTERS:
     value = values[name]
     if value is not None and value != nothing.get(name):
       yield build.parse('decoding.processors', f'{name}:{value}')
@@ -232,7 +232,7 @@ def _filters(s, said):
 
 def _insert(blocks, block):
   # Before the filters that the reference applies after it.
-  rank = build.FILTERS.index(block['name'])
-  later = build.FILTERS[rank + 1 :]
+  rank = [*decoding.FILTERS].index(block['name'])
+  later = [*decoding.FILTERS][rank + 1 :]
   at = (i for i, b in enumerate(blocks) if b['name'] in later)
   blocks.insert(next(at, len(blocks)), block)

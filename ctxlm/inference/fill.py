@@ -24,16 +24,16 @@ def fill(loaded, text, top=5):
   """
   t = loaded.tokenizer
   if not heads.has(loaded.params, 'mlm'):
-    raise UserError('fill needs a run trained with the objective mlm')
+    raise UserError(f'{loaded.folder} has no MLM head, which fill needs')
   row = framing.reading(t, loaded.model)(t.encode(text))
   places = [i for i, token in enumerate(row) if token == t.mask_id]
   if not places:
     raise UserError(
-      f'--text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
+      f'the text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
     )
   if len(row) > loaded.max_length:
     raise UserError(
-      f'--text has {len(row)} tokens; the model takes {loaded.max_length}'
+      f'the text has {len(row)} tokens; the model takes {loaded.max_length}'
     )
   (probabilities,) = loaded.passes(
     _of_masks, [{'tokens': row, 'places': places}]

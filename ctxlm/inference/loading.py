@@ -7,6 +7,7 @@ from typing import Any
 
 from ctxlm import plugins
 from ctxlm.errors import UserError
+from ctxlm.families import hub
 from ctxlm.inference import passes
 from ctxlm.training import initial
 from ctxlm.training import run_folder as run_lib
@@ -50,7 +51,7 @@ def load(folder, placement=None, step='', allow_code=(), **options):
   sentence-transformers.
 
   Args:
-    folder: path.
+    folder: path, or a name, see families.hub.
     placement: parallel.Mesh or Pmap whose rules place the parameters; None is
       what the run's config says, or the first device.
     step: of a run folder, see checkpoint.find.
@@ -60,7 +61,8 @@ def load(folder, placement=None, step='', allow_code=(), **options):
   Raises:
     UserError: it can't be read.
   """
-  if folder and run_lib.is_one(Path(folder)):
+  folder = hub.find(folder)
+  if run_lib.is_one(folder):
     run = run_lib.load(folder, step, placement, allow_code)
     model = run.model.clone(**options) if options else run.model
     opened, params = run.opened, run.params

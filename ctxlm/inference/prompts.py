@@ -12,29 +12,43 @@ import jax
 from ctxlm import files
 from ctxlm.decoding import stream
 from ctxlm.errors import UserError
+from ctxlm.inference import lines
 from ctxlm.training import tracking
 
 
-def read(path):
-  """Returns the objects of a jsonl file, each with a text "prompt".
+def read(path=None):
+  """Returns [{'prompt': text, ...}] of a file, a line each.
+
+  Args:
+    path: FILE.jsonl, of objects with a text "prompt", or another, of prompts;
+      None is standard input, of prompts.
 
   Raises:
     UserError: there is no such file, or a line that isn't so.
   """
-  rows = []
-  for i, line in enumerate(files.lines(path), 1):
+  rows, objects = [], path is not None and Path(path).suffix == '.jsonl'
+  for i, line in enumerate(lines.read(path), 1):
     try:
-      row = json.loads(line)
+      row = json.loads(line) if objects else {'prompt': line}
       if not isinstance(row['prompt'], str):
         raise TypeError
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
       raise UserError(
-        f'--input {path}, line {i}: not an object with a text "prompt"'
+        f'{lines.named(path)}, line {i}: not an object with a text "prompt"'
       ) from e
     rows.append(row)
   if not rows:
-    raise UserError(f'--input {path} is empty')
+    raise UserError(f'{lines.named(path)} is empty')
   return rows
+
+
+def answer(generator, encode, path, batch_size):
+  """Prints a line for each prompt of a file, as `write_all` writes it."""
+  rows = read(path)
+  prompts = _encoded(generator, encode, rows)
+  for part, texts in _batches(generator, rows, prompts, 0, batch_size):
+    for row, own in zip(part, texts, strict=True):
+      print(_line(generator, row, own), end='', flush=True)
 
 
 def begin_output(path, settings, rows):
@@ -83,6 +97,14 @@ def write_all(generator, encode, rows, path, batch_size, settings):
   Raises:
     UserError: a row that can't be a prompt, or another's file.
   """
+  prompts = _encoded(generator, encode, rows)
+  with contextlib.ExitStack() as held:
+    if jax.process_index() == 0:
+      held.enter_context(contextlib.closing(files.Lock.of_output(path)))
+    _write(generator, rows, prompts, path, batch_size, settings)
+
+
+def _encoded(generator, encode, rows):
   prompts = []
   for i, row in enumerate(rows, 1):
     try:
@@ -91,10 +113,15 @@ def write_all(generator, encode, rows, path, batch_size, settings):
     except UserError as e:
       raise UserError(f'--input, line {i}: {e}') from e
     prompts.append(ids)
-  with contextlib.ExitStack() as held:
-    if jax.process_index() == 0:
-      held.enter_context(contextlib.closing(files.Lock.of_output(path)))
-    _write(generator, rows, prompts, path, batch_size, settings)
+  return prompts
+
+
+def _batches(generator, rows, prompts, done, batch_size):
+  # Yields (rows, the texts of each) from row `done` on.
+  while done < len(rows):
+    part = rows[done : done + batch_size]
+    yield part, generator(prompts[done : done + len(part)], done, batch_size)
+    done += len(part)
 
 
 def _write(generator, rows, prompts, path, batch_size, settings):
@@ -103,9 +130,7 @@ def _write(generator, rows, prompts, path, batch_size, settings):
     done = begin_output(path, settings, rows)
   progress = tracking.Progress(len(rows), done, 'prompt')
   start, first, shown = time.monotonic(), done, 0.0
-  while done < len(rows):
-    part = rows[done : done + batch_size]
-    texts = generator(prompts[done : done + len(part)], done, batch_size)
+  for part, texts in _batches(generator, rows, prompts, done, batch_size):
     if jax.process_index() == 0:
       with open(path, 'a', encoding='utf-8') as f:
         for row, own in zip(part, texts, strict=True):

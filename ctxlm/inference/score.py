@@ -22,16 +22,29 @@ def score(loaded, text):
     UserError: the text is empty or too long, or the model isn't causal, or
       reads a source.
   """
+  ((tokens, logps),) = of_texts(loaded, [text])
+  if not tokens:
+    raise UserError('the text is empty')
+  return tokens, logps
+
+
+def of_texts(loaded, texts):
+  """Returns what `score` gives for each text; one of no token has none.
+
+  Raises:
+    UserError: as `score`.
+  """
   need_causal(loaded.model)
-  ids = loaded.tokenizer.encode(text)
-  if not ids:
-    raise UserError('--text is empty')
-  limit = loaded.max_length
-  if len(ids) > limit:
-    raise UserError(f'--text has {len(ids)} tokens; the model takes {limit}')
-  frame = framing.reading(loaded.tokenizer, loaded.model)
-  (logps,) = scores(loaded, [frame(ids)])
-  return loaded.tokenizer.pieces(ids), logps.tolist()
+  t, limit = loaded.tokenizer, loaded.max_length
+  frame = framing.reading(t, loaded.model)
+  rows = [t.encode(text) for text in texts]
+  longest = max(map(len, rows))
+  if limit is not None and longest > limit:
+    raise UserError(f'the text has {longest} tokens; the model takes {limit}')
+  full = iter(scores(loaded, [frame(ids) for ids in rows if ids]))
+  return [
+    (t.pieces(ids), next(full).tolist()) if ids else ([], []) for ids in rows
+  ]
 
 
 def need_causal(model):

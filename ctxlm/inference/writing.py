@@ -49,8 +49,6 @@ def open_generator(folder, config, *, step='', placement=None):
     UserError: it can't be read, or is no model that writes.
   """
   build.check(config)
-  if not folder:
-    raise UserError('--model DIR is needed: a run folder, or Hugging Face one')
   loaded = loading.load(
     folder, placement or place(devices=jax.devices()[:1]), step
   )

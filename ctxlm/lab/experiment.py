@@ -22,7 +22,6 @@ from scipy import stats
 from ctxlm import recipes
 from ctxlm.errors import UserError
 
-SCALES = ('smoke', 'small', 'large')
 PARTS = ('get_config', 'sweep', 'criteria', 'report')
 
 

@@ -4,7 +4,6 @@ import fcntl
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from multiprocessing import connection
 
@@ -18,7 +17,7 @@ class Local:
     """Makes a server that forks processes which have imported everything."""
     self._jobs = jobs
     self._context = multiprocessing.get_context('forkserver')
-    self._context.set_forkserver_preload(['ctxlm.commands.train'])
+    self._context.set_forkserver_preload(['ctxlm.training.loop'])
 
   def has_room(self, running):
     """Whether one more may start."""
@@ -59,7 +58,6 @@ def _train(argv, log, threads):
   # A process that a killed sweep left behind may not be gone yet.
   fcntl.flock(2, fcntl.LOCK_EX)
   os.environ['NPROC'] = str(threads)  # of XLA's CPU client
-  sys.argv = argv  # ml_collections reads it
   cli.main(argv)
 
 

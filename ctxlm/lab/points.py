@@ -17,7 +17,7 @@ def points(module, scale, seeds, settings):
 
   Args:
     module: see ctxlm.lab.experiment.load.
-    scale: one of experiment.SCALES.
+    scale: one of lab.SCALES.
     seeds: every override without a 'seed' is taken with 0 to seeds - 1.
     settings: {key: value} of every point's recipe, before its overrides.
 
@@ -162,18 +162,12 @@ def write(workdir, plan):
   write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
 
 
-def parse(arguments):
-  """Returns (paths, {key: value}) of `PATH ... --config.KEY=VALUE ...`."""
-  paths, settings = [], {}
-  for argument in arguments:
-    if argument.startswith('--config.') and '=' in argument:
-      key, text = argument[len('--config.') :].split('=', 1)
-      try:
-        settings[key] = literal_eval(text)
-      except (SyntaxError, ValueError):
-        settings[key] = {'true': True, 'false': False}.get(text, text)
-    elif argument.startswith('-'):
-      raise UserError(f'unknown flag {argument}')
-    else:
-      paths.append(argument)
-  return paths, settings
+def values(overrides):
+  """Returns {key: value} of [(key, text)] of a command line."""
+  settings = {}
+  for key, text in overrides:
+    try:
+      settings[key] = literal_eval(text)
+    except (SyntaxError, ValueError):
+      settings[key] = {'true': True, 'false': False}.get(text, text)
+  return settings

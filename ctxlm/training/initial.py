@@ -16,7 +16,6 @@ import collections
 import contextlib
 import re
 import sys
-from pathlib import Path
 
 import jax
 
@@ -24,7 +23,7 @@ from ctxlm import config as config_lib
 from ctxlm import plugins, trees
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
-from ctxlm.families import model_folder
+from ctxlm.families import hub, model_folder
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint, run_folder
 
@@ -89,9 +88,7 @@ def open_folder(folder, step='', allow_code=(), **options):
   Raises:
     UserError: it can't be read.
   """
-  folder = Path(folder)
-  if not folder.is_dir():
-    raise UserError(f'no folder {folder}')
+  folder = hub.find(folder)
   if model_folder.is_one(folder):
     return model_folder.open_folder(folder, allow_code, **options)
   if run_folder.is_one(folder):

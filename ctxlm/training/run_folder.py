@@ -303,8 +303,6 @@ def load(workdir, step='', placement=None, allow_code=()):
   Raises:
     UserError: it is no run folder, or has no such checkpoint.
   """
-  if workdir is None:
-    raise UserError('--workdir DIR is needed: the run folder')
   workdir = Path(workdir)
   config = load_config(workdir, allow_code)
   opened_run, step = open_folder(workdir, step, allow_code)

@@ -23,7 +23,7 @@ def test_equals_the_training_loop(text, tmp_path):
   c.num_steps, c.checkpoint.every_steps = 4, 2
   c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 2}
   want = train.train(c, tmp_path / 'run')
-  status, out, err = call(tmp_path, f'--workdir={tmp_path}/run')
+  status, out, err = call(tmp_path, f'--model={tmp_path}/run')
   assert status == 0, err
   found = json.loads(out.splitlines()[-1])
   assert found.pop('step') == 4
@@ -35,7 +35,7 @@ def test_equals_the_training_loop(text, tmp_path):
     r for r in tiny.metrics(tmp_path / 'run') if found.keys() & r.keys()
   ]
   assert [r['step'] for r in logged] == [2, 4]
-  status, out, err = call(tmp_path, f'--workdir={tmp_path}/run', '--step=2')
+  status, out, err = call(tmp_path, f'--model={tmp_path}/run', '--step=2')
   assert status == 0, err
   found = json.loads(out.splitlines()[-1])
   name = 'eval/perplexity/loss'
@@ -45,9 +45,9 @@ def test_equals_the_training_loop(text, tmp_path):
 @pytest.mark.parametrize(
   'flags, wanted',
   [
-    ([], '--workdir DIR is needed'),
-    (['--workdir=/none'], '/none is no run folder'),
-    (['--workdir={run}', '--step=7'], 'has no checkpoint 7; it has [4]'),
+    ([], '--model DIR is needed'),
+    (['--model=/none'], 'no folder /none'),
+    (['--model={run}', '--step=7'], 'has no checkpoint 7; it has [4]'),
   ],
 )
 def test_mistakes_are_one_line(runs, tmp_path, flags, wanted):

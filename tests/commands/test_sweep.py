@@ -72,7 +72,10 @@ def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
     (['tests/toy.py', '--workdir=d', '--config.seed=7'], 'use --seeds'),
     (['tests/toy.py'], '--workdir DIR is needed'),
     (['--workdir=d'], 'usage: ctxlm sweep'),
-    (['tests/toy.py', '--workdir=d', '--jops=2'], 'unknown flag --jops=2'),
+    (
+      ['tests/toy.py', '--workdir=d', '--jops=2'],
+      "there is no --jops. Did you mean '--jobs'?",
+    ),
     (['tests/toy.py', '--workdir=d', '--scale=huge'], 'huge'),
     (
       ['tests/toy.py', '--workdir=d', '--config.num_stepz=2'],

@@ -14,13 +14,12 @@ import transformers
 
 import ctxlm
 from ctxlm import plugins
-from ctxlm.commands import convert
 from ctxlm.configs import finetune
 from ctxlm.errors import UserError
 from ctxlm.families import export, folder
 from ctxlm.families.formats import tensors
 from ctxlm.families.source import Source
-from ctxlm.inference import fill, loading
+from ctxlm.inference import conversion, fill, loading
 from ctxlm.models import transformer
 from ctxlm.objectives import mlm
 from ctxlm.parallel import mesh as mesh_lib
@@ -236,14 +235,16 @@ def small(tmp_path, tokenizer):
 
 
 def test_round_trip_through_a_model_folder(small, tmp_path):
-  convert.convert(tmp_path / 'theirs', to=tmp_path / 'model')
+  conversion.convert(tmp_path / 'theirs', to=tmp_path / 'model')
   wanted, found = (loading.load(tmp_path / n) for n in ('theirs', 'model'))
   assert found.block == wanted.block
   assert_equal(found.params, wanted.params)
   assert found.tokenizer.fingerprint == wanted.tokenizer.fingerprint
   best = fill.fill(found, 'the quick [MASK] fox', top=3)
   assert len(best) == 1 and len(best[0]) == 3
-  count, left_out = convert.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
+  count, left_out = conversion.convert(
+    tmp_path / 'model', to_hf=tmp_path / 'back'
+  )
   assert count == sum(p.numel() for p in small.model.parameters())
   assert not left_out
   back = type(small.model).from_pretrained(tmp_path / 'back')
@@ -255,7 +256,7 @@ def test_round_trip_through_a_model_folder(small, tmp_path):
 
 def test_model_folders_are_no_runs(small, tmp_path):
   """Each verb that needs more says so in one line."""
-  convert.convert(tmp_path / 'theirs', to=tmp_path / 'model')
+  conversion.convert(tmp_path / 'theirs', to=tmp_path / 'model')
   assert not (tmp_path / 'model/config.json').exists()
   with pytest.raises(UserError, match='has no tasks, data or evaluators: name'):
     run_lib.load(tmp_path / 'model')

@@ -10,9 +10,9 @@ import tokenizers
 import transformers as tr
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from ctxlm.commands import convert
 from ctxlm.data import framing
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
+from ctxlm.inference import conversion
 from tests.families import lines
 
 LINES = lines.make(1000)
@@ -207,10 +207,10 @@ def test_ids_of_saved_files(folder, tmp_path):
 
 def test_round_trip(folder, tmp_path):
   wanted = ids(folder)
-  convert.convert(folder, to=tmp_path / 'run')
+  conversion.convert(folder, to=tmp_path / 'run')
   ours = tokenizer_lib.load(tmp_path / 'run/tokenizer')
   check(ours, wanted)
-  convert.convert(tmp_path / 'run', to_hf=tmp_path / 'back')
+  conversion.convert(tmp_path / 'run', to_hf=tmp_path / 'back')
   assert ids(tmp_path / 'back') == wanted
   # The run folder's own tokenizer alone gives them too.
   alone = tr.PreTrainedTokenizerFast(

@@ -34,7 +34,7 @@ def test_best_tokens_are_those_of_the_mlm_head(loaded):
 def test_mistakes_are_one_line(loaded):
   with pytest.raises(UserError, match=r'has no \[MASK\]'):
     fill.fill(loaded['mlm'], 'the cat')
-  with pytest.raises(UserError, match='objective mlm'):
+  with pytest.raises(UserError, match='no MLM head'):
     fill.fill(loaded['causal'], TEXT)
   with pytest.raises(UserError, match='the model takes 24'):
     fill.fill(loaded['mlm'], '[MASK] ' * 100)

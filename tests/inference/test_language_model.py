@@ -146,7 +146,7 @@ def test_a_dialogue_is_answered_as_it_was_trained(runs):
     (lambda lm: lm.logits([[999]]), 'ids are 0 to'),
     (lambda lm: lm.logits('cat ' * 99), 'the model sees 24'),
     (lambda lm: lm.score(''), 'one token or more'),
-    (lambda lm: lm.fill('the [MASK]'), 'objective mlm'),
+    (lambda lm: lm.fill('the [MASK]'), 'no MLM head'),
     (lambda lm: lm.generate('the', temprature=1), "mean 'temperature'"),
     (lambda lm: lm.embed('the'), 'no pooling of its own'),
   ],

@@ -40,7 +40,7 @@ def test_each_token_is_conditioned_on_those_before(loaded):
 def test_command_prints_the_sum(loaded, tmp_path):
   run = loaded['causal']
   workdir = run.folder
-  argv = [sys.executable, '-m', 'ctxlm', 'score', f'--workdir={workdir}']
+  argv = [sys.executable, '-m', 'ctxlm', 'score', f'--model={workdir}']
   errors = tmp_path / 'errors'
   process = tiny.fork([*argv, '--text=the cat sees the moon'], 1, errors)
   process.join(60)
@@ -89,7 +89,7 @@ def test_mistakes_are_one_line(loaded):
   )
   with pytest.raises(UserError, match='needs a decoder alone'):
     score.score(both, 'the cat')
-  with pytest.raises(UserError, match='--text is empty'):
+  with pytest.raises(UserError, match='the text is empty'):
     score.score(loaded['causal'], '')
   with pytest.raises(UserError, match='the model takes 24'):
     score.score(loaded['causal'], 'cat ' * 100)

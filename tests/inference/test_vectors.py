@@ -12,12 +12,11 @@ import transformers as tr
 from ml_collections import ConfigDict
 from sentence_transformers.sentence_transformer import modules
 
-from ctxlm.commands import convert
 from ctxlm.configs import finetune
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.families import sentence
-from ctxlm.inference import loading
+from ctxlm.inference import conversion, loading
 from ctxlm.inference.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.training import loop
@@ -81,8 +80,8 @@ def test_equals_sentence_transformers(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
 def test_round_trip(folder, tmp_path):
-  convert.convert(folder, to=tmp_path / 'model')
-  convert.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
+  conversion.convert(folder, to=tmp_path / 'model')
+  conversion.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
   wanted = theirs(folder)
   assert theirs(tmp_path / 'back').tobytes() == wanted.tobytes()
   np.testing.assert_allclose(ours(tmp_path / 'model'), wanted, atol=1e-5)
@@ -101,7 +100,7 @@ def trained(folder, tmp_path, **objective):
 
 
 def assert_out_as_theirs(found, tmp_path):
-  _, left_out = convert.convert(tmp_path / 'run', to_hf=tmp_path / 'out')
+  _, left_out = conversion.convert(tmp_path / 'run', to_hf=tmp_path / 'out')
   assert all('projection' in name for name in left_out)
   embedder = Embedder(found, found.run.program.placement)
   np.testing.assert_allclose(
@@ -134,7 +133,7 @@ def test_normalisation_survives_training(folder, pooling, tmp_path):
   np.testing.assert_allclose(norms, 1, atol=1e-5)
   assert embedder.max_length == 32  # of the folder's own settings
   # The same by way of a model folder.
-  convert.convert(tmp_path / 'run', to=tmp_path / 'model')
+  conversion.convert(tmp_path / 'run', to=tmp_path / 'model')
   np.testing.assert_allclose(
     ours(tmp_path / 'model'), embedder(TEXTS), atol=1e-5
   )

@@ -3,7 +3,7 @@
 from ctxlm import files
 from tests.mistakes import Case
 
-ATTEND = 'attend', '--workdir={mlm}', '--text=the cat', '--word=cat'
+ATTEND = 'attend', '--model={mlm}', '--text=the cat', '--word=cat'
 EMBED = 'embed', '--model={mlm}', '--input={text}', '--pooling=mean'
 
 

@@ -167,7 +167,7 @@ CASES = [
   ),
   Case(
     'fill --top=-1',
-    ('fill', '--workdir={mlm}', '--text=the [MASK]', '--top=-1'),
+    ('fill', '--model={mlm}', '--text=the [MASK]', '--top=-1'),
     'top',
   ),
   Case(

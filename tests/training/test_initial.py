@@ -7,10 +7,10 @@ import pytest
 
 from ctxlm import config as config_lib
 from ctxlm import trees
-from ctxlm.commands import convert
 from ctxlm.configs import finetune
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
+from ctxlm.inference import conversion
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
@@ -35,7 +35,7 @@ def folders(tmp_path_factory):
     reference.randomise(drawn.model, seed)
     drawn.model.save_pretrained(path / f'{seed}')
     tokenizer.save(path / f'{seed}')
-  convert.convert(path / '2', to=path / 'model')
+  conversion.convert(path / '2', to=path / 'model')
   return path
 
 

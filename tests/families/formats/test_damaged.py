@@ -10,8 +10,8 @@ import safetensors.numpy
 import torch
 import transformers
 
-from ctxlm.commands import convert
 from ctxlm.errors import UserError
+from ctxlm.inference import conversion
 
 
 def contents(path):
@@ -226,7 +226,7 @@ def test_mistakes_are_one_line_and_write_nothing(whole, tmp_path, spoil):
   wanted = spoil(source)
   before = contents(tmp_path)
   with pytest.raises(UserError) as e:
-    convert.convert(source, tmp_path / 'run', tmp_path / 'hf')
+    conversion.convert(source, tmp_path / 'run', tmp_path / 'hf')
   assert wanted in str(e.value) and len(str(e.value)) < 400
   assert '\n' not in str(e.value) and 'source' in str(e.value)
   assert contents(tmp_path) == before

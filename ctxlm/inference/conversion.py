@@ -1,0 +1,88 @@
+"""A folder of any kind, written as a model folder or as Hugging Face's."""
+
+import contextlib
+from pathlib import Path
+
+import jax
+
+from ctxlm import files
+from ctxlm.errors import UserError
+from ctxlm.families import export, model_folder, sentence, small_files
+from ctxlm.inference import loading
+from ctxlm.parallel import mesh as mesh_lib
+
+
+def write_model(loaded, folder):
+  """Writes a model folder of a loading.Loaded."""
+  loading.need_tokenizer(loaded)
+  with _new_folder(folder) as new:
+    model_folder.write(
+      new,
+      loaded.block,
+      loaded.params,
+      loaded.tokenizer,
+      loaded.small,
+      loaded.sentence,
+    )
+
+
+def write_hf(loaded, folder):
+  """Writes a folder that transformers loads; see families.export.
+
+  One of sentence vectors is one that sentence-transformers loads, too.
+
+  Returns:
+    paths of the parameters that were left out.
+  """
+  loading.need_tokenizer(loaded)
+  pooled = loaded.sentence
+  with _new_folder(folder) as new:
+    inner = new / pooled.path if pooled else new
+    if loaded.small:
+      small_files.copy_small(loaded.small, new)
+    if pooled and not (loaded.small and sentence.read(new) == pooled):
+      sentence.write(new, pooled, loaded.model.hidden_size)
+    original = inner / 'config.json'
+    original = files.read_json(original) if original.is_file() else None
+    if not original:
+      export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
+    return export.write(
+      inner, loaded.block, loaded.params, loaded.tokenizer, original
+    )
+
+
+@contextlib.contextmanager
+def _new_folder(folder):
+  """Gives a temporary folder, which takes the name when all went well."""
+  folder = Path(folder)
+  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    raise UserError(f'{folder} is there already; name a new folder')
+  try:
+    with files.new_folder(folder) as new:
+      yield new
+  except OSError as e:
+    raise UserError(f'{folder}: {e}') from e
+
+
+def convert(source, to=None, to_hf=None, step=''):
+  """Converts a folder of any kind; see loading.load.
+
+  Args:
+    source: folder.
+    to: model folder to write, or None.
+    to_hf: Hugging Face folder to write, or None.
+    step: of a run, see checkpoint.find.
+
+  Returns:
+    (number of parameters, paths of those that were left out).
+
+  Raises:
+    UserError: a mistake, before which nothing is written.
+  """
+  # Each device holds a part, so that what fits the machine can be converted.
+  placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
+  loaded = loading.load(source, placement, step)
+  if to:
+    write_model(loaded, to)
+  left_out = write_hf(loaded, to_hf) if to_hf else []
+  return sum(x.size for x in jax.tree.leaves(loaded.params)), left_out

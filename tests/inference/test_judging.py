@@ -1,0 +1,38 @@
+"""Any checkpoint is judged by a recipe's evaluators."""
+
+import pytest
+
+from ctxlm.errors import UserError
+from ctxlm.inference import conversion, judging
+
+RECIPE = 'tests/tiny.py:causal'
+EVALUATOR = ('evaluators.lm.name', 'perplexity')
+
+
+@pytest.fixture(scope='module')
+def folders(loaded, tmp_path_factory):
+  """The causal run, and what it is converted to."""
+  folder = tmp_path_factory.mktemp('judged')
+  conversion.write_model(loaded['causal'], folder / 'model')
+  return loaded['causal'].folder, folder / 'model'
+
+
+def test_a_model_folder_is_judged_as_its_run(folders):
+  run, model = folders
+  want = judging.judge(run, overrides=[EVALUATOR])
+  assert want.step == 4 and 'eval/lm/loss' in want.metrics
+  same = judging.judge(model, recipe=RECIPE, overrides=[EVALUATOR])
+  assert same.step is None
+  assert same.metrics == pytest.approx(want.metrics, rel=1e-6)
+
+
+def test_mistakes(folders, loaded):
+  run, model = folders
+  for folder, recipe, overrides, wanted in (
+    (model, None, [EVALUATOR], 'is no run folder: name the recipe'),
+    (model, RECIPE, [], 'no evaluator: add one'),
+    (run, None, [('model.num_layers', '2')], 'has its own'),
+    (model, 'tests/tiny.py:mlm', [EVALUATOR], 'has no heads/mlm/'),
+  ):
+    with pytest.raises(UserError, match=wanted):
+      judging.judge(folder, recipe=recipe, overrides=overrides)
