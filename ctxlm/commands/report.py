@@ -1,10 +1,10 @@
-"""Judge an experiment's claims, or compare runs.
+"""Judge an experiment's claims, rank a recipe's points, or compare runs.
 
 The page of a sweep is made anew each time, also while it still trains.
 
   ctxlm report experiments/induction.py --workdir sweeps/induction
   ctxlm report --compare runs/a runs/b --out compared
-  ctxlm report --compare sweeps/induction/seed=0 runs/b
+  ctxlm report configs/quickstart_causal.py --workdir sweeps/rates
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from ctxlm.errors import UserError
 
 def add_flags(parser):
   """Declares the flags of `ctxlm report`."""
-  parser.add_paths('PATH', 'the experiment, or runs to compare')
+  parser.add_paths('PATH', 'the experiment or recipe, or runs to compare')
   parser.add(
     'what is read', '--workdir', metavar='DIR', help="the sweep's folder"
   )
@@ -35,7 +35,7 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm report`."""
-  from ctxlm.lab import experiment, points
+  from ctxlm.lab import experiment, points, recipe_report
   from ctxlm.lab.report import compare, write_report
   from ctxlm.lab.tables import show
 
@@ -48,12 +48,18 @@ def main(F):
     raise UserError('usage: ctxlm report EXPERIMENT.py --workdir DIR')
   if F.workdir is None:
     raise UserError("--workdir DIR is needed: the sweep's folder")
-  module, workdir = experiment.load(F.paths[0]), Path(F.workdir)
+  workdir = Path(F.workdir)
   plan = points.read(workdir)
   if plan is None:
     raise UserError(f'{workdir} holds no sweep: it has no sweep.json')
-  if Path(plan['experiment']).name != Path(F.paths[0]).name:
+  (given, _), (swept, _) = map(points.file_of, (F.paths[0], plan['experiment']))
+  if given.stem != swept.stem:
     raise UserError(f'{workdir} is a sweep of {plan["experiment"]}')
+  if 'over' in plan:
+    print('\n'.join(recipe_report.write_report(plan, workdir)))
+    print(workdir / 'report.md')
+    return
+  module = experiment.load(F.paths[0])
   for row in write_report(F.paths[0], module, plan, workdir):
     print(f'{row["verdict"]:<16}{row["claim"]}')
     for name, v in row['ours'].items():

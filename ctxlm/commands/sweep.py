@@ -1,15 +1,21 @@
-"""Train all points of an experiment, and go on from there.
+r"""Train all points of an experiment or of a recipe, and go on from there.
 
+A recipe is swept over what `--over` says, and the best of its points is named.
 Each point is an ordinary run folder DIR/POINT. The same command again skips
 the points that are done and goes on with the others; `ctxlm report` may be
 asked at any time.
 
   ctxlm sweep experiments/induction.py --workdir sweeps/induction --jobs=2
-  ctxlm sweep experiments/mqar.py --workdir sweeps/mqar --scale=smoke
+  ctxlm sweep experiments/mqar.py --workdir sweeps/mqar --launcher=print
   ctxlm sweep experiments/mqar.py --workdir sweeps/long --config.num_steps=9000
+  ctxlm sweep configs/quickstart_causal.py --workdir sweeps/rates \
+    --over optimizer.learning_rate=1e-3,3e-3,1e-2 --over model.num_layers=2,4
+  ctxlm sweep configs/quickstart_mlm.py --workdir sweeps/search --seeds=1 \
+    --over optimizer.learning_rate=log:1e-4:1e-2 --points=20 --search=bayes
 """
 
 import contextlib
+import functools
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +26,7 @@ from ctxlm.errors import UserError
 
 def add_flags(parser):
   """Declares the flags of `ctxlm sweep`."""
-  parser.add_paths('EXPERIMENT', 'experiments/NAME.py')
+  parser.add_paths('FILE', 'experiments/NAME.py, or configs/NAME.py')
   parser.add_overrides()
   count = flags.number(ranges.Count)
   parser.add(
@@ -36,7 +42,7 @@ def add_flags(parser):
     '--scale',
     **flags.one_of(lab.SCALES),
     default='small',
-    help='how large they are',
+    help='how large those of an experiment are',
   )
   parser.add(
     use,
@@ -45,6 +51,38 @@ def add_flags(parser):
     type=count,
     default=3,
     help='seeds of every point',
+  )
+  use = 'which points of a recipe'
+  parser.add(
+    use,
+    '--over',
+    metavar='KEY=VALUES',
+    action='append',
+    default=[],
+    help='what varies: values with commas, or log:LOW:HIGH, or '
+    'uniform:LOW:HIGH; once for each key',
+  )
+  parser.add(
+    use,
+    '--points',
+    metavar='N',
+    type=count,
+    help='how many are drawn; left out, all of the grid',
+  )
+  parser.add(
+    use,
+    '--search',
+    **flags.one_of(('random', 'bayes')),
+    default='random',
+    help='how they are drawn: at random, or by what came of those before',
+  )
+  parser.add(
+    use,
+    '--metric',
+    metavar='NAME/METRIC',
+    default='',
+    help='by which the best is named, with :max where the greatest is; left '
+    'out, config.checkpoint.best, or else the loss of an evaluator',
   )
   use = 'where they run'
   parser.add(
@@ -117,19 +155,24 @@ def main(F):
   """Entry point of `ctxlm sweep`."""
   from ctxlm import files
   from ctxlm.lab import experiment, launchers
-  from ctxlm.lab.points import command, points, values, write
+  from ctxlm.lab.points import command, points, write
 
   if len(F.paths) != 1:
     raise UserError('usage: ctxlm sweep EXPERIMENT.py --workdir DIR')
+  if F.over:
+    return _sweep_recipe(F)
+  for name, value in (('points', F.points), ('metric', F.metric)):
+    if value:
+      raise UserError(f'--{name} goes with --over, which sweeps a recipe')
   (path,) = F.paths
-  settings = values(F.overrides)
+  settings = dict(F.overrides)
   module, workdir = experiment.load(path), Path(F.workdir)
   listed = points(module, F.scale, F.seeds, settings)
   jobs = [
     launchers.Job(
       name,
       workdir / name,
-      command(path, F.scale, workdir / name, settings | overrides),
+      command(f'{path}:{F.scale}', workdir / name, settings | overrides),
       config.num_steps,
     )
     for name, overrides, config in listed
@@ -157,11 +200,38 @@ def main(F):
   return 1 if failed else 0
 
 
-def _launcher(F):
+def _sweep_recipe(F):
+  from ctxlm.lab import asha, ranking, recipe
+
+  swept = recipe.open_recipe(F.paths[0], F.over, dict(F.overrides), F.metric)
+  halving = None
+  if F.asha:
+    metric, _ = ranking.choose(swept.config({}), F.asha, '--asha')
+    largest = metric.largest or F.asha_mode == 'max'
+    halving = asha.Asha(metric.name, largest, F.asha_reduction, F.asha_least)
+  bayes = F.search == 'bayes'
+  # All are queued at once, unless the next waits for what comes of them.
+  launcher = functools.partial(_launcher, F, F.jobs if bayes else None)
+  failed = recipe.sweep(
+    swept,
+    Path(F.workdir),
+    F.over,
+    F.seeds,
+    None if F.launcher == 'print' else launcher,
+    F.points,
+    bayes,
+    halving,
+  )
+  return 1 if failed else 0
+
+
+def _launcher(F, queued=None):
   from ctxlm.lab import cluster, local
 
   if F.launcher == 'ray':
-    return cluster.Ray(F.ray_address, F.ray_cpus, F.ray_gpus, F.ray_resources)
+    return cluster.Ray(
+      F.ray_address, F.ray_cpus, F.ray_gpus, F.ray_resources, queued
+    )
   return local.Local(F.jobs)
 
 

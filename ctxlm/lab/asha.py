@@ -93,6 +93,11 @@ def is_stopped(folder):
   return (folder / NAME).exists()
 
 
+def read(folder):
+  """Returns the note, {'step', 'metric', 'value'}, or None."""
+  return json.loads((folder / NAME).read_text()) if is_stopped(folder) else None
+
+
 def go_on(folder):
   """Takes the note back."""
   (folder / NAME).unlink(missing_ok=True)

@@ -9,18 +9,23 @@ from tqdm import tqdm
 class Board:
   """A line of progress a running point, and the time left over all."""
 
-  def __init__(self, jobs):
-    """Counts the steps of all jobs."""
-    self._jobs = list(jobs)
+  def __init__(self, jobs, whole=0):
+    """Counts the steps of all jobs, and of as many as there will be."""
+    self._jobs, self._whole = list(jobs), max(whole, len(jobs))
     self._begun = time.monotonic()
     self._first = None
     self._bars = {}
     self._said = 0.0
     self._tty = sys.stderr.isatty()
 
+  def add(self, jobs):
+    """Counts more jobs."""
+    self._jobs += jobs
+
   def drop(self, job):
     """Counts a job no more: what it lacks will not be trained."""
     self._jobs.remove(job)
+    self._whole -= 1
     self._first = None  # and the rate is taken anew
 
   def show(self, running):
@@ -31,6 +36,8 @@ class Board:
       job.name: job.num_steps if job.done else job.step for job in self._jobs
     }
     done, total = sum(steps.values()), sum(j.num_steps for j in self._jobs)
+    if self._jobs:  # those to come have as many steps as the last
+      total += (self._whole - len(self._jobs)) * self._jobs[-1].num_steps
     if self._first is None:
       self._first, self._begun = done, time.monotonic()
     seconds = time.monotonic() - self._begun

@@ -16,13 +16,14 @@ class Ray:
   run's newest checkpoint.
   """
 
-  def __init__(self, address='auto', cpus=1, gpus=0, resources=''):
+  def __init__(self, address='auto', cpus=1, gpus=0, resources='', jobs=None):
     """Joins the cluster.
 
     Args:
       address: of the cluster; see ray.init.
       cpus, gpus: that a point asks of one host.
       resources: others that it asks for, such as 'TPU=4,host=1'.
+      jobs: how many are given to the cluster at once; None is all.
 
     Raises:
       UserError: Ray is not installed, there is no cluster, or `resources` has
@@ -34,7 +35,7 @@ class Ray:
       raise UserError(
         "--launcher=ray needs ray: pip install 'ctxlm[ray]'"
       ) from e
-    self._ray = ray
+    self._ray, self._jobs = ray, jobs
     try:
       ray.init(address, log_to_driver=False, logging_level='ERROR')
     except (ConnectionError, RuntimeError, ValueError) as e:
@@ -49,8 +50,8 @@ class Ray:
     )
 
   def has_room(self, running):
-    """All are given to the cluster at once: it queues them."""
-    return True
+    """Whether one more is given to the cluster, which queues what it has."""
+    return self._jobs is None or running < self._jobs
 
   def start(self, job):
     """Queues a job."""

@@ -35,7 +35,13 @@ def load(path):
   module = recipes.open_module(path)
   for name in PARTS:
     if name not in vars(module):
-      raise UserError(f'{path} is no experiment: it has no {name}()')
+      hint = (
+        '; of a recipe say what varies, such as '
+        '--over optimizer.learning_rate=1e-4,3e-4'
+        if 'get_config' in vars(module)
+        else ''
+      )
+      raise UserError(f'{path} is no experiment: it has no {name}(){hint}')
   return module
 
 
@@ -128,11 +134,20 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """A curve: label, x [n], ys [seeds, n]; of three seeds on a 95 % band."""
+  """A curve; of three seeds on a 95 % band.
+
+  Attributes:
+    label: in the legend; '' is not in it.
+    x: [n].
+    ys: [seeds, n]; nan where a seed has none.
+    kind: 'line'; 'points', which nothing joins; 'star', a point above others;
+      or 'faint', a line behind others.
+  """
 
   label: str
   x: Any
   ys: Any
+  kind: str = 'line'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +168,7 @@ class Plot:
     x, y: labels of the axes, with units.
     series: [Series].
     lines: [Line].
-    log: axes that are logarithmic: '', 'x', 'y' or 'xy'; the base of x is 2.
+    log: axes that are logarithmic: '', 'x', 'y' or 'xy'.
   """
 
   name: str

@@ -60,7 +60,7 @@ class Job:
     return next((line for line in reversed(lines) if line.strip()), 'no log')
 
 
-def run(jobs, launcher, halving=None):
+def run(jobs, launcher, halving=None, more=None, failure=None, whole=0):
   """Runs all jobs that aren't done; returns the names of those that failed.
 
   Args:
@@ -68,7 +68,13 @@ def run(jobs, launcher, halving=None):
     launcher: local.Local or cluster.Ray.
     halving: asha.Asha, which stops jobs that lag; None takes such notes back,
       so that what was stopped goes on.
+    more: function that gives further [Job], asked when there is room for one;
+      none are the last.
+    failure: function that is told of each Job that failed; a UserError of it
+      ends the sweep.
+    whole: how many jobs there will be with those of `more`.
   """
+  jobs = list(jobs)
   for job in jobs:
     if halving:  # what a sweep that was killed had come to
       rows = results.read_rows(job.folder)
@@ -76,16 +82,24 @@ def run(jobs, launcher, halving=None):
     else:
       asha.go_on(job.folder)
   todo = [job for job in jobs if not job.done and not job.stopped]
-  if jobs:
-    (jobs[0].folder.parent / 'logs').mkdir(exist_ok=True)
-  board = Board([job for job in jobs if not job.stopped])
+  board = Board([job for job in jobs if not job.stopped], whole)
   failed, running = [], []
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of finally
   try:
-    while todo or running:
-      while todo and launcher.has_room(len(running)):
+    while True:
+      while launcher.has_room(len(running)):
+        if more and not todo:
+          new = more()
+          jobs += new
+          todo += new
+          board.add(new)
+        if not todo:
+          break
         job = todo.pop(0)
+        job.log.parent.mkdir(exist_ok=True)
         running.append((job, launcher.start(job), time.monotonic()))
+      if not running:
+        break
       time.sleep(POLL)
       for job, handle, begun in list(running):
         if launcher.is_running(handle):
@@ -109,6 +123,8 @@ def run(jobs, launcher, halving=None):
         else:
           board.drop(job)
           failed.append(job.name)
+          if failure:
+            failure(job)
           board.say(f'FAILED  {job.name}: {job.reason}')
       board.show([job for job, _, _ in running])
   finally:

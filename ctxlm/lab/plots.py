@@ -23,6 +23,7 @@ MARKERS = 'os^Dv<>'
 HATCHES = ('', '////', '....', 'xxxx')
 WIDTH = 3.4  # inches, a column of a paper
 STYLE = {'font.size': 8, 'axes.linewidth': 0.6, 'hatch.linewidth': 0.4}
+LONG = 26  # letters of a label, of which two don't fit beside each other
 
 
 def draw(plot, path):
@@ -97,8 +98,9 @@ def _text(label):
 def make(plot):
   """Returns a Plot's figure: means, seeds, bands of 95 % over them, theory."""
   with plt.rc_context(STYLE):
-    count = len(plot.series) + len(plot.lines)
-    rows = -(-count // 2)
+    labels = [x.label for x in (*plot.series, *plot.lines) if x.label]
+    columns = 1 if max(map(len, labels), default=0) > LONG else 2
+    rows = -(-len(labels) // columns)
     figure, axis = plt.subplots(
       figsize=(WIDTH, 2.3 + 0.16 * rows), layout='constrained'
     )
@@ -112,18 +114,21 @@ def make(plot):
         axis.axhline(line.y, label=line.label, **style)
       else:
         axis.plot(*line.y, label=line.label, **style)
-    if 'x' in plot.log:
-      axis.set_xscale('log', base=2)
-      axis.xaxis.set_major_formatter(_plain)
+    xs = np.concatenate([np.ravel(s.x) for s in plot.series] or [[]])
+    whole = (xs == np.round(xs)).all()
+    if whole and 'x' not in plot.log:
+      axis.xaxis.get_major_locator().set_params(integer=True)
+    if 'x' in plot.log:  # sizes are doubled; rates are not
+      axis.set_xscale('log', base=2 if whole else 10)
+      if whole:
+        axis.xaxis.set_major_formatter(_plain)
+      else:
+        _mark(axis.xaxis, axis.get_xlim())
     if 'y' in plot.log:
       axis.set_yscale('log')
     _fit(axis, plot)
     if 'y' in plot.log:
-      low, high = axis.get_ylim()
-      subs = (1, 2, 5) if high / low < 100 else (1,)
-      axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs))
-      axis.yaxis.set_major_formatter(_plain)
-      axis.yaxis.set_minor_formatter('')
+      _mark(axis.yaxis, axis.get_ylim())
     axis.set_xlabel(plot.x)
     axis.set_ylabel(plot.y)
     axis.set_title(plot.title, fontsize=8)
@@ -131,9 +136,18 @@ def make(plot):
     axis.grid(color='0.9', linewidth=0.5)
     if axis.get_legend_handles_labels()[0]:
       figure.legend(
-        loc='outside lower center', ncols=2, fontsize=7, frameon=False
+        loc='outside lower center', ncols=columns, fontsize=7, frameon=False
       )
     return figure
+
+
+def _mark(axis, limits):
+  # Ticks of a logarithmic axis, a few however far it reaches.
+  low, high = limits
+  subs = (1, 2, 5) if high / low < 100 else (1,)
+  axis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs))
+  axis.set_major_formatter(_plain)
+  axis.set_minor_formatter('')
 
 
 def _plain(value, _):
@@ -148,7 +162,7 @@ def _fit(axis, plot):
     ys = np.concatenate([np.zeros(0), *(np.ravel(v) for v in values)])
     return ys[np.isfinite(ys) & ((ys > 0) | (not log))]
 
-  ys = flat([series.ys for series in plot.series])
+  ys = flat([s.ys for s in plot.series if s.kind != 'faint'])
   lines = flat([np.atleast_1d(l.y)[-1] for l in plot.lines])
   if log and ys.size:  # a theory's 0 would leave the curves no room
     lines = lines[lines > ys.min() / 10]
@@ -168,18 +182,40 @@ def _curve(axis, series, i):
   if not ys.size:
     return
   colour = COLOURS[i % len(COLOURS)]
-  mean, half = np.array([interval(y) for y in ys.T]).T
+  mean, half = np.array([interval(y[~np.isnan(y)]) for y in ys.T]).T
+  label = _text(series.label) or None
+  if series.kind == 'faint':
+    axis.plot(x, mean, color='0.75', linewidth=0.6, label=label, zorder=1)
+    return
+  if series.kind == 'star':
+    axis.plot(
+      x,
+      mean,
+      color='black',
+      marker='*',
+      markersize=9,
+      linestyle='',
+      fillstyle='none',
+      label=label,
+      zorder=4,
+    )
+    return
+  joined = series.kind == 'line'
   few = len(x) <= 12
   axis.plot(
     x,
     mean,
     color=colour,
-    linestyle=STYLES[i % len(STYLES)],
+    linestyle=STYLES[i % len(STYLES)] if joined else '',
     linewidth=1.2,
-    marker=MARKERS[i % len(MARKERS)] if few else None,
+    marker=MARKERS[i % len(MARKERS)] if few or not joined else None,
     markersize=3,
-    label=_text(series.label),
+    label=label,
   )
+  if not joined:
+    half = np.where((~np.isnan(ys)).sum(0) > 2, half, np.nan)
+    axis.errorbar(x, mean, half, color=colour, linestyle='', linewidth=0.8)
+    return
   if len(ys) > 1:
     axis.plot(x, ys.T, color=colour, linewidth=0.4, alpha=0.6)
   if len(ys) > 2:  # of two seeds the interval is 13 times their half distance

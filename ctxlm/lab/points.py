@@ -7,7 +7,7 @@ from ast import literal_eval
 from pathlib import Path
 
 from ctxlm import config as config_lib
-from ctxlm import plugins
+from ctxlm import overrides as overrides_lib
 from ctxlm.errors import UserError
 from ctxlm.files import write_text
 
@@ -44,8 +44,7 @@ def points(module, scale, seeds, settings):
     )
   for overrides in expanded:
     config = module.get_config(scale)
-    for key, value in (settings | overrides).items():
-      set_key(config, key, value, where)
+    set_keys(config, settings, overrides, f'{where} sets ')
     try:
       config_lib.check(config)
     except UserError as e:
@@ -58,30 +57,25 @@ def points(module, scale, seeds, settings):
   return checked
 
 
-def set_key(config, key, value, where):
-  """Sets a dotted key that is there already.
+def set_keys(config, settings, own, said):
+  """Sets dotted keys, as the command line of the point's training does.
+
+  Args:
+    config: changed in place.
+    settings: {key: value} of --config.
+    own: {key: value} of the point.
+    said: what a mistake in `own` begins with, before the key.
 
   Raises:
-    UserError: no such key, or a value of another type.
+    UserError: no such key, or a value of another kind.
   """
-  *blocks, last = key.split('.')
-  block = config
-  for word in (*blocks, last):
-    if not hasattr(block, 'keys') or word not in block:
-      known = list(block.keys()) if hasattr(block, 'keys') else []
-      raise UserError(
-        f'{where} sets {key!r}, but the recipe has no {word!r} there.'
-        + plugins.suggest(word, known)
-      )
-    block = block[word]
-  block = config
-  for word in blocks:
-    block = block[word]
   try:
-    with block.unlocked():
-      block[last] = value
-  except TypeError as e:
-    raise UserError(f'{where} sets {key}={value!r}: {e}') from e
+    overrides_lib.apply(config, (settings | own).items())
+  except UserError as e:
+    match = re.match(r'--config\.([\w.]+)', str(e))
+    if match and match[1] in own:
+      raise UserError(said + str(e).removeprefix('--config.')) from e
+    raise
 
 
 def telling(listed):
@@ -112,12 +106,12 @@ def name_of(overrides):
   return f'{text[:100]},{digest}'
 
 
-def command(path, scale, folder, overrides):
+def command(recipe, folder, overrides):
   """Returns the argv of `ctxlm train` that trains a point."""
   return [
     'ctxlm',
     'train',
-    f'--config={path}:{scale}',
+    f'--config={recipe}',
     f'--workdir={folder}',
     *(f'--config.{key}={value}' for key, value in overrides.items()),
   ]
@@ -130,7 +124,12 @@ def read(workdir):
 
 
 def write(workdir, plan):
-  """Writes DIR/sweep.json.
+  """Writes DIR/sweep.json; returns it, with what stays of an older one.
+
+  Args:
+    workdir: pathlib.Path.
+    plan: 'experiment', 'scale', 'settings' and 'points'; of a recipe also
+      'over', {key: text}, and what it is ranked by.
 
   Raises:
     UserError: the folder is of another sweep.
@@ -141,6 +140,11 @@ def write(workdir, plan):
   plan = json.loads(json.dumps(plan))  # tuples are lists there
   for key in ('experiment', 'scale', 'settings') if old else ():
     same = old[key] == plan[key]
+    if key == 'settings':  # 1e-3 and 0.001 are the same
+      was, now = (
+        values((k, str(v)) for k, v in each[key].items()) for each in (old, plan)
+      )
+      same = was == now
     if key == 'experiment':
       same = Path(old[key]).resolve() == Path(plan[key]).resolve()
     if not same:
@@ -148,18 +152,30 @@ def write(workdir, plan):
         f'{workdir} holds a sweep with {key} {old[key]!r}, not {plan[key]!r}; '
         'use another --workdir'
       )
+  keys, were = (sorted(p.get('over', {})) for p in (plan, old or plan))
+  if keys != were:
+    raise UserError(
+      f'{workdir} holds a sweep over '
+      f'{", ".join(were) or "the points of an experiment"}; use another '
+      '--workdir'
+    )
   if not old and workdir.is_dir() and any(workdir.iterdir()):
     raise UserError(f'--workdir {workdir} holds other files; use an empty one')
-  if old:  # other seeds of the same points stay
+  if old:  # other seeds of the same points stay, and all of a recipe
 
     def bare(point):
       return {k: v for k, v in point['overrides'].items() if k != 'seed'}
 
     listed = [bare(point) for point in plan['points'].values()]
-    stay = {n: p for n, p in old['points'].items() if bare(p) in listed}
+    stay = {
+      name: point
+      for name, point in old['points'].items()
+      if 'over' in plan or bare(point) in listed
+    }
     plan['points'] = stay | plan['points']
   workdir.mkdir(parents=True, exist_ok=True)
   write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
+  return plan
 
 
 def values(overrides):

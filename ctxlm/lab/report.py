@@ -74,12 +74,25 @@ def write_report(path, module, plan, workdir):
     tables.seeds_table(results),
   ]
   write_text(workdir / 'report.md', '\n'.join(text))
+  write_results(plan, results, workdir, {'claims': rows})
+  return rows
+
+
+def write_results(plan, results, workdir, found):
+  """Writes results.csv and results.json.
+
+  Args:
+    plan: what sweep.json says.
+    results: results.Results.
+    workdir: pathlib.Path.
+    found: {key: value} of results.json, beside what the sweep was.
+  """
   write_text(workdir / 'results.csv', tables.points_csv(results))
   summary = {
     'experiment': plan['experiment'],
     'scale': plan['scale'],
     'settings': plan['settings'],
-    'claims': rows,
+    **found,
     'points': {
       p.name: {
         'overrides': p.overrides,
@@ -92,7 +105,6 @@ def write_report(path, module, plan, workdir):
   }
   text = json.dumps(tables.finite(summary), indent=1) + '\n'
   write_text(workdir / 'results.json', text)
-  return rows
 
 
 def compare(folders, out):

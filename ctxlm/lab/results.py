@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ctxlm import files, plugins
-from ctxlm.lab import experiment
+from ctxlm.lab import asha, experiment
 
 
 @dataclasses.dataclass
@@ -21,6 +21,8 @@ class Point:
     num_steps: that it is to train.
     rows: of metrics.jsonl, timings left out.
     done: whether it is trained to the end.
+    failed: what it said when it failed, or ''.
+    stopped: of one that was stopped early, {'step', 'metric', 'value'}.
   """
 
   name: str
@@ -28,6 +30,13 @@ class Point:
   num_steps: int
   rows: list
   done: bool
+  failed: str = ''
+  stopped: dict | None = None
+
+  @property
+  def without_seed(self):
+    """The overrides but the seed: what the seeds of a point share."""
+    return {k: v for k, v in self.overrides.items() if k != 'seed'}
 
   def curve(self, metric):
     """Returns (steps, values) of a metric, numpy arrays."""
@@ -61,6 +70,13 @@ class Results:
   def __init__(self, points):
     """Keeps the points, sorted by seed."""
     self.points = sorted(points, key=lambda p: p.overrides['seed'])
+
+  def groups(self):
+    """Returns [Results] of the seeds of each point, in the points' order."""
+    groups = {}
+    for p in self.points:
+      groups.setdefault(json.dumps(p.without_seed), []).append(p)
+    return [Results(points) for points in groups.values()]
 
   def where(self, **wanted):
     """Returns the Results whose overrides match, by their keys' last words.
@@ -119,15 +135,19 @@ class Results:
 
 def read(workdir, plan):
   """Returns the Results of a sweep's folder and what its sweep.json says."""
-  return Results(
-    [
+  points = []
+  for name, point in plan['points'].items():
+    folder, num_steps = workdir / name, point['num_steps']
+    done = is_done(folder, num_steps)
+    points.append(
       Point(
         name,
         point['overrides'],
-        point['num_steps'],
-        read_rows(workdir / name),
-        is_done(workdir / name, point['num_steps']),
+        num_steps,
+        read_rows(folder),
+        done,
+        '' if done else plan.get('failed', {}).get(name, ''),
+        None if done else asha.read(folder),
       )
-      for name, point in plan['points'].items()
-    ]
-  )
+    )
+  return Results(points)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import re
 
@@ -83,27 +82,24 @@ def seeds_table(results):
 
   A column a point, a row a metric: some experiments have a metric a place.
   """
-  groups = {}
-  for p in results.points:
-    own = {k: v for k, v in p.overrides.items() if k != 'seed'}
-    groups.setdefault(json.dumps(own), []).append(p)
+  groups = [group.points for group in results.groups()]
   names = [
     re.sub(r',?seed=\d+', '', points[0].name).replace(',', ' ') or 'all'
-    for points in groups.values()
+    for points in groups
   ]
   metrics = natural(
     {m for p in results.points for r in p.rows for m in r if m[:5] == 'eval/'}
   )
   rows = [
-    ['steps', *(points[0].num_steps for points in groups.values())],
+    ['steps', *(points[0].num_steps for points in groups)],
     [
       'seeds done',
-      *(f'{sum(p.done for p in g)} of {len(g)}' for g in groups.values()),
+      *(f'{sum(p.done for p in g)} of {len(g)}' for g in groups),
     ],
   ]
   for metric in metrics:
     row = [metric.split('/', 2)[-1]]
-    for points in groups.values():
+    for points in groups:
       last = [p.curve(metric)[1] for p in points]
       last = [values[-1] for values in last if len(values)]
       row.append(show(*interval(last)) if last else '')

@@ -1,0 +1,206 @@
+"""The report on a recipe's sweep: its points, the best first, and pictures."""
+
+import math
+import shlex
+
+import numpy as np
+
+from ctxlm.files import write_text
+from ctxlm.lab import plots, ranking, recipe, report, tables
+from ctxlm.lab import results as results_lib
+from ctxlm.lab.experiment import Plot, Series, interval
+from ctxlm.lab.space import is_number
+
+CURVES = 5  # points whose learning curves have a colour
+MOST = 8  # metrics in the table; results.csv has all
+
+
+def write_report(plan, workdir):
+  """Writes report.md, pictures, results.csv and results.json.
+
+  Args:
+    plan: what sweep.json says, of a recipe.
+    workdir: pathlib.Path.
+
+  Returns:
+    Lines that name the best points.
+  """
+  results = results_lib.read(workdir, plan)
+  metric = ranking.Metric(plan['metric'], plan['mode'] == 'max')
+  standings = ranking.rank(results, metric)
+  said = ranking.summary(standings, metric)
+  longer = recipe.longer(plan, workdir, standings)
+  drawn = pictures(standings, metric, plan['over'])
+  for plot in drawn:
+    plots.draw(plot, workdir / f'{plot.name}.png')
+  done = sum(p.done for p in results.points)
+  text = [
+    f'# {plan["experiment"]}: over {", ".join(plan["over"])}\n',
+    f'{done} of {len(results.points)} runs are done, of {len(standings)} '
+    f'points. Made by\n\n    {shlex.join(recipe.sweep_command(plan, workdir))}'
+    f'\n    ctxlm report {plan["experiment"]} --workdir {workdir}\n',
+    '## Best\n',
+    *(f'    {line}' for line in said),
+    '',
+    *([f'To train it longer:\n\n    {shlex.join(longer)}\n'] if longer else []),
+    '## Points\n',
+    points_table(standings, metric),
+    '## Plots\n',
+    *(f'![{plot.title}]({plot.name}.png)\n' for plot in drawn),
+  ]
+  write_text(workdir / 'report.md', '\n'.join(text))
+  ranked = [s for s in standings if s.ranked]
+  found = {
+    'metric': metric.name,
+    'mode': metric.mode,
+    'ranking': [
+      {'overrides': s.overrides, 'mean': s.mean, 'values': s.values}
+      | {'interval': s.half if math.isfinite(s.half) else None}
+      for s in ranked
+    ],
+  }
+  report.write_results(plan, results, workdir, found)
+  return said + (
+    [f'to train it longer:\n  {shlex.join(longer)}'] if longer else []
+  )
+
+
+def points_table(standings, metric):
+  """Returns a row a point, the best first, with means over its seeds."""
+  points = [p for s in standings for p in s.points]
+  others = tables.natural(
+    {m for p in points for row in p.rows for m in row if m[:5] == 'eval/'}
+    - {metric.name}
+  )
+  metrics = [metric.name, *(others if len(others) < MOST else [])]
+  keys = list(standings[0].overrides)
+  rows = []
+  for standing in standings:
+    row = [standing.overrides[key] for key in keys]
+    for name in metrics:
+      ends = [p.curve(name)[1] for p in standing.points if p.done]
+      ends = [end[-1] for end in ends if len(end)]
+      row.append(tables.show(*interval(ends)) if ends else '')
+    rows.append([*row, standing.state])
+  names = [name.removeprefix('eval/') for name in metrics]
+  return tables.table([*keys, *names, 'seeds'], rows)
+
+
+def pictures(standings, metric, over):
+  """Returns [Plot]: the metric against each number, and over steps.
+
+  Args:
+    standings: of ranking.rank.
+    metric: ranking.Metric.
+    over: {key: text} of what was varied.
+  """
+  ranked = [s for s in standings if s.ranked]
+  keys = [
+    key
+    for key in over
+    if len({str(s.overrides[key]) for s in ranked}) > 1
+    and all(is_number(s.overrides[key]) for s in ranked)
+  ]
+  name = metric.name.removeprefix('eval/')
+  drawn = [
+    Plot(
+      key.replace('.', '-'),
+      f'{name} against {key.split(".")[-1]}',
+      key,
+      name,
+      against(key, ranked),
+      log='x' * _is_log(over[key], [s.overrides[key] for s in ranked])
+      + 'y' * _is_wide([v for s in ranked for v in s.values]),
+    )
+    for key in keys
+  ]
+  for name in (metric.name, 'train/loss'):
+    series = curves(standings, name)
+    if any(len(s.x) > 1 for s in series):
+      values = [y for s in series for y in np.ravel(s.ys)]
+      drawn.append(
+        Plot(
+          f'steps-{name.replace("/", "-")}',
+          f'{name} over steps',
+          'step',
+          name,
+          series,
+          log='y' * _is_wide(values),
+        )
+      )
+  return drawn
+
+
+def against(key, ranked):
+  """Returns [Series] of the metric's values over those of a key.
+
+  A line for each setting of the other keys, where there are few, as in a grid;
+  else all points.
+
+  Args:
+    key: of numbers.
+    ranked: [ranking.Standing], the best first.
+  """
+  lines = {}
+  for standing in ranked:
+    others = {k: v for k, v in standing.overrides.items() if k != key}
+    label = ranking.words(others)
+    lines.setdefault(label, []).append(standing)
+  few = len(lines) <= len(plots.COLOURS) - 1
+  kind = 'line' if few and max(map(len, lines.values())) > 1 else 'points'
+  if kind == 'points':
+    lines = {'': ranked}
+  series = []
+  for label in sorted(lines, key=lambda label: _order(lines[label][0], key)):
+    standings = sorted(lines[label], key=lambda s: s.overrides[key])
+    seeds = max(len(s.values) for s in standings)
+    ys = [s.values + [math.nan] * (seeds - len(s.values)) for s in standings]
+    xs = [s.overrides[key] for s in standings]
+    series.append(Series(label or 'points', xs, np.array(ys).T, kind))
+  best = [[ranked[0].mean]]
+  return [*series, Series('best', [ranked[0].overrides[key]], best, 'star')]
+
+
+def _order(standing, key):
+  # Of lines: by the values of the other keys, numbers before what is none.
+  return [
+    (not is_number(v), v if is_number(v) else 0, str(v))
+    for k, v in standing.overrides.items()
+    if k != key
+  ]
+
+
+def curves(standings, name):
+  """Returns [Series] of a metric over steps, the best in colours."""
+  series, others = [], []
+  for i, standing in enumerate(standings):
+    faint = i >= CURVES or not standing.ranked
+    curve = results_lib.Results(standing.points).series(standing.name, name)
+    if not len(curve.x):
+      continue
+    if faint:
+      label = '' if others else 'others'
+      others.append(Series(label, curve.x, curve.ys, 'faint'))
+    else:
+      series.append(curve)
+  return series + others
+
+
+def _is_log(text, values):
+  # As it was drawn; of a list, whether its steps are more even so.
+  if text.startswith(('log:', 'uniform:')):
+    return text.startswith('log:')
+  values = np.unique(np.array(values, float))
+  if values[0] <= 0:
+    return False
+  if len(values) < 3:
+    return bool(values[-1] / values[0] >= 10)
+  linear, log = np.diff(values), np.diff(np.log(values))
+  return bool(log.max() / log.min() < linear.max() / linear.min())
+
+
+def _is_wide(values):
+  values = np.array([v for v in values if math.isfinite(v)])
+  return bool(
+    len(values) and values.min() > 0 and values.max() > 10 * values.min()
+  )
