@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ctxlm import config as config_lib
 from ctxlm import overrides as overrides_lib
+from ctxlm import recipes
 from ctxlm.errors import UserError
 from ctxlm.files import write_text
 
@@ -146,7 +147,7 @@ def write(workdir, plan):
       )
       same = was == now
     if key == 'experiment':
-      same = Path(old[key]).resolve() == Path(plan[key]).resolve()
+      same = file_of(old[key]) == file_of(plan[key])
     if not same:
       raise UserError(
         f'{workdir} holds a sweep with {key} {old[key]!r}, not {plan[key]!r}; '
@@ -176,6 +177,15 @@ def write(workdir, plan):
   workdir.mkdir(parents=True, exist_ok=True)
   write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
   return plan
+
+
+def file_of(name):
+  """Returns (path, argument) of a recipe or an experiment, however named."""
+  name, _, argument = name.partition(':')
+  try:
+    return recipes.find(name).resolve(), argument
+  except UserError:  # it is no longer there
+    return Path(name).resolve(), argument
 
 
 def values(overrides):

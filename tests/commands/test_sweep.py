@@ -276,3 +276,45 @@ def test_another_sweep_of_the_folder_is_refused(tmp_path):
   log = next((folder / 'logs').iterdir()).read_text()
   assert 'run the same command again to go on' in log
   assert os.listdir(folder / 'learning_rate=0.1,seed=0' / 'checkpoints')
+
+
+@pytest.mark.slow
+def test_a_recipe_is_swept_and_its_best_point_said(tmp_path):
+  folder = tmp_path / 'dir'
+  argv = ['tests/toy.py', '--workdir', folder, '--jobs=2', '--seeds=1']
+  argv += ['--over=optimizer.learning_rate=0.1,1e9,0.3']
+  # A metric that there is not is said before anything is trained.
+  status, out, err = ctxlm('sweep', *argv, '--metric=line/los')
+  assert status == 2 and not out, err
+  assert err.splitlines()[-1] == (
+    'ctxlm sweep: --metric eval/line/los: no evaluator gives it. Did you mean '
+    "'eval/line/loss'?"
+  )
+  assert not list(folder.glob('*/checkpoints')) and 'FAILED' not in err
+  # One point diverges, and the others are trained.
+  status, out, err = ctxlm('sweep', *argv)
+  assert status == 1 and '2 of 3 points are done; 1 failed' in err
+  last = {
+    rate: tiny.metrics(folder / f'learning_rate={rate},seed=0')[-1]
+    for rate in (0.1, 0.3)
+  }
+  assert last[0.3]['eval/line/loss'] < last[0.1]['eval/line/loss']
+  lines = out.splitlines()
+  assert lines[0].startswith('best of 2 points by eval/line/loss, the least')
+  assert lines[1].split() == [
+    f'{last[0.3]["eval/line/loss"]:.4g}',
+    'learning_rate=0.3',
+  ]
+  status, out, err = ctxlm('report', 'tests/toy.py', '--workdir', folder)
+  assert status == 0 and out.splitlines()[0] == lines[0], err
+  assert (
+    '| 1000000000.0 |  | 1 of 1 failed |' in (folder / 'report.md').read_text()
+  )
+  # The command that it says trains the best point, in a folder of its own.
+  words = lines[-1].split()
+  words[-1] = '--config.num_steps=66'
+  status, _, err = ctxlm(*words[1:])
+  assert status == 0, err
+  config = json.loads((folder / 'best' / 'config.json').read_text())
+  assert config['optimizer']['learning_rate'] == 0.3
+  assert config['num_steps'] == 66

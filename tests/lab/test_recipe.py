@@ -193,18 +193,6 @@ def test_mistakes_are_said_to_be_the_users(over, settings, wanted):
   assert wanted in str(e.value) and '\n' not in str(e.value)
 
 
-def test_no_such_recipe(tmp_path):
-  for text, wanted in (
-    ('import nothing_such', 'nothing_such'),
-    ('x = 1', 'it has no get_config()'),
-    ('def get_config():\n  return 1 / 0', 'ZeroDivisionError'),
-  ):
-    path = tmp_path / 'wrong.py'
-    path.write_text(text)
-    with pytest.raises(UserError, match=re.escape(wanted)):
-      recipe.open_recipe(str(path), [f'{RATE}=1'], {})
-
-
 def test_values_have_the_type_of_the_key():
   opened = recipe.open_recipe(
     TOY + ':smoke', [f'{RATE}=uniform:1:2', 'batch_size=log:1:64'], {}
