@@ -61,8 +61,8 @@ def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
 @pytest.mark.parametrize(
   'argv, wanted',
   [
-    (['none.py', '--workdir=d'], 'none.py: no such experiment'),
-    (['README.md', '--workdir=d'], 'no such experiment, a file of Python'),
+    (['none.py', '--workdir=d'], 'none.py: no such recipe or experiment'),
+    (['README.md', '--workdir=d'], 'no recipe or experiment named'),
     (['tests/tiny.py', '--workdir=d'], 'it has no sweep()'),
     (['tests/toy.py', '--workdir=README.md'], 'README.md is a file'),
     (
