@@ -1,4 +1,4 @@
-r"""Train all points of an experiment or of a recipe, and go on from there.
+r"""Train all points of an experiment or a recipe, and go on from there.
 
 A recipe is swept over what `--over` says, and the best of its points is named.
 Each point is an ordinary run folder DIR/POINT. The same command again skips
@@ -41,8 +41,7 @@ def add_flags(parser):
     use,
     '--scale',
     **flags.one_of(lab.SCALES),
-    default='small',
-    help='how large those of an experiment are',
+    help='how large those of an experiment are (default: small)',
   )
   parser.add(
     use,
@@ -160,19 +159,23 @@ def main(F):
   if len(F.paths) != 1:
     raise UserError('usage: ctxlm sweep EXPERIMENT.py --workdir DIR')
   if F.over:
+    if F.scale:
+      raise UserError(
+        "--scale is an experiment's: give a recipe's argument as FILE:ARGUMENT"
+      )
     return _sweep_recipe(F)
   for name, value in (('points', F.points), ('metric', F.metric)):
     if value:
       raise UserError(f'--{name} goes with --over, which sweeps a recipe')
   (path,) = F.paths
-  settings = dict(F.overrides)
+  settings, scale = dict(F.overrides), F.scale or 'small'
   module, workdir = experiment.load(path), Path(F.workdir)
-  listed = points(module, F.scale, F.seeds, settings)
+  listed = points(module, scale, F.seeds, settings)
   jobs = [
     launchers.Job(
       name,
       workdir / name,
-      command(f'{path}:{F.scale}', workdir / name, settings | overrides),
+      command(f'{path}:{scale}', workdir / name, settings | overrides),
       config.num_steps,
     )
     for name, overrides, config in listed
@@ -182,7 +185,7 @@ def main(F):
     workdir,
     {
       'experiment': str(path),
-      'scale': F.scale,
+      'scale': scale,
       'settings': settings,
       'points': {
         name: {'overrides': overrides, 'num_steps': config.num_steps}

@@ -143,7 +143,8 @@ def write(workdir, plan):
     same = old[key] == plan[key]
     if key == 'settings':  # 1e-3 and 0.001 are the same
       was, now = (
-        values((k, str(v)) for k, v in each[key].items()) for each in (old, plan)
+        values((k, str(v)) for k, v in each[key].items())
+        for each in (old, plan)
       )
       same = was == now
     if key == 'experiment':
