@@ -11,7 +11,7 @@ import re
 import shutil
 from typing import get_args
 
-from ctxlm import plugins, ranges
+from ctxlm import plugins, ranges, recipes
 from ctxlm.errors import UserError
 
 WIDTH = 80  # of help, at most
@@ -57,30 +57,45 @@ class Parser(argparse.ArgumentParser):
     """Names of its flags: ['--workdir', ...]."""
     return list(self._option_string_actions)
 
-  def add(self, use, name, *, needed=False, **options):
+  def add(self, use, name, *, needed=False, completer=None, **options):
     """Declares a flag.
 
     Args:
       use: title of the flags of its use, such as 'what is read'.
       name: '--workdir'.
       needed: whether the verb can't do without it.
-      **options: of argparse's add_argument.
+      **options: of argparse's add_argument; and `completer`, a function that
+        gives a shell the values that there are.
     """
     if use not in self._groups:
       self._groups[use] = self.add_argument_group(use)
     action = self._groups[use].add_argument(name, **options)
+    if completer:
+      action.completer = lambda **_: completer()
     if needed:
       self._needed.append(action)
 
-  def add_paths(self, metavar, help):
+  def add_paths(self, metavar, help, completer=None):
     """Declares what is no flag: F.paths."""
-    self.add('what is read', 'paths', nargs='*', metavar=metavar, help=help)
+    self.add(
+      'what is read',
+      'paths',
+      nargs='*',
+      metavar=metavar,
+      help=help,
+      completer=completer,
+    )
     self._takes_paths = True
 
   def add_config(self, help, needed=True):
     """Declares --config RECIPE, and its overrides."""
     self.add(
-      'what is read', '--config', metavar='RECIPE', needed=needed, help=help
+      'what is read',
+      '--config',
+      metavar='RECIPE',
+      needed=needed,
+      help=help,
+      completer=recipes.ours,
     )
     self.add_overrides()
 

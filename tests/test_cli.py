@@ -84,17 +84,27 @@ def test_help_and_mistakes_of_flags_import_nothing_heavy():
   assert done.returncode == 0 and b'--modell' in done.stderr, done.stderr
 
 
-def test_completion():
-  line = 'ctxlm generate --mo'
+@pytest.mark.parametrize(
+  'line, wanted',
+  [
+    ('ctxlm gener', {'generate'}),
+    ('ctxlm generate --mo', {'--model'}),
+    ('ctxlm train --config quickstart_c', {'causal', 'contrastive'}),
+  ],
+)
+def test_completion(line, wanted):
   environment = {
     'COMP_LINE': line,
     'COMP_POINT': str(len(line)),
+    'COMP_WORDBREAKS': ' ',
     '_ARGCOMPLETE': '1',
     '_ARGCOMPLETE_STDOUT_FILENAME': '/dev/stdout',
     'IFS': ' ',
   }
   status, out, err = in_shell('ctxlm ', **environment)
-  assert status == 0 and out.split() == ['--model'], err
+  assert status == 0, err
+  words = {word.split('quickstart_')[-1] for word in out.split()}
+  assert words == wanted
 
 
 def test_a_misspelt_verb(capsys):
