@@ -54,18 +54,18 @@ FLAGS = (
   # A key that no config has, at the top and in a block.
   (
     'config.batchsize=8',
-    "^ctxlm train: --config.batchsize: the recipe has no key 'batchsize'. "
+    "^ctxlm train: --config.batchsize: no key 'batchsize'. "
     "Did you mean 'batch_size'[?]$",
   ),
   (
     'config.optimizer.learning_rat=1',
-    '^ctxlm train: --config.optimizer.learning_rat: the recipe has no key '
-    "'learning_rat'. Did you mean 'learning_rate'[?]$",
+    "^ctxlm train: --config.optimizer.learning_rat: no key 'learning_rat' in "
+    "config.optimizer. Did you mean 'learning_rate'[?]$",
   ),
-  ('config.optimizer.xyzzy=1', "the recipe has no key 'xyzzy'.$"),
-  ('config.seed.value=1', "the recipe has no key 'seed.value'.$"),
+  ('config.optimizer.xyzzy=1', "no key 'xyzzy' in config.optimizer. Known: b1"),
+  ('config.seed.value=1', "no 'value', as what is above"),
   # Options of plug-ins, and names of plug-ins.
-  ('config.model.hidden_sise=8', "Did you mean 'hidden_size'[?]$"),
+  ('config.model.hidden_sise=8', 'It has: hidden_size, .* more.$'),
   ('config.model.name=transfromer', "'transformer'"),
   ('config.tasks.causal.objective.name=clozed', "named 'clozed'"),
   ('config.tasks.causal.data.name=nofile', "named 'nofile'"),

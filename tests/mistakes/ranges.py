@@ -116,7 +116,7 @@ UNFIT = (
 GENERATE = ('generate', '--model={run}', '--prompt=the cat')
 NESTED = '(' * 500 + 'a' + ')' * 500
 WRITE = {
-  '--top_k=1.7': 'top_k=1.7: it must be a whole number',
+  '--top_k=1.7': 'top_k=1.7 must be a whole number',
   '--top_k=0': 'k=0 must be 1 or more',
   '--top_p=nan': 'p=.nan. must be a number, more than 0 and 1 or less',
   '--temperature=0': "more than 0; .*'greedy'",
