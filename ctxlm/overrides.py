@@ -10,6 +10,8 @@ begins anew, with the defaults of what it names.
 import ast
 import dataclasses
 import difflib
+import glob
+import os
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -85,11 +87,84 @@ def apply(config, overrides):
   return config
 
 
+FIELDS = {1: ('text',), 2: ('text_a', 'text_b')}
+FIELDS[3] = (*FIELDS[2], 'negative')
+
+
+def with_data(config, text):
+  """Lets a task learn from local files, as `--data [TASK=]FILES[:FIELDS]` says.
+
+  How text is cut into records stays as the recipe has it.
+
+  Args:
+    config: see `apply`.
+    text: a file, a pattern or a folder, all of whose files are meant; behind a
+      colon the field of the text, or of a pair, or of a triple: 'a.tsv:q,a'.
+      TASK= may be left out where there is one task.
+
+  Returns:
+    The config.
+
+  Raises:
+    UserError: no such task, or it is not said which.
+
+  >>> c = config_lib.base()
+  >>> c.tasks.text = {'data': {'name': 'corpus'}, 'objective': {'name': 'mlm'}}
+  >>> with_data(c, 'books/*.jsonl:body').tasks.text.data.to_dict()
+  {'fields': {'text': 'body'}, 'name': 'files', 'pattern': 'books/*.jsonl'}
+  """
+  names = list(config.tasks)
+  task, ends, files = text.partition('=')
+  if not ends or not (task.isidentifier() or task in names):
+    task, files = names[0] if len(names) == 1 else '', text
+  if task not in names:
+    known = f'the tasks are {", ".join(names)}: --data {names[0]}={files}'
+    raise UserError(f'--data {text}: of which task? {known}')
+  files, fields = _split(files, f'--data {text}')
+  old = config.tasks[task].data
+  # Where the files are others, their format and its options may be the same.
+  same = old.get('name') == 'files'
+  dropped = ('pattern', 'split_patterns', *(('fields',) if fields else ()))
+  kept = {
+    key: value
+    for key, value in old.items()
+    if (same and key not in dropped) or key == 'unit'
+  }
+  block = {'name': 'files', 'pattern': _pattern(files)} | fields | kept
+  with config.unlocked():
+    config.tasks[task].data = ml_collections.ConfigDict(block)
+  return config
+
+
+def _split(text, said):
+  """Returns (files, {'fields': {name: field}} or {}) of FILES[:FIELDS]."""
+  files, colon, fields = text.rpartition(':')
+  if not colon or '/' in fields or os.path.exists(os.path.expanduser(text)):
+    return text, {}
+  words = [word.strip() for word in fields.split(',')]
+  if not files or not all(words) or len(words) not in FIELDS:
+    raise UserError(
+      f'{said}: behind the colon is a field, or two of a pair, or three '
+      'of a triple with its negative: FILE:FIELD,FIELD'
+    )
+  return files, {'fields': dict(zip(FIELDS[len(words)], words))}
+
+
+def _pattern(files):
+  path = os.path.expanduser(files)
+  if os.path.isdir(path):
+    return os.path.join(glob.escape(path), '**', '*')
+  return glob.escape(files) if os.path.exists(path) else files
+
+
 def _set(config, path, value, given):
   block, place, keys = config, config_lib.Config, path.split('.')
   for n, key in enumerate(keys):
     found = _find(place, block, '.'.join(keys[: n + 1]), path, given)
     rest = keys[n + 1 :]
+    inner = isinstance(place, str) and isinstance(found, str)
+    if inner and (not rest or isinstance(block.get(key), (tuple, list))):
+      found = Option(Any)  # a plug-in's block, or blocks, or none
     if isinstance(found, Option):
       if _names_another(place, block, key, value):
         _clear(place, block, path, value)
@@ -103,7 +178,7 @@ def _set(config, path, value, given):
         block[key] = _new(found)
       block, place = block[key], found
   value = read(value, dict, path)
-  if dataclasses.is_dataclass(found):  # its keys all stay
+  if _is_block(found):  # its keys all stay
     for name, each in value.items():
       _set(config, f'{path}.{name}', each, given)
   else:
