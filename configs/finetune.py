@@ -1,12 +1,12 @@
-"""Trains on from a checkpoint, of any family, on your own text.
+r"""Trains on from a checkpoint, of any family, on your own text.
 
 The argument is a folder of Hugging Face or sentence-transformers, a model
 folder that `ctxlm convert` wrote, or a run folder; its model, tokenizer and
 kind of task are taken over. Files of pairs, which seq2seq needs, have the
 fields text_a and text_b:
 
-ctxlm train --config configs/finetune.py:bert-base-uncased \\
-  --workdir runs/mine --config.tasks.text.data.pattern='text/*.txt' \\
+ctxlm train --config configs/finetune.py:bert-base-uncased \
+  --workdir runs/mine --config.tasks.text.data.pattern='text/*.txt' \
   --config.max_length=128
 """
 

@@ -2,7 +2,8 @@
 
 Gao et al. 2021, section 4: triples of NLI, temperature 0.05, judged by STS
 benchmark's Spearman correlation. The argument is the folder of two files,
-nli.csv (columns sent0, sent1, hard_neg) and stsb.csv (columns sentence1,
+nli.csv (columns sent0, sent1, hard_neg; the nli_for_simcse.csv of Hugging
+Face's princeton-nlp/datasets-for-simcse) and stsb.csv (columns sentence1,
 sentence2, score); behind a comma, the folder of a checkpoint whose model,
 tokenizer and parameters to start from, in place of a small model afresh:
 
@@ -23,7 +24,9 @@ def get_config(folders='data/simcse'):
   if checkpoint:
     opened = common.start_from(c, checkpoint)
     c.max_length = min(c.max_length, opened.block['max_length'])
+    c.optimizer.learning_rate = 5e-5  # of the paper, appendix A
   else:
+    c.optimizer.learning_rate = 5e-4
     c.tokenizer.kind = 'wordpiece'
     c.tokenizer.vocab_size = 4096
     c.model = common.bert_shape(
@@ -37,7 +40,6 @@ def get_config(folders='data/simcse'):
     },
     {'name': 'contrastive', 'fields': 3, 'pooling': 'cls'},
   )
-  c.optimizer.learning_rate = 5e-4
   c.optimizer.schedule = 'linear'
   c.optimizer.warmup_steps = 50
   c.evaluators.sts = {

@@ -1,11 +1,11 @@
-"""Train short, test long: which position schemes extrapolate.
+r"""Train short, test long: which position schemes extrapolate.
 
 Claim (Press et al. 2022, 2108.12409, figure 1): models with sinusoidal
 positions break a few dozen tokens beyond the length that they were trained
 at, rotary ones hold a little longer, T5's bias longer still; ALiBi's
 perplexity stays or improves far beyond.
 
-  ctxlm sweep experiments/length_extrapolation.py --workdir runs/length \\
+  ctxlm sweep experiments/length_extrapolation.py --workdir runs/length \
     --seeds=2
   ctxlm report experiments/length_extrapolation.py --workdir runs/length
 

@@ -1,16 +1,20 @@
 """READMEs and docstrings name what there is: recipes, commands, files."""
 
+import argparse
 import ast
 import functools
 import importlib
-import inspect
 import pathlib
 import re
 import shlex
+import types
 
 import pytest
 
-from ctxlm import cli, config
+from ctxlm import cli, config, overrides, recipes
+from ctxlm.configs import common
+from ctxlm.lab import recipe
+from ctxlm.training import initial
 from tests import test_imports
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -43,67 +47,105 @@ def texts():
 
 
 def commands():
-  """Yields (path, argv) of commands: a line with flags or a file, or in ``."""
+  """Yields (path, argv, whole) of commands in texts.
+
+  One that has a line of its own is whole; one in `` may be a part.
+  """
   for path, text in texts():
     text = text.replace('\\\n', ' ')
     lines = [part for line in text.splitlines() for part in line.split('&&')]
-    lines = [line for line in lines if '--' in line or '.py' in line]
-    lines += re.findall(r'`((?:ctxlm|python) [^`]+)`', ' '.join(text.split()))
-    for line in lines:
+    lines = [(x, True) for x in lines if '--' in x or '.py' in x]
+    parts = re.findall(r'`((?:ctxlm|python) [^`]+)`', ' '.join(text.split()))
+    for line, whole in lines + [(x, False) for x in parts]:
       if re.match(r'\s*(ctxlm [a-z]+|python -m (ctxlm|experiments))\b', line):
-        yield path, shlex.split(line.split(' > ')[0], comments=True)
+        yield path, shlex.split(line.split(' > ')[0], comments=True), whole
 
 
 @functools.cache
-def flags_of(verb):
-  """Returns the names of a verb's flags."""
-  module = importlib.import_module(f'ctxlm.commands.{verb}')
-  names = cli.parser_of(verb, module).names
-  return {name.removeprefix('--') for name in names}
-
-
-def check_key(path):
-  """A key of config.base(); below a block of plug-ins anything goes."""
-  block = config.base()
-  for i, key in enumerate(path.split('.')):
-    if i and path.split('.')[0] in config.OPEN:
-      return
-    assert key in block, path
-    block = block[key]
+def parser_of(verb):
+  """Returns the flags.Parser of a verb."""
+  return cli.parser_of(verb, importlib.import_module(f'ctxlm.commands.{verb}'))
 
 
 def check_verb(argv):
+  """A part of a command names what there is."""
   verb, *words = argv
   if verb != 'VERB':
     assert verb in (*cli.VERBS, 'help'), verb
   for word in words:
-    name = word.split('=')[0].removeprefix('--')
-    if name.startswith('config.'):
-      check_key(name.removeprefix('config.'))
-    elif word.startswith('--') and verb in cli.VERBS:
-      assert name in flags_of(verb), word
+    name = word.split('=')[0]
+    if word.startswith('--') and verb in cli.VERBS:
+      assert name in parser_of(verb).names or name[:9] == '--config.', word
+
+
+def check_recipe(F):
+  """A command's overrides are of its recipe; F is what was read of it."""
+  name = F.config if 'config' in F else F.paths[0]
+  if name is None:  # a run folder's own
+    return
+  if name.startswith('experiments/'):
+    name = f'{name}:small'
+  config.check(overrides.apply(recipes.load(name), F.overrides))
+  if 'over' in F and F.over:
+    recipe.open_recipe(name, F.over, dict(F.overrides), F.metric)
+
+
+class Parsed(Exception):
+  """A benchmark has read its flags."""
 
 
 def check_module(name, words):
-  source = inspect.getsource(importlib.import_module(name))
-  for word in words:
-    if word.startswith('--'):
-      option = word.split('=')[0]
-      assert f"'{option}'" in source, word
+  """A benchmark reads its flags, and does no more."""
+  read = argparse.ArgumentParser.parse_args
+
+  def only_read(parser, arguments):
+    read(parser, arguments)
+    raise Parsed
+
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
+    patch.setattr(argparse.ArgumentParser, 'parse_args', only_read)
+    importlib.import_module(f'ctxlm.{name}').main(words)
 
 
-def test_commands_name_what_there_is():
+@pytest.fixture
+def bert(monkeypatch):
+  """Whatever folder a recipe starts from is BERT's."""
+  model = types.SimpleNamespace(
+    block=common.bert_shape(16, 1, 2, max_length=512),
+    shapes={'heads': {'mlm': {}, 'next_sentence': {}}},
+    sentence=None,
+    tokenizer='BERT',
+    tokenizer_path=ROOT,
+  )
+  monkeypatch.setattr(initial, 'open_folder', lambda _: model)
+
+
+def test_commands_run_as_they_stand(bert):
   count = 0
-  for path, argv in commands():
+  for path, argv, whole in commands():
     count += 1
     try:
       if argv[:2] == ['python', '-m'] and argv[2] != 'ctxlm':
         check_module(argv[2], argv[3:])
-      else:
-        check_verb(argv[argv.index('ctxlm') + 1 :])
-    except Exception as e:
+        continue
+      verb, *words = argv[argv.index('ctxlm') + 1 :]
+      if not whole:
+        check_verb([verb, *words])
+        continue
+      F = parser_of(verb).read(words)
+      if 'overrides' in F:
+        check_recipe(F)
+    except (Exception, SystemExit) as e:
       raise AssertionError(f'{path}: {shlex.join(argv)}') from e
   assert count > 50
+
+
+def test_commands_can_be_copied_from_where_they_stand():
+  for folder in FOLDERS:
+    for path in (ROOT / folder).rglob('*.py'):
+      for line in path.read_text(encoding='utf-8').splitlines():
+        if line.lstrip().startswith(('ctxlm ', '--')):
+          assert not line.endswith('\\\\'), f'{path}: {line}'
 
 
 def test_files_that_are_named_exist():
