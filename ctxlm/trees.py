@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 
 def path_name(path):
@@ -25,14 +26,7 @@ def nest(flat):
   >>> nest({'dense/bias': 2, 'dense/kernel': 1})
   {'dense': {'bias': 2, 'kernel': 1}}
   """
-  tree = {}
-  for path, value in flat.items():
-    *parents, last = path.split('/')
-    node = tree
-    for name in parents:
-      node = node.setdefault(name, {})
-    node[last] = value
-  return tree
+  return traverse_util.unflatten_dict(flat, sep='/')
 
 
 def map_with_name(function, tree, *rest):

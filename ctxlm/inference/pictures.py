@@ -32,18 +32,16 @@ def draw(tokens, weights, word, path):
   import matplotlib
 
   matplotlib.use('Agg')
-  from matplotlib import font_manager
   from matplotlib import pyplot as plt
 
   layers, heads, n = weights.shape
-  there = set(font_manager.get_font_names())
   columns = min(n, max(4, math.ceil(math.sqrt(n * 1.6))))
   rows = -(-n // columns)
   side = WIDTH / columns
   height = side * layers / heads if layers < heads else side
   style = {
     'font.size': 7,
-    'font.family': [f for f in FONTS if f in there],
+    'font.family': families(),
     'svg.fonttype': 'none',  # text stays text
   }
   with plt.rc_context(style):
@@ -63,7 +61,7 @@ def draw(tokens, weights, word, path):
       image = axis.imshow(
         weights[:, :, i], cmap='viridis', vmin=0, vmax=weights.max()
       )
-      axis.set_title(_drawable(tokens[i], style['font.family']), pad=2)
+      axis.set_title(drawable(tokens[i]), pad=2)
       if i in attending:
         axis.title.set_fontweight('bold')
         for spine in axis.spines.values():
@@ -71,20 +69,31 @@ def draw(tokens, weights, word, path):
     axes[0, 0].set_ylabel(f'{layers} layers')
     axes[0, 0].set_xlabel(f'{heads} heads')
     name = ''.join(tokens[i] for i in attending).strip()
-    name = _drawable(name, style['font.family'])
-    figure.suptitle(f'attention of {name!r}', fontsize=8)
+    figure.suptitle(f'attention of {drawable(name)!r}', fontsize=8)
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.6)
     bar.set_label('weight')
     figure.savefig(path, dpi=200)
     plt.close(figure)
 
 
-def _drawable(text, families):
-  # What no font here draws is written as its code, not as an empty box.
+def families():
+  """Returns those of FONTS that there are, in whose order they are tried."""
+  from matplotlib import font_manager
+
+  there = set(font_manager.get_font_names())
+  return [family for family in FONTS if family in there]
+
+
+def drawable(text):
+  """Returns a text as matplotlib draws it as it stands, with `families`.
+
+  What no font here draws is written as its code, not as an empty box.
+  """
   from matplotlib import font_manager
 
   fonts = [
-    font_manager.get_font(font_manager.findfont(family)) for family in families
+    font_manager.get_font(font_manager.findfont(family))
+    for family in families()
   ]
 
   def one(character):

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from ctxlm.inference import pictures
 from ctxlm.lab.experiment import interval
 
 matplotlib.use('Agg')
@@ -22,7 +23,12 @@ STYLES = ('-', '--', '-.', ':')
 MARKERS = 'os^Dv<>'
 HATCHES = ('', '////', '....', 'xxxx')
 WIDTH = 3.4  # inches, a column of a paper
-STYLE = {'font.size': 8, 'axes.linewidth': 0.6, 'hatch.linewidth': 0.4}
+STYLE = {
+  'font.family': pictures.families(),
+  'font.size': 8,
+  'axes.linewidth': 0.6,
+  'hatch.linewidth': 0.4,
+}
 LONG = 26  # letters of a label, of which two don't fit beside each other
 
 
@@ -89,9 +95,8 @@ def make_bars(labels, rows, unit, title):
 
 
 def _text(label):
-  # As it stands: matplotlib reads $ as mathematics, and hides what begins
-  # with an underscore.
-  label = label.replace('$', '\\$')
+  # matplotlib hides what begins with an underscore.
+  label = pictures.drawable(label)
   return f' {label}' if label.startswith('_') else label
 
 

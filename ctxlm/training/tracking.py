@@ -140,8 +140,9 @@ class Progress:
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
     elif self._show:
+      left = tqdm.format_interval(left)
       print(
-        f'{self._unit} {step}/{self._total}  {text}  {_clock(left)} left',
+        f'{self._unit} {step}/{self._total}  {text}  {left} left',
         file=sys.stderr,
         flush=True,
       )
@@ -184,9 +185,3 @@ class Clock:
     left = (now - self._begun) / (done - self._start) * (total - done)
     self._tokens, self._lap = 0, now
     return rate, left
-
-
-def _clock(seconds):
-  minutes, seconds = divmod(int(seconds + 0.5), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02}:{seconds:02}'

@@ -1,5 +1,7 @@
 """The Python door: batches of texts against the reference, one by one."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp(name)
     drawn.model.set_attn_implementation('eager')  # which shows its weights
     drawn.model.save_pretrained(folder)
-    both[name] = drawn, ctxlm.load(folder)
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')  # a user is to see none
+      both[name] = drawn, ctxlm.load(folder)
   return both
 
 

@@ -30,15 +30,16 @@ def runs(tmp_path):
         {'step': 10 + last, 'train/loss': 1 + rate},
       ],
     )
-    for name, rate, last in (('_a', 0.25, 5), ('b$c$d', 0.5, 20))
+    for name, rate, last in (('_a', 0.25, 5), ('b$c$字', 0.5, 20))
   ]
 
 
+@pytest.mark.filterwarnings('error')
 def test_compare_says_what_each_number_is(runs, tmp_path, capsys):
   out = tmp_path / 'out'
   drawn = report.compare(runs, out)
   head, *lines = capsys.readouterr().out.splitlines()
-  assert head.split() == ['last', 'value', 'unit', '_a', 'b$c$d', 'picture']
+  assert head.split() == ['last', 'value', 'unit', '_a', 'b$c$字', 'picture']
   assert [line.split() for line in lines] == [
     ['eval/x/accuracy', 'share', '0.25', 'at', 'step', '10']
     + ['0.5', 'at', 'step', '10', f'{out}/eval-x-accuracy.png'],
@@ -47,7 +48,7 @@ def test_compare_says_what_each_number_is(runs, tmp_path, capsys):
   ]
   # Columns begin where their heads do.
   assert {line.index('0.25') for line in lines[:1]} == {head.index('_a')}
-  assert lines[1].index('1.5 at') == head.index('b$c$d')
+  assert lines[1].index('1.5 at') == head.index('b$c$字')
   for picture in drawn.values():
     assert picture.with_suffix('.pdf').read_bytes()[:5] == b'%PDF-'
 

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import sys
+import time
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -74,7 +75,10 @@ def test_weights_and_biases_offline(tmp_path, monkeypatch):
   log.write(20, {'train/loss': 5.5})
   log.close()
   (found,) = tmp_path.glob('wandb/offline-run-*/*.wandb')
-  assert b'train/loss' in found.read_bytes()
+  end = time.monotonic() + 10  # its own process may write a moment later
+  while b'train/loss' not in found.read_bytes():
+    assert time.monotonic() < end
+    time.sleep(0.05)
 
 
 def test_a_run_of_weights_and_biases_is_that_of_its_folder(
