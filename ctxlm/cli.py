@@ -5,6 +5,7 @@ shows the traceback.
 """
 
 import argparse
+import errno
 import importlib
 import inspect
 import os
@@ -89,7 +90,7 @@ def complete():
 
 
 class Lasting:
-  """A stream whose reader may go: what is written then is dropped."""
+  """A stream whose reader may go, or its disk fill: then it is dropped."""
 
   def __init__(self, stream):
     self._stream = stream
@@ -109,7 +110,7 @@ class Lasting:
   def _outlive(self, function, *args):
     try:
       function(*args)
-    except BrokenPipeError:
+    except OSError:
       to_nowhere(self._stream)
 
 
@@ -188,7 +189,10 @@ def run(verb, module, words, begun=False):
   except OSError as e:
     if debug:
       raise
-    what = f'{e.filename}: {e.strerror}' if e.filename else str(e)
+    what = e.strerror or str(e)
+    what = f'{e.filename}: {what}' if e.filename else what
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      what += '; make room, and run the same command again'
     print(f'ctxlm {verb}: {_short(what)}', file=sys.stderr)
     sys.exit(2)
   except UserError as e:

@@ -199,6 +199,11 @@ def check(config):
       f'config.batch_size={config.batch_size} is not divisible by '
       f'config.accumulation={config.accumulation}'
     )
+  if 0 < config.num_steps < config.optimizer.warmup_steps:
+    raise UserError(
+      f'config.optimizer.warmup_steps={config.optimizer.warmup_steps} is more '
+      f'than config.num_steps={config.num_steps}: lower it'
+    )
   if not config.tasks:
     raise UserError('config.tasks is empty: name at least one task')
   for name, task in config.tasks.items():

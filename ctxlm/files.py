@@ -7,6 +7,7 @@ beside its place and renamed, so two processes may make the same one at once.
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib
 import io
@@ -15,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import uuid
 import zlib
 from concurrent import futures
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctxlm.errors import UserError, note
+from ctxlm.errors import TEMPORARY, UserError, naming, note
 
 
 def lines(path):
@@ -205,9 +205,9 @@ def new_folder(path, over=False):
   was there that goes.
   """
   path = Path(path)
-  new = _beside(path)
-  try:
-    new.mkdir(parents=True)
+  with naming(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+  with _beside(path, Path.mkdir) as new:
     yield new
     if over and path.exists():
       shutil.rmtree(path)
@@ -216,8 +216,6 @@ def new_folder(path, over=False):
     except OSError:
       if not path.is_dir():
         raise
-  finally:
-    shutil.rmtree(new, ignore_errors=True)
 
 
 def folder(kind, key, build):
@@ -300,12 +298,9 @@ def new_file(path):
   If the block fails, whatever was at `path` stays, and nothing else.
   """
   path = Path(path)
-  new = _beside(path)
-  try:
+  with _beside(path, Path.touch) as new:
     yield new
     os.replace(new, path)
-  finally:
-    new.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -316,56 +311,58 @@ def write_text(path, text):
 
 def write_array(path, array):
   """Writes a .npy file whole or not at all."""
+  array = np.asarray(array, order='C')
+  header = np.lib.format.header_data_from_array_1_0(array)
   with new_file(path) as new, new.open('wb') as f:
-    np.save(f, array)
+    np.lib.format.write_array_header_1_0(f, header)
+    f.write(array.data)  # np.save hides why it fails
 
 
-def _beside(path):
-  return path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+def is_temporary(path):
+  """Whether a killed process may have left it on its way to another name."""
+  return TEMPORARY.search(Path(path).name) is not None
 
 
-class Lock:
-  """A lock on a file, which the system releases when its holder dies.
+@contextlib.contextmanager
+def _beside(path, make):
+  # Gives a file or a folder on its way to be `path`. What a killed process
+  # left is cleared first: a living one holds a lock on its own.
+  for old in path.parent.glob(f'{glob.escape(path.name)}.*.new'):
+    if is_temporary(old) and (lock := _lock(old, fcntl.LOCK_NB)):
+      with lock:
+        _remove(old)
+  with naming(path):
+    while True:
+      new = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.new')
+      make(new)
+      lock = _lock(new)
+      if new.exists():
+        break  # else it was cleared before it had its lock
+    with lock or contextlib.nullcontext():
+      try:
+        yield new
+      finally:
+        _remove(new)
 
-  On network disks too, as far as they have locks.
-  """
 
-  def __init__(self, path, what):
-    """Takes the lock.
+def _lock(path, how=0):
+  # A context that holds the lock of a file or folder; None where there is none.
+  try:
+    file = os.open(path, os.O_RDONLY)
+  except OSError:
+    return None
+  held = contextlib.ExitStack()
+  held.callback(os.close, file)
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | how)
+  except OSError:
+    held.close()
+    return None
+  return held
 
-    Args:
-      path: pathlib.Path of the file, made if need be; it stays.
-      what: what is being done under it, for the message.
 
-    Raises:
-      UserError: another process holds it; says which.
-    """
-    try:
-      self._file = path.open('a+')
-    except OSError as e:
-      raise UserError(f"can't write {path}: {e.strerror}") from e
-    try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
-      self._file.seek(0)
-      holder = self._file.read().strip() or 'another process'
-      self._file.close()
-      raise UserError(
-        f'{path.parent}: {holder} {what} there; wait until it ends, or name '
-        'another folder'
-      ) from e
-    except OSError:  # a disk without locks
-      return
-    self._file.truncate(0)
-    self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    self._file.flush()
-
-  @classmethod
-  def of_output(cls, path):
-    """Returns the Lock of a file that a command writes, beside it."""
-    path = Path(path)
-    return cls(path.with_name(f'.{path.name}.lock'), f'writes {path.name}')
-
-  def close(self):
-    """Gives the lock back."""
-    self._file.close()
+def _remove(path):
+  if path.is_dir():
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    path.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def load(text):
   except TypeError as e:
     cure = f'takes no argument, {argument!r}' if colon else 'needs an argument'
     raise UserError(f'{name} {cure}: --config NAME[:ARGUMENT]') from e
-  config = _run(function, path, *arguments)
+  config = run(function, path, *arguments)
   if not isinstance(config, ml_collections.ConfigDict):
     raise UserError(f'{name}: get_config() must return the config')
   return config.lock()
@@ -110,7 +110,7 @@ def open_module(path):
   whole = path.resolve()
   for folder in FOLDERS:
     if whole.parent == (HOME / folder).resolve():
-      return _run(importlib.import_module, path, f'ctxlm.{folder}.{whole.stem}')
+      return run(importlib.import_module, path, f'ctxlm.{folder}.{whole.stem}')
   parts = whole.parts[-2:]
   if whole.is_relative_to(Path.cwd()):
     below = whole.relative_to(Path.cwd()).parts
@@ -125,7 +125,7 @@ def open_module(path):
   spec = importlib.util.spec_from_file_location(name, whole)
   module = sys.modules[name] = importlib.util.module_from_spec(spec)
   try:
-    _run(spec.loader.exec_module, path, module)
+    run(spec.loader.exec_module, path, module)
   except BaseException:
     del sys.modules[name]
     raise
@@ -137,13 +137,18 @@ def _file(module):
   return file and Path(file).resolve()
 
 
-def _run(function, path, *args):
-  """Calls what runs a file's code; its errors are one line."""
+def run(function, path, *args):
+  """Returns function(*args), which runs a file's code.
+
+  Raises:
+    UserError: what it raises, with the line of the file where that is known;
+      also where it would end the process.
+  """
   try:
     return function(*args)
   except UserError:
     raise
-  except Exception as e:
+  except (Exception, SystemExit) as e:
     raise UserError(f'{_place(e, path)}: {_said(e)}') from e
 
 

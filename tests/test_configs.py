@@ -47,6 +47,7 @@ def checkpoint(runs):
 
 def shrink(c, text):
   c.num_steps, c.batch_size, c.max_length = 1, 8, 24
+  c.optimizer.warmup_steps = 1
   if not c.init_from:
     c.tokenizer.vocab_size = 400
     c.model.update({k: v for k, v in SIZES.items() if k in c.model})

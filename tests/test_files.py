@@ -1,4 +1,5 @@
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -209,13 +210,70 @@ def test_a_damaged_entry_is_made_anew(cache_root, monkeypatch, capsys, damage):
   assert 'is damaged' in err and err.count('\n') == 1
 
 
-def test_an_output_has_one_writer(tmp_path):
-  path = tmp_path / 'out.jsonl'
-  first = cache.Lock.of_output(path)
-  wanted = f'process {os.getpid()} on .* writes out.jsonl there'
-  with pytest.raises(UserError, match=wanted):
-    cache.Lock.of_output(path)
-  first.close()
-  cache.Lock.of_output(path).close()
-  with pytest.raises(UserError, match="can't write"):
-    cache.Lock.of_output(tmp_path / 'none' / 'out.jsonl')
+def test_arrays_are_written_as_numpy_does(tmp_path):
+  for array in (
+    np.arange(6.0).reshape(2, 3).T,
+    np.float32(3),
+    np.zeros((0, 4)),
+  ):
+    cache.write_array(tmp_path / 'a.npy', array)
+    np.testing.assert_array_equal(np.load(tmp_path / 'a.npy'), array)
+    np.save(tmp_path / 'b.npy', np.asarray(array, order='C'))
+    whole = (tmp_path / 'b.npy').read_bytes()
+    assert (tmp_path / 'a.npy').read_bytes() == whole
+
+
+def test_what_the_dead_left_is_cleared_and_the_living_stay(tmp_path):
+  """What a process is at holds a lock, which dies with it."""
+  dead = tmp_path / 'a.txt.0123abcd.new'
+  folder = tmp_path / 'model.0123abcd.new'
+  others = ('a.txt.new', 'b.txt.0123abcd.new', 'a.txt.0123abcd.new.txt')
+  for name in others:
+    (tmp_path / name).touch()
+  dead.write_text('half')
+  (folder / 'below').mkdir(parents=True)
+  with cache.new_file(tmp_path / 'a.txt') as living:
+    assert not dead.exists()
+    cache.write_text(tmp_path / 'a.txt', 'by another')
+    living.write_text('mine')  # it was not cleared
+  assert (tmp_path / 'a.txt').read_text() == 'mine'
+  with cache.new_folder(tmp_path / 'model') as living:
+    assert not folder.exists()
+    with cache.new_folder(tmp_path / 'model'):
+      pass
+    assert living.is_dir()
+  names = {p.name for p in tmp_path.iterdir()}
+  assert names == {'a.txt', 'model', *others}
+
+
+def test_what_is_cleared_before_it_has_its_lock_is_made_again(
+  tmp_path, monkeypatch
+):
+  touched, touch = [], cache.Path.touch
+
+  def late(path):
+    touch(path)
+    touched.append(path)
+    if len(touched) == 1:  # another takes it for what a dead one left
+      path.unlink()
+
+  monkeypatch.setattr(cache.Path, 'touch', late)
+  cache.write_text(tmp_path / 'a.txt', 'whole')
+  assert len(touched) == 2
+  assert os.listdir(tmp_path) == ['a.txt']
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_errors_name_what_was_to_be_written(tmp_path, number):
+  """By the name that it was to have, also where the system said none."""
+  path = tmp_path / 'model'
+  where = {
+    None: path,
+    str(tmp_path / 'model.0123abcd.new'): path,
+    str(tmp_path / 'model.0123abcd.new' / 'a.json'): path / 'a.json',
+    '/else/where': '/else/where',
+  }
+  for said, wanted in where.items():
+    with pytest.raises(OSError) as e, errors.naming(path):
+      raise OSError(number, os.strerror(number), said)
+    assert e.value.filename == str(wanted) and e.value.errno == number

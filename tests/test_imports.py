@@ -27,10 +27,11 @@ LAYERS = [
   {'plugins'},  # names that become classes,
   {'ranges'},  # what their options may be,
   {'files', 'trees'},  # files written whole, leaves by path,
+  {'locks'},  # who writes,
   {'errors'},  # and the one exception of a user's mistake
 ]
 GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
-GROUND |= {'files', 'flags', 'overrides', 'ranges', 'recipes', 'trees'}
+GROUND |= {'files', 'flags', 'locks', 'overrides', 'ranges', 'recipes', 'trees'}
 
 
 def layer(name):

@@ -8,6 +8,7 @@ import atexit
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ HEAVY = [
 ]
 OBJECTIVES = {
   'causal': {'name': 'causal'},
+  'judged': {'name': 'causal'},
   'mlm': {'name': 'mlm'},
   'nsp': {'name': 'mlm', 'pair': 'next_sentence'},
   'contrastive': {'name': 'contrastive', 'pooling': 'mean'},
@@ -58,7 +60,7 @@ def get_config(name='causal'):
     'vocab_size': 0,
     'num_layers': 1,
     'num_heads': 2,
-    'causal': name == 'causal',
+    'causal': name in ('causal', 'judged'),
     'max_length': 24,
     'dropout': 0.1,
   }
@@ -69,6 +71,9 @@ def get_config(name='causal'):
       'objective': dict(OBJECTIVES[task]),
       'weight': 1.0,
     }
+  if name == 'judged':
+    block = {'name': 'perplexity', 'split': 'train', 'every_steps': 4}
+    c.evaluators.half = block
   c.optimizer.learning_rate = 3e-3
   c.optimizer.warmup_steps = 4
   c.checkpoint.every_steps = 4
@@ -122,19 +127,20 @@ def environment(devices=1, haste=False):
   }
 
 
-def start(argv, devices=1):
-  """Starts a process; its standard error is a pipe of text."""
-  return subprocess.Popen(
-    argv,
-    cwd=ROOT,
-    env=environment(devices),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def start(argv, devices=1, errors=None):
+  """Starts a process; its standard error is a pipe of text, or a file."""
+  with open(errors or os.devnull, 'w') as file:
+    return subprocess.Popen(
+      argv,
+      cwd=ROOT,
+      env=environment(devices),
+      stdout=file if errors else subprocess.PIPE,
+      stderr=file if errors else subprocess.PIPE,
+      text=True,
+    )
 
 
-def fork(argv, devices, errors, stdin='/dev/null'):
+def fork(argv, devices, errors, stdin='/dev/null', room=None):
   """Starts a verb in a process that has imported everything already.
 
   Args:
@@ -142,6 +148,7 @@ def fork(argv, devices, errors, stdin='/dev/null'):
     devices: how many simulated ones.
     errors: file for its standard error; standard output goes to it + '.out'.
     stdin: file that its standard input reads.
+    room: bytes that a file of its may have, or None.
 
   Returns:
     multiprocessing.Process, a child of a server that knows no jax backend.
@@ -149,13 +156,16 @@ def fork(argv, devices, errors, stdin='/dev/null'):
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(HEAVY)
   process = context.Process(
-    target=_forked, args=(argv[2:], environment(devices), str(errors), stdin)
+    target=_forked,
+    args=(argv[2:], environment(devices), str(errors), stdin, room),
   )
   process.start()
   return process
 
 
-def _forked(argv, env, errors, stdin):
+def _forked(argv, env, errors, stdin, room):
+  if room is not None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
   os.environ.update(env)
   os.chdir(ROOT)
   os.dup2(os.open(stdin, os.O_RDONLY), 0)
@@ -204,6 +214,14 @@ def wait_until(done, process, seconds=60):
     assert time.monotonic() < end, 'it takes too long'
     time.sleep(0.002)
   return True
+
+
+def ended(process):
+  """Waits for a process of `start` or `fork`; returns its exit status."""
+  if isinstance(process, subprocess.Popen):
+    return process.wait()
+  process.join()
+  return process.exitcode
 
 
 def stop(process, how=signal.SIGTERM):

@@ -45,6 +45,8 @@ def main(F):
   out = Path(F.out)
   if out.is_dir() or not out.absolute().parent.is_dir():
     raise UserError(f'--out {out}: name a file in a folder that is there')
+  if not out.suffix:
+    raise UserError(f'--out {out}: end it in .png, .pdf, .svg or .html')
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
   text = F.text if F.text is not None else lines.only(F.input)
@@ -57,6 +59,6 @@ def main(F):
       pictures.write_page(tokens, every, word, F.out)
     else:
       pictures.draw(tokens, weights, word, F.out)
-  except (OSError, ValueError) as e:
+  except ValueError as e:
     raise UserError(f'--out {F.out}: {e}') from e
   print(f'{F.out}: {weights.shape[0]} layers, {weights.shape[1]} heads')

@@ -11,7 +11,7 @@ float32 [lines, hidden size], as numpy reads it, made on all devices.
 import contextlib
 from pathlib import Path
 
-from ctxlm import flags, ranges
+from ctxlm import flags, locks, ranges
 from ctxlm.errors import UserError
 
 
@@ -84,7 +84,7 @@ def main(F):
     loaded, placement, F.pooling or '', F.max_length, F.batch_size
   )
   with (
-    contextlib.closing(files.Lock.of_output(output)),
+    contextlib.closing(locks.Lock.of_output(output)),
     contextlib.closing(tracking.Progress(len(texts), 0, 'line')) as progress,
   ):
     vectors = embed(texts, progress)

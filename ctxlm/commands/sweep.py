@@ -14,7 +14,6 @@ asked at any time.
     --over optimizer.learning_rate=log:1e-4:1e-2 --points=20 --search=bayes
 """
 
-import contextlib
 import functools
 import shlex
 from pathlib import Path
@@ -152,8 +151,8 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm sweep`."""
-  from ctxlm import files
-  from ctxlm.lab import experiment, launchers
+  from ctxlm import locks
+  from ctxlm.lab import cluster, experiment, launchers
   from ctxlm.lab.points import command, points, write
 
   if len(F.paths) != 1:
@@ -168,6 +167,7 @@ def main(F):
     if value:
       raise UserError(f'--{name} goes with --over, which sweeps a recipe')
   (path,) = F.paths
+  cluster.resources_of(F.ray_resources)
   settings, scale = dict(F.overrides), F.scale or 'small'
   module, workdir = experiment.load(path), Path(F.workdir)
   listed = points(module, scale, F.seeds, settings)
@@ -180,27 +180,24 @@ def main(F):
     )
     for name, overrides, config in listed
   ]
-  # The report knows the points, wherever they are trained.
-  write(
-    workdir,
-    {
-      'experiment': str(path),
-      'scale': scale,
-      'settings': settings,
-      'points': {
-        name: {'overrides': overrides, 'num_steps': config.num_steps}
-        for name, overrides, config in listed
-      },
+  plan = {
+    'experiment': str(path),
+    'scale': scale,
+    'settings': settings,
+    'points': {
+      name: {'overrides': overrides, 'num_steps': config.num_steps}
+      for name, overrides, config in listed
     },
-  )
-  if F.launcher == 'print':
-    for job in jobs:
-      if not job.done:
-        print(shlex.join(job.argv))
-    return 0
-  with contextlib.closing(files.Lock(workdir / '.lock', 'sweeps')):
-    failed = launchers.run(jobs, _launcher(F), _halving(F))
-  return 1 if failed else 0
+  }
+  with locks.held(workdir, 'sweeps'):
+    # The report knows the points, wherever they are trained.
+    write(workdir, plan)
+    if F.launcher != 'print':
+      return 1 if launchers.run(jobs, _launcher(F), _halving(F)) else 0
+  for job in jobs:
+    if not job.done:
+      print(shlex.join(job.argv))
+  return 0
 
 
 def _sweep_recipe(F):

@@ -8,10 +8,15 @@ example). Nothing depends on hosts, devices, workers or where a run resumed.
 
 import dataclasses
 import functools
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
 import weakref
 import zlib
 from collections.abc import Callable
+from multiprocessing import connection
 from typing import Any
 
 import grain
@@ -128,7 +133,8 @@ def train_batches(
     data = data.mp_prefetch(
       grain.MultiprocessingOptions(
         num_workers=num_workers, per_worker_buffer_size=4
-      )
+      ),
+      worker_init_fn=die_with_parent,
     ).map(pickle.loads)
   return _Stream(data, batches.ended)
 
@@ -187,6 +193,17 @@ def _close(held, ended):
   ended.append(True)
   while held:
     held.pop().close()
+
+
+def die_with_parent(*_):
+  """Lets this process end when its parent is killed, which can't see to it."""
+  parent = multiprocessing.parent_process().sentinel
+
+  def watch():
+    connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def _read_options():

@@ -57,11 +57,8 @@ def _new_folder(folder):
   folder = Path(folder)
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
     raise UserError(f'{folder} is there already; name a new folder')
-  try:
-    with files.new_folder(folder) as new:
-      yield new
-  except OSError as e:
-    raise UserError(f'{folder}: {e}') from e
+  with files.new_folder(folder) as new:
+    yield new
 
 
 def convert(source, to=None, to_hf=None, step=''):

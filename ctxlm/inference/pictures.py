@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ctxlm import files
+
 WIDTH = 7.0  # inches, of a page
 FONTS = ('DejaVu Sans', 'Noto Sans CJK JP', 'Noto Sans CJK SC')
 FONTS += ('WenQuanYi Zen Hei', 'Hiragino Sans', 'Noto Emoji', 'Symbola')
@@ -72,7 +74,8 @@ def draw(tokens, weights, word, path):
     figure.suptitle(f'attention of {drawable(name)!r}', fontsize=8)
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.6)
     bar.set_label('weight')
-    figure.savefig(path, dpi=200)
+    with files.new_file(path) as new:
+      figure.savefig(new, dpi=200, format=Path(path).suffix[1:])
     plt.close(figure)
 
 
@@ -129,7 +132,7 @@ def write_page(tokens, weights, word, path):
   text = json.dumps(data).replace('<', '\\u003c')
   title = html.escape(' '.join(tokens)[:60])
   page = PAGE.replace('TITLE', title).replace('DATA', text)
-  Path(path).write_text(page, encoding='utf-8')
+  files.write_text(path, page)
 
 
 PAGE = """<!DOCTYPE html>

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import jax
 
-from ctxlm import files
+from ctxlm import files, locks
 from ctxlm.decoding import stream
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, naming
 from ctxlm.inference import lines
 from ctxlm.training import tracking
 
@@ -60,24 +60,33 @@ def begin_output(path, settings, rows):
   path, note = Path(path), Path(f'{path}.settings.json')
   text = json.dumps(settings, indent=2) + '\n'
   if not path.exists():
-    try:
-      files.write_text(note, text)
-      path.touch()
-    except OSError as e:
-      raise UserError(f'--output {path}: {e}') from e
+    files.write_text(note, text)
+    path.touch()
     return 0
-  if not note.exists() or note.read_text() != text:
+  if not note.exists() or note.read_bytes() != text.encode():
     raise UserError(
       f'--output {path} was written with other settings; use another file'
     )
   whole = path.read_bytes()
   whole = whole[: whole.rfind(b'\n') + 1]
-  done = [json.loads(line) for line in files.split_lines(whole.decode())]
-  prompts = [row['prompt'] for row in rows]
-  if [row['prompt'] for row in done] != prompts[: len(done)]:
+  done = whole.split(b'\n')[:-1]
+  if len(done) > len(rows):
     raise UserError(
       f'--output {path} is of other prompts than --input; use another file'
     )
+  for number, (line, row) in enumerate(zip(done, rows), 1):  # noqa: B905
+    try:
+      prompt = json.loads(line)['prompt']
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+      raise UserError(
+        f'--output {path}, line {number} is no line that was written here: '
+        'remove it and those after it, or use another file'
+      ) from e
+    if prompt != row['prompt']:
+      raise UserError(
+        f'--output {path}, line {number} is of another prompt than --input; '
+        'use another file'
+      )
   os.truncate(path, len(whole))
   return len(done)
 
@@ -100,7 +109,7 @@ def write_all(generator, encode, rows, path, batch_size, settings):
   prompts = _encoded(generator, encode, rows)
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
-      held.enter_context(contextlib.closing(files.Lock.of_output(path)))
+      held.enter_context(contextlib.closing(locks.Lock.of_output(path)))
     _write(generator, rows, prompts, path, batch_size, settings)
 
 
@@ -132,7 +141,7 @@ def _write(generator, rows, prompts, path, batch_size, settings):
   start, first, shown = time.monotonic(), done, 0.0
   for part, texts in _batches(generator, rows, prompts, done, batch_size):
     if jax.process_index() == 0:
-      with open(path, 'a', encoding='utf-8') as f:
+      with naming(path), open(path, 'a', encoding='utf-8') as f:
         for row, own in zip(part, texts, strict=True):
           f.write(_line(generator, row, own))
     done += len(part)

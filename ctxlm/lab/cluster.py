@@ -6,7 +6,27 @@ import signal
 import subprocess
 import sys
 
+from ctxlm import ranges
 from ctxlm.errors import UserError
+
+
+def resources_of(text):
+  """Returns {name: count} of 'NAME=COUNT,...'.
+
+  Raises:
+    UserError: it has another form.
+  """
+  words = [word.partition('=') for word in text.split(',') if word]
+  try:
+    found = {name: float(count) for name, _, count in words}
+  except ValueError:
+    found = {'': 0.0}
+  counts = ranges.Range('[0, inf)')
+  if not all(name and counts.holds(count) for name, count in found.items()):
+    raise UserError(
+      f"--ray_resources {text!r}: say NAME=COUNT,..., such as 'TPU=4,host=1'"
+    )
+  return found
 
 
 class Ray:
@@ -29,6 +49,7 @@ class Ray:
       UserError: Ray is not installed, there is no cluster, or `resources` has
         another form.
     """
+    others = resources_of(resources)
     try:
       import ray
     except ImportError as e:
@@ -40,11 +61,6 @@ class Ray:
       ray.init(address, log_to_driver=False, logging_level='ERROR')
     except (ConnectionError, RuntimeError, ValueError) as e:
       raise UserError(f'--ray_address {address}: {e}') from e
-    try:
-      others = dict(word.split('=') for word in resources.split(',') if word)
-      others = {name: float(count) for name, count in others.items()}
-    except ValueError as e:
-      raise UserError(f'--ray_resources {resources!r}: {e}') from e
     self._task = ray.remote(_train).options(
       num_cpus=cpus, num_gpus=gpus, resources=others, max_retries=-1
     )

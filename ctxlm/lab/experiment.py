@@ -14,6 +14,7 @@ Model, Objective, Evaluator) may stand beside them.
 import dataclasses
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,23 @@ def load(path):
       )
       raise UserError(f'{path} is no experiment: it has no {name}(){hint}')
   return module
+
+
+def listed(module, name, *args):
+  """Returns what an experiment's function gives, as a list.
+
+  Raises:
+    UserError: what it raises, with the line; or it gives nothing.
+  """
+  path = Path(module.__file__)
+
+  def give():
+    found = vars(module)[name](*args)
+    if found is None:
+      raise UserError(f'{path}: {name}() returns None')
+    return list(found)
+
+  return recipes.run(give, path)
 
 
 def product(*parts):

@@ -25,12 +25,14 @@ class Job:
     folder: its run folder.
     argv: the command line.
     num_steps: that it trains.
+    read: bytes of its log that are of attempts before.
   """
 
   name: str
   folder: Path
   argv: list
   num_steps: int
+  read: int = 0
 
   @property
   def done(self):
@@ -55,9 +57,15 @@ class Job:
 
   @property
   def reason(self):
-    """The last line of its log."""
-    lines = self.log.read_text().splitlines() if self.log.exists() else []
-    return next((line for line in reversed(lines) if line.strip()), 'no log')
+    """The last line of its log since `begin`."""
+    data = self.log.read_bytes() if self.log.exists() else b''
+    lines = data[self.read :].decode(errors='replace').splitlines()
+    said = (line for line in reversed(lines) if line.strip())
+    return next(said, f'nothing is in {self.log}; is there room on the disk?')
+
+  def begin(self):
+    """Lets what is in its log already be of an attempt before."""
+    self.read = self.log.stat().st_size if self.log.exists() else 0
 
 
 def run(jobs, launcher, halving=None, more=None, failure=None, whole=0):
@@ -97,6 +105,7 @@ def run(jobs, launcher, halving=None, more=None, failure=None, whole=0):
           break
         job = todo.pop(0)
         job.log.parent.mkdir(exist_ok=True)
+        job.begin()
         running.append((job, launcher.start(job), time.monotonic()))
       if not running:
         break

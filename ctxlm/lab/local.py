@@ -4,10 +4,9 @@ import fcntl
 import multiprocessing
 import os
 import signal
-import threading
-from multiprocessing import connection
 
 from ctxlm import cli
+from ctxlm.data.loader import die_with_parent
 
 
 class Local:
@@ -49,7 +48,7 @@ class Local:
 
 
 def _train(argv, log, threads):
-  _die_with_parent()
+  die_with_parent()
   # Ctrl-C goes to all processes: the sweep asks each to save and end.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   with open(log, 'a') as file:
@@ -59,13 +58,3 @@ def _train(argv, log, threads):
   fcntl.flock(2, fcntl.LOCK_EX)
   os.environ['NPROC'] = str(threads)  # of XLA's CPU client
   cli.main(argv)
-
-
-def _die_with_parent():
-  parent = multiprocessing.parent_process().sentinel
-
-  def watch():
-    connection.wait([parent])
-    os.kill(os.getpid(), signal.SIGKILL)
-
-  threading.Thread(target=watch, daemon=True).start()

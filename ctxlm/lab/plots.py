@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from ctxlm import files
 from ctxlm.inference import pictures
 from ctxlm.lab.experiment import interval
 
@@ -34,20 +35,21 @@ LONG = 26  # letters of a label, of which two don't fit beside each other
 
 def draw(plot, path):
   """Writes a Plot as PNG, and as PDF."""
-  _write(make(plot), path)
+  save(make(plot), path)
 
 
 def draw_bars(labels, rows, unit, title, path):
   """Writes `make_bars` as PNG, and as PDF."""
-  _write(make_bars(labels, rows, unit, title), path)
+  save(make_bars(labels, rows, unit, title), path)
 
 
-def _write(figure, path):
+def save(figure, path):
+  """Writes a figure as PNG, and as PDF, and ends it."""
   with plt.rc_context({'pdf.fonttype': 42}):
-    figure.savefig(path, dpi=200)
-    figure.savefig(
-      Path(path).with_suffix('.pdf'), metadata={'CreationDate': None}
-    )
+    with files.new_file(path) as new:
+      figure.savefig(new, dpi=200, format='png')
+    with files.new_file(Path(path).with_suffix('.pdf')) as new:
+      figure.savefig(new, format='pdf', metadata={'CreationDate': None})
   plt.close(figure)
 
 

@@ -6,11 +6,15 @@ import re
 from ast import literal_eval
 from pathlib import Path
 
+import ml_collections
+
 from ctxlm import config as config_lib
+from ctxlm import files, locks, recipes
 from ctxlm import overrides as overrides_lib
-from ctxlm import recipes
-from ctxlm.errors import UserError
-from ctxlm.files import write_text
+from ctxlm.errors import UserError, note
+from ctxlm.lab import SCALES, experiment
+
+MOST = 100_000  # points of a sweep
 
 
 def points(module, scale, seeds, settings):
@@ -27,16 +31,27 @@ def points(module, scale, seeds, settings):
       setting that the experiment overrides.
   """
   checked, names = [], set()
-  where = f'{Path(module.__file__).name}: sweep()'
-  listed = list(module.sweep(scale))
+  path = Path(module.__file__)
+  where = f'{path.name}: sweep()'
+  listed = experiment.listed(module, 'sweep', scale)
   if not listed:
     raise UserError(f'{where} yields nothing')
+  for overrides in listed:
+    try:
+      json.dumps(overrides)
+    except (TypeError, ValueError) as e:
+      raise UserError(f'{where}, point {overrides!r}: {e}') from e
+    if not isinstance(overrides, dict):
+      raise UserError(f'{where} yields {overrides!r}, which maps no keys')
   keys = telling(listed)
+  every = range(min(seeds, MOST + 1))
   expanded = [
     {**overrides, 'seed': seed}
     for overrides in listed
-    for seed in ([overrides['seed']] if 'seed' in overrides else range(seeds))
+    for seed in ([overrides['seed']] if 'seed' in overrides else every)
   ]
+  if len(expanded) > MOST:
+    raise UserError(f'{where} and --seeds give more than {MOST:,} points')
   both = [key for key in settings if any(key in o for o in expanded)]
   if both:
     raise UserError(
@@ -44,7 +59,9 @@ def points(module, scale, seeds, settings):
       + (': use --seeds' if both[0] == 'seed' else '')
     )
   for overrides in expanded:
-    config = module.get_config(scale)
+    config = recipes.run(module.get_config, path, scale)
+    if not isinstance(config, ml_collections.ConfigDict):
+      raise UserError(f'{path}: get_config() must return the config')
     set_keys(config, settings, overrides, f'{where} sets ')
     try:
       config_lib.check(config)
@@ -121,23 +138,55 @@ def command(recipe, folder, overrides):
 def read(workdir):
   """Returns what DIR/sweep.json says, or None."""
   path = Path(workdir) / 'sweep.json'
-  return json.loads(path.read_text()) if path.exists() else None
+  if not path.exists():
+    return None
+  advice = 'the same ctxlm sweep command writes it anew'
+  try:
+    plan = files.read_json(path)
+  except UserError as e:
+    raise UserError(f'{e}: {advice}') from e
+  points, settings = plan.get('points'), plan.get('settings')
+  if (
+    not isinstance(plan.get('experiment'), str)
+    or plan.get('scale') not in (*SCALES, '')
+    or not isinstance(settings, dict)
+    or not isinstance(points, dict)
+    or not all(map(_is_point, points.values()))
+  ):
+    raise UserError(f'{path} is no list of points: {advice}')
+  return plan
+
+
+def _is_point(point):
+  return (
+    isinstance(point, dict)
+    and isinstance(point.get('overrides'), dict)
+    and isinstance(point['overrides'].get('seed'), int)
+    and isinstance(point.get('num_steps'), int)
+  )
+
+
+def read_older(workdir):
+  """Returns what `read` does; None, with a note, if it can't be read."""
+  try:
+    return read(workdir)
+  except UserError as e:
+    note(str(e))
+    return None
 
 
 def write(workdir, plan):
   """Writes DIR/sweep.json; returns it, with what stays of an older one.
 
   Args:
-    workdir: pathlib.Path.
+    workdir: pathlib.Path of a folder that is held, see locks.held.
     plan: 'experiment', 'scale', 'settings' and 'points'; of a recipe also
       'over', {key: text}, and what it is ranked by.
 
   Raises:
     UserError: the folder is of another sweep.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise UserError(f'--workdir {workdir} is a file')
-  old = read(workdir)
+  old = read_older(workdir)
   plan = json.loads(json.dumps(plan))  # tuples are lists there
   for key in ('experiment', 'scale', 'settings') if old else ():
     same = old[key] == plan[key]
@@ -161,7 +210,8 @@ def write(workdir, plan):
       f'{", ".join(were) or "the points of an experiment"}; use another '
       '--workdir'
     )
-  if not old and workdir.is_dir() and any(workdir.iterdir()):
+  there = () if (workdir / 'sweep.json').exists() else workdir.iterdir()
+  if any(p.name != locks.NAME and not files.is_temporary(p) for p in there):
     raise UserError(f'--workdir {workdir} holds other files; use an empty one')
   if old:  # other seeds of the same points stay, and all of a recipe
 
@@ -175,8 +225,7 @@ def write(workdir, plan):
       if 'over' in plan or bare(point) in listed
     }
     plan['points'] = stay | plan['points']
-  workdir.mkdir(parents=True, exist_ok=True)
-  write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
+  files.write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
   return plan
 
 

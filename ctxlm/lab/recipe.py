@@ -5,14 +5,13 @@ of a grid, are drawn, or are proposed by a search that is told what came of the
 ones before.
 """
 
-import contextlib
 import dataclasses
 import shlex
 
 import ml_collections
 
 from ctxlm import config as config_lib
-from ctxlm import files, recipes
+from ctxlm import locks, recipes
 from ctxlm.errors import UserError, note
 from ctxlm.lab import launchers, ranking, search
 from ctxlm.lab import points as points_lib
@@ -139,7 +138,7 @@ class Sweep:
       'mode': recipe.metric.mode,
       'seeds': seeds,
       'points': {},
-      'failed': (points_lib.read(workdir) or {}).get('failed', {}),
+      'failed': (points_lib.read_older(workdir) or {}).get('failed', {}),
     }
     self._write()
 
@@ -290,23 +289,26 @@ def sweep(
     for own in listed:
       recipe.check(own)
   how = [f'--points={count}'] if count else []
-  swept = Sweep(recipe, workdir, seeds, over, how + ['--search=bayes'] * bayes)
+  how += ['--search=bayes'] * bayes
+  with locks.held(workdir, 'sweeps'):
+    swept = Sweep(recipe, workdir, seeds, over, how)
+    jobs = swept.add(swept.begun(count) if bayes else listed)
+    if launcher:
+      if not recipe.asked:
+        note(f'the best is by {recipe.metric.words}; --metric names another')
+      failed = launchers.run(
+        swept.retry(jobs),
+        launcher(),
+        halving,
+        more=(lambda: swept.propose(count)) if bayes else None,
+        failure=swept.note_failure,
+        whole=count * seeds if bayes else 0,
+      )
   if not launcher:
-    for job in swept.add(listed):
+    for job in jobs:
       if not job.done:
         print(shlex.join(job.argv))
     return []
-  if not recipe.asked:
-    note(f'the best is by {recipe.metric.words}; --metric names another')
-  with contextlib.closing(files.Lock(workdir / '.lock', 'sweeps')):
-    failed = launchers.run(
-      swept.retry(swept.add(swept.begun(count) if bayes else listed)),
-      launcher(),
-      halving,
-      more=(lambda: swept.propose(count)) if bayes else None,
-      failure=swept.note_failure,
-      whole=count * seeds if bayes else 0,
-    )
   standings = swept.standings()
   for line in ranking.summary(standings, recipe.metric):
     print(line)

@@ -10,6 +10,7 @@ import math
 import os
 from pathlib import Path
 
+from ctxlm import recipes
 from ctxlm.errors import UserError
 from ctxlm.files import write_text
 from ctxlm.lab import experiment, plots, tables
@@ -34,6 +35,8 @@ def judge(claims, results):
     except experiment.Unfinished:
       pass
     else:
+      if not isinstance(finding, experiment.Finding):
+        raise UserError(f'the check of {claim.claim!r} returns no Finding')
       row['verdict'] = finding.verdict
       for name, values in finding.ours.items():
         values = [float(v) for v in values]
@@ -49,15 +52,17 @@ def judge(claims, results):
 
 def write_report(path, module, plan, workdir):
   """Writes the report of a sweep; returns the claims' rows."""
-  results = results_lib.read(workdir, plan)
-  rows = judge(module.criteria(), results)
+  results, code = results_lib.read(workdir, plan), Path(module.__file__)
+  claims = experiment.listed(module, 'criteria')
+  rows = recipes.run(judge, code, claims, results)
   if plan['scale'] == 'smoke':  # a few steps, to see that all parts run
     rows = [row | {'verdict': 'not judged'} for row in rows]
-  plots_ = module.report(results)
+  plots_ = experiment.listed(module, 'report', results)
   for plot in plots_:
-    plots.draw(plot, workdir / f'{plot.name}.png')
+    figure = recipes.run(plots.make, code, plot)
+    plots.save(figure, workdir / f'{plot.name}.png')
   done = sum(p.done for p in results.points)
-  title = module.__doc__.strip().splitlines()[0]
+  title = (module.__doc__ or code.stem).strip().splitlines()[0]
   settings = ''.join(f' --config.{k}={v}' for k, v in plan['settings'].items())
   text = [
     f'# {title}\n',
@@ -128,6 +133,8 @@ def compare(folders, out):
   # In a legend there is room for what tells the runs apart.
   shared = os.path.commonpath([f.resolve().parent for f in runs])
   runs = {os.path.relpath(f.resolve(), shared): p for f, p in runs.items()}
+  if out.exists() and not out.is_dir():
+    raise UserError(f'--out {out} is a file: name a folder')
   metrics = sorted({m for p in runs.values() for r in p.rows for m in r})
   drawn, table = {}, [['last value', 'unit', *runs, 'picture']]
   for metric in metrics:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ctxlm import files, plugins
+from ctxlm import plugins
+from ctxlm.errors import UserError
 from ctxlm.lab import asha, experiment
+from ctxlm.training import tracking
 
 
 @dataclasses.dataclass
@@ -45,16 +47,10 @@ class Point:
 
 
 def read_rows(folder):
-  """Returns the lines of a run's metrics.jsonl, without timings."""
-  path = Path(folder) / 'metrics.jsonl'
-  rows = []
-  for line in files.lines(path) if path.exists() else ():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      continue  # the line that a killed run was writing
+  """Returns the rows of a run's metrics.jsonl, without timings."""
+  rows = tracking.read(Path(folder))
+  for row in rows:
     row.pop('train/tokens_per_second', None)
-    rows.append(row)
   return rows
 
 
@@ -111,8 +107,19 @@ class Results:
 
     Raises:
       experiment.Unfinished: see `finished`.
+      UserError: a point has no such metric.
     """
-    return np.array([p.curve(metric)[1][-1] for p in self.finished().points])
+    values = []
+    for point in self.finished().points:
+      own = point.curve(metric)[1]
+      if not len(own):
+        known = {m for row in point.rows for m in row}
+        raise UserError(
+          f'{point.name}/{tracking.METRICS} has no {metric!r}.'
+          + (plugins.suggest(metric, known) if known else ' Train it anew.')
+        )
+      values.append(own[-1])
+    return np.array(values)
 
   def curves(self, metric):
     """Returns (steps [n], values [points, n]) of the steps that all have.

@@ -1,6 +1,7 @@
 """The processes of a run, and the devices that they simulate."""
 
 import os
+import warnings
 
 import jax
 
@@ -27,6 +28,8 @@ def start(coordinator=None, num_processes=None, process_id=None):
     jax.distributed.initialize(*asked)
   elif _on_tpu_pod():
     jax.distributed.initialize()
+  # A cache that can't be written to, as on a full disk, is done without.
+  warnings.filterwarnings('ignore', '.*persistent compilation cache')
   jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 

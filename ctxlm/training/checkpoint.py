@@ -20,13 +20,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from ctxlm import files, trees
 from ctxlm.errors import UserError
-from ctxlm.training import checksums, damage
-
-LOCK = '.lock'  # in the run folder, while it is trained
+from ctxlm.training import checksums, damage, tracking
 
 
 class Checkpoints:
-  """The folder `WORKDIR/checkpoints`, opened by one trainer at a time."""
+  """The folder `WORKDIR/checkpoints`; its trainer holds the run folder."""
 
   def __init__(self, workdir, config, meta, say=print):
     """Opens the folder, and makes it if need be.
@@ -38,11 +36,7 @@ class Checkpoints:
       say: function that shows a line to the user.
     """
     self.workdir, self._meta, self._say = workdir, meta, say
-    # Before Orbax, which clears away what it takes for a dead run's saves.
-    self._lock = None
-    if jax.process_index() == 0:
-      workdir.mkdir(parents=True, exist_ok=True)
-      self._lock = files.Lock(workdir / LOCK, 'trains')
+    damage.hush()
     self._manager = ocp.CheckpointManager(
       (workdir / 'checkpoints').resolve(),
       options=ocp.CheckpointManagerOptions(
@@ -78,17 +72,16 @@ class Checkpoints:
         f'{self.resumable()}: look at config.optimizer, such as its '
         'learning_rate, eps and ema_decay'
       )
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state),
-        meta=ocp.args.JsonSave(
-          {**self._meta, 'checksums': checksums.of(state)}
+    meta = {**self._meta, 'checksums': checksums.of(state)}
+    with damage.writing(self.workdir / 'checkpoints'):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta)
         ),
-      ),
-      metrics=metrics or {},
-      force=True,
-    )
+        metrics=metrics or {},
+        force=True,
+      )
 
   @contextlib.contextmanager
   def on_error(self, step, state):
@@ -204,24 +197,26 @@ class Checkpoints:
     return f'{what} in {self.workdir}'
 
   def wait(self):
-    """Returns when all saves are on disk."""
-    self._manager.wait_until_finished()
+    """Returns when all saves are on disk.
+
+    Raises:
+      OSError, UserError: one can't be written.
+    """
+    with damage.writing(self.workdir / 'checkpoints'):
+      self._manager.wait_until_finished()
 
   def close(self):
     """Waits and closes."""
     self.wait()
     self._manager.close()
-    self._release()
-
-  def _release(self):
-    if self._lock:
-      self._lock.close()
 
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    self._release()  # others may train in the folder
+  def __exit__(self, kind, *_):
+    if kind:  # its threads end before the interpreter does
+      with contextlib.suppress(Exception):
+        self.close()
 
 
 def _folder(workdir):
@@ -347,13 +342,12 @@ def _merit(value, mode):
 
 
 def _best(workdir, steps):
-  config = json.loads((workdir / 'config.json').read_text())
+  config = files.read_json(workdir / 'config.json')
   name, mode = config['checkpoint']['best'], config['checkpoint']['best_mode']
   if not name:
     raise UserError(f'{workdir}: config.checkpoint.best names no metric')
   merits = {}
-  for line in files.lines(workdir / 'metrics.jsonl'):
-    row = json.loads(line)
+  for row in tracking.read(workdir):
     if name in row and row['step'] in steps and not math.isnan(row[name]):
       merits[row['step']] = _merit(row[name], mode)
   if not merits:

@@ -31,6 +31,11 @@ def train(config, workdir, placement=None):
   workdir = Path(workdir)
   run_folder.agree(config, workdir)
   fit.check_rows(config)
+  with run_folder.held(workdir):
+    return _train(config, workdir, placement)
+
+
+def _train(config, workdir, placement):
   tokenizer = run_folder.get_tokenizer(config, workdir)
   program = program_lib.build(config, placement, tokenizer)
   fit.check_memory(program)

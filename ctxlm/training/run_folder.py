@@ -1,14 +1,17 @@
 """A run folder: what a training writes, and opening it for use."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
-from ctxlm import files, plugins
+from ctxlm import files, locks, plugins
 from ctxlm.errors import UserError
 from ctxlm.families import model_folder, opened, sentence, small_files
 from ctxlm.objectives import contrastive
@@ -91,9 +94,10 @@ def agree(config, workdir):
   if not (workdir / 'config.json').exists() and not model_folder.is_one(
     workdir
   ):
-    mine = {checkpoint.LOCK, 'checkpoints'}  # made before the config
-    if checkpoint.steps(workdir) or (
-      workdir.is_dir() and {p.name for p in workdir.iterdir()} - mine
+    there = workdir.iterdir() if workdir.is_dir() else ()
+    mine = {locks.NAME, 'checkpoints'}  # made before the config
+    if checkpoint.steps(workdir) or any(
+      p.name not in mine and not files.is_temporary(p) for p in there
     ):
       raise UserError(
         f'--workdir {workdir} holds other files and no run; use an empty one'
@@ -112,6 +116,17 @@ def agree(config, workdir):
       f'{workdir} was started with config.{key}={was!r}, not {now!r}; use '
       'another --workdir, or put it back'
     )
+
+
+def held(workdir):
+  """Returns a context that holds the folder for its one trainer.
+
+  Before anything is made for it, and before Orbax, which clears away what it
+  takes for a dead run's saves. Process 0 holds it for all.
+  """
+  if jax.process_index():
+    return contextlib.nullcontext()
+  return locks.held(workdir, 'trains')
 
 
 def _is_unbegun(workdir):

@@ -12,8 +12,9 @@ import jax
 from tqdm import tqdm
 
 from ctxlm import files
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, naming, note
 
+METRICS = 'metrics.jsonl'
 PACKAGES = {'tensorboard': 'tensorboardX', 'wandb': 'wandb'}
 
 
@@ -22,6 +23,31 @@ def check(config):
   for name, module in PACKAGES.items():
     if config.tracking[name]:
       _import(module, name)
+
+
+def read(workdir):
+  """Returns the rows of metrics.jsonl, [{'step': int, metric: number}].
+
+  The last line may be one that is being written, or was when its run was
+  killed: it is left out. So is any other that can't be read, with a note.
+
+  Args:
+    workdir: pathlib.Path of a run folder; without the file it has no rows.
+  """
+  path, rows = workdir / METRICS, []
+  lines = path.read_bytes().split(b'\n') if path.exists() else []
+  for number, line in enumerate(lines, 1):
+    try:
+      row = json.loads(line)
+      if not isinstance(row['step'], int) or not all(
+        isinstance(value, (int, float)) for value in row.values()
+      ):
+        raise TypeError
+      rows.append(row)
+    except (ValueError, KeyError, TypeError, RecursionError):
+      if number < len(lines):
+        note(f'{path}, line {number} can not be read: it is left out')
+  return rows
 
 
 class Tracker:
@@ -36,17 +62,10 @@ class Tracker:
     self._file = self._board = self._wandb = None
     if jax.process_index():
       return
-    path = workdir / 'metrics.jsonl'
-    keep = []
-    if path.exists():
-      for line in files.lines(path):
-        try:
-          if json.loads(line)['step'] <= last_step:
-            keep.append(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
-          continue  # the line that the killed run was writing
-    files.write_text(path, ''.join(line + '\n' for line in keep))
-    self._file = path.open('a')
+    self._path = workdir / METRICS
+    kept = [json.dumps(r) for r in read(workdir) if r['step'] <= last_step]
+    files.write_text(self._path, ''.join(line + '\n' for line in kept))
+    self._file = self._path.open('a')
     if config.tracking.tensorboard:
       writer = _import(PACKAGES['tensorboard'], 'tensorboard').SummaryWriter
       self._board = writer(
@@ -68,8 +87,10 @@ class Tracker:
     """Appends one line: {"step": step, metric: number, ...}."""
     metrics = {k: float(v) for k, v in metrics.items()}
     if self._file:
-      self._file.write(json.dumps({'step': step, **metrics}) + '\n')
-      self._file.flush()
+      with naming(self._path):
+        self._path.stat()  # what is written to a file that is gone, is too
+        self._file.write(json.dumps({'step': step, **metrics}) + '\n')
+        self._file.flush()
     if self._board:
       for name, value in metrics.items():
         self._board.add_scalar(name, value, step)

@@ -18,7 +18,7 @@ from tests import tiny
 def run(text, tmp_path_factory):
   """A finished run of a causal model."""
   folder = tmp_path_factory.mktemp('run') / 'run'
-  tiny.train(folder, 'config.num_steps=2', 'config.evaluators={}')
+  tiny.train(folder, 'config.num_steps=4', 'config.evaluators={}')
   return folder
 
 

@@ -152,6 +152,7 @@ def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
   config.tasks.text.objective = ConfigDict({'name': 'mlm'})
   config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
   config.num_steps, config.batch_size = 1, BATCH
+  config.optimizer.warmup_steps = 1
   config.evaluators = ConfigDict()
   train.train(config, tmp_path / 'run')
   line = next(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ctxlm import decoding, files
+from ctxlm import decoding, locks
 from ctxlm.errors import UserError
 from ctxlm.inference import prompts, writing
 
@@ -27,7 +27,7 @@ def write_prompts(path, count=7):
 def test_a_file_has_one_writer(opened, tmp_path):
   rows, path = write_prompts(tmp_path / 'in.jsonl', 1), tmp_path / 'out.jsonl'
   with (
-    contextlib.closing(files.Lock.of_output(path)),
+    contextlib.closing(locks.Lock.of_output(path)),
     pytest.raises(UserError, match='writes out.jsonl there'),
   ):
     prompts.write_all(*opened, rows, path, 2, {})
@@ -72,9 +72,19 @@ def test_a_file_that_is_stopped_goes_on(opened, tmp_path):
       assert len(tokens) == len(probabilities) <= 6
       assert all(0 < p <= 1 for p in probabilities)
 
+  first = whole.read_bytes().split(b'\n')[0]
+  for line in (b'', b'{', b'\xff', b'3', b'{"prompt"}', b'[' * 10_000):
+    damaged = whole.read_bytes().replace(first, line, 1)
+    broken.write_bytes(damaged)
+    with pytest.raises(UserError, match='line 1 is no line that was written'):
+      prompts.begin_output(broken, settings, rows)
+    assert broken.read_bytes() == damaged
+  broken.write_bytes(whole.read_bytes())
   with pytest.raises(UserError, match='other settings'):
     prompts.begin_output(broken, settings | {'seed': 1}, rows)
-  with pytest.raises(UserError, match='other prompts'):
+  with pytest.raises(UserError, match='line 1 is of another prompt'):
+    prompts.begin_output(broken, settings, rows[1:] + rows[:1])
+  with pytest.raises(UserError, match='is of other prompts'):
     prompts.begin_output(broken, settings, rows[1:])
   assert broken.read_bytes() == whole.read_bytes()
 

@@ -94,6 +94,7 @@ def trained(folder, tmp_path, **objective):
   c.tasks.text.data.pattern = str(tmp_path / 'text.txt')
   c.tasks.text.objective = {'name': 'contrastive'} | objective
   c.num_steps, c.batch_size, c.max_length = 1, 8, 24
+  c.optimizer.warmup_steps = 1
   c.evaluators = ConfigDict()
   loop.train(c, tmp_path / 'run')
   return loading.load(tmp_path / 'run')

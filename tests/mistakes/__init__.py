@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ctxlm import files
 from tests import tiny
 
 SECONDS = 60  # a case that takes longer hangs
@@ -36,6 +37,8 @@ class Case:
     devices: how many simulated ones.
     writes: whether the mistake shows only at work, so that {tmp} is written
       to, and lines of progress come before.
+    room: bytes that a file may have, as if the disk were full; without that
+      the same command must then work, and leave nothing on its way.
   """
 
   name: str
@@ -46,6 +49,7 @@ class Case:
   stdin: bytes = b''
   devices: int = 1
   writes: bool = False
+  room: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Answer:
   Attributes:
     verdict: 'good'; 'traceback', or any other heap of lines; 'accepted', it
       ended well; 'misleading', another line; 'written', something was left;
-      'status N', 'signal N' or 'hang'.
+      'status N', 'signal N' or 'hang'; 'stuck', it doesn't work with room.
     line: the last of standard error.
     status: of the exit; None where it hangs.
     errors: all of standard error.
@@ -97,16 +101,29 @@ def run(case, folders, tmp):
   (tmp / 'stdin').write_bytes(case.stdin)
   before = _contents(folders)
   argv = ['python', '-m', 'ctxlm', *(_fill(a, folders) for a in case.argv)]
-  process = tiny.fork(argv, case.devices, tmp / 'errors', str(tmp / 'stdin'))
+  status, errors = _answer(case, argv, tmp, case.room)
+  line = (errors.splitlines() or [''])[-1]
+  wrote = _contents(folders) != before
+  verdict = _judge(case, status, errors, line, wrote)
+  if case.room is not None and verdict == 'good':
+    status, errors = _answer(case, argv, tmp)
+    left = [p for p in (tmp / 'work').rglob('*') if files.is_temporary(p)]
+    if status or left:
+      verdict = 'stuck'
+  return Answer(verdict, line, status, errors)
+
+
+def _answer(case, argv, tmp, room=None):
+  # (exit status, standard error); None where it hangs.
+  process = tiny.fork(
+    argv, case.devices, tmp / 'errors', str(tmp / 'stdin'), room
+  )
   process.join(SECONDS)
   status = process.exitcode
   if status is None:
     process.kill()
     process.join()
-  errors = (tmp / 'errors').read_text(errors='replace')
-  line = (errors.splitlines() or [''])[-1]
-  wrote = _contents(folders) != before
-  return Answer(_judge(case, status, errors, line, wrote), line, status, errors)
+  return status, (tmp / 'errors').read_text(errors='replace')
 
 
 def _judge(case, status, errors, line, wrote):

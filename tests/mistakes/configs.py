@@ -42,7 +42,7 @@ def other_text(tmp, folders):
   argv = tiny.command(
     tmp / 'new',
     f'config.tasks.causal.data.pattern={tmp}/text',
-    'config.num_steps=1',
+    'config.num_steps=4',
   )
   process = tiny.fork(argv, 1, tmp / 'errors')
   process.join()
@@ -140,7 +140,7 @@ CASES = [
     'the run of another text',
     (
       *train(
-        'config.tasks.causal.data.pattern={tmp}/text', 'config.num_steps=1'
+        'config.tasks.causal.data.pattern={tmp}/text', 'config.num_steps=4'
       ),
     ),
     'was started with other ',

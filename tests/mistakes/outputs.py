@@ -1,6 +1,6 @@
 """Outputs that can't be, are nowhere, or have a writer already."""
 
-from ctxlm import files
+from ctxlm import locks
 from tests.mistakes import Case
 
 ATTEND = 'attend', '--model={mlm}', '--text=the cat', '--word=cat'
@@ -10,7 +10,7 @@ EMBED = 'embed', '--model={mlm}', '--input={text}', '--pooling=mean'
 def _held(tmp, folders):
   # The lock is this process's, of which a case is a fork: it opens its own.
   del folders
-  _HELD.append(files.Lock.of_output(tmp / 'out.npy'))
+  _HELD.append(locks.Lock.of_output(tmp / 'out.npy'))
 
 
 _HELD = []

@@ -2,8 +2,8 @@
 
 import itertools
 import json
+import logging
 import math
-import os
 import shutil
 import sys
 import threading
@@ -167,6 +167,65 @@ def test_damaged_newest_falls_back(tmp_path, kind):
   assert_equal(open_run(tmp_path).restore(abstract(state(0)))[1], state(2))
 
 
+@pytest.mark.parametrize(
+  'error, kind, wanted',
+  [
+    (OSError(28, 'No space left'), OSError, 'No space left on device'),
+    (
+      ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='122']"),
+      OSError,
+      'Disk quota exceeded',
+    ),
+    (TypeError('a\nmistake'), UserError, r'can not be written \(a mistake\)'),
+  ],
+  ids=repr,
+)
+def test_a_save_that_fails_says_where(
+  tmp_path, monkeypatch, error, kind, wanted
+):
+  """Now, or when the next one waits for it; and the others stay."""
+  saved(tmp_path, [1])
+  run = open_run(tmp_path)
+
+  def fail(*_, **__):
+    raise error
+
+  for name in ('save', 'wait_until_finished'):
+    with monkeypatch.context() as patch:
+      patch.setattr(run._manager, name, fail)
+      with pytest.raises(kind, match=wanted) as e:
+        run.save(2, state(2))
+        run.wait()
+    assert str(tmp_path / 'checkpoints') in str(e.value)
+  run.close()
+  assert checkpoint.find(tmp_path)[0] in (1, 2)
+
+
+def test_what_threads_print_of_a_save_is_not_shown(monkeypatch):
+  """And nothing else is kept from being shown."""
+  said = []
+  monkeypatch.setattr(sys, 'excepthook', lambda *what: said.append(what[1]))
+  monkeypatch.setattr(sys, 'unraisablehook', lambda what: said.append(what))
+  damage.hush.__wrapped__()
+
+  async def left():
+    pass
+
+  coroutine = left()
+  closed = RuntimeError('Event loop is closed')
+  for thing, error in ((coroutine, None), (None, closed), (None, said)):
+    what = types.SimpleNamespace(object=thing, exc_value=error)
+    sys.unraisablehook(what)
+  assert said.pop() is what and not said
+  coroutine.close()
+  for error in (RuntimeError('Event loop is closed'), RuntimeError('another')):
+    sys.excepthook(type(error), error, None)
+  assert [str(e) for e in said] == ['another']
+  for path, shown in (('/x/orbax/checkpoint/a.py', False), ('/x/my.py', True)):
+    record = logging.LogRecord('absl', 40, path, 1, 'text', (), None)
+    assert bool(logging.getLogger('absl').filter(record)) == shown
+
+
 def test_commands_name_a_damaged_checkpoint(tmp_path):
   saved(tmp_path, [1, 2])
   DAMAGE['a changed bit'](files(tmp_path, 2))
@@ -253,15 +312,6 @@ def test_a_closed_standard_error_is_no_damage(tmp_path, monkeypatch):
   saved(tmp_path, [1, 2])
   monkeypatch.setattr(sys, 'stderr', None)
   assert open_run(tmp_path).restore(abstract(state(0)))[0] == 2
-
-
-def test_one_trainer_at_a_time(tmp_path):
-  first = open_run(tmp_path)
-  wanted = rf'process {os.getpid()} on .* trains there; wait'
-  with pytest.raises(UserError, match=wanted):
-    open_run(tmp_path)
-  first.close()
-  open_run(tmp_path).close()
 
 
 def test_half_written_is_never_picked_up(tmp_path):

@@ -13,6 +13,7 @@ from tests import tiny
 def run(folder, name='causal', steps=4, **options):
   c = tiny.get_config(name)
   c.num_steps = steps
+  c.optimizer.warmup_steps = 1
   with c.unlocked():
     c.update(options)
   return train.train(c, folder)
@@ -50,7 +51,7 @@ def test_mlm_and_contrastive_are_learned_together(text, tmp_path):
 @pytest.mark.slow
 def test_weights_of_tasks_scale_their_losses(text, tmp_path):
   c = tiny.get_config('both')
-  c.num_steps = 2
+  c.num_steps = c.optimizer.warmup_steps = 2
   c.tasks.mlm.weight = 0.25
   train.train(c, tmp_path / 'run')
   mlm, pairs = (
@@ -230,11 +231,11 @@ def test_an_evaluation_that_fails_loses_no_step(text, tmp_path, monkeypatch):
 
 def test_a_first_config_can_be_corrected(text, tmp_path):
   folder, c = tmp_path / 'run', tiny.get_config()
-  c.num_steps, c.seed, c.tokenizer.vocab_size = 1, 7, 290
+  c.num_steps, c.seed, c.tokenizer.vocab_size = 4, 7, 290
   tokenizer = run_folder.get_tokenizer(c, folder)
   run_folder.write(c, tokenizer, folder)  # as far as a run that failed comes
-  run(folder, steps=1)
+  run(folder)
   assert run_folder.load_config(folder).seed == 0
   assert run_folder.load(folder).tokenizer.vocab_size == 300
   with pytest.raises(UserError, match='config.seed=0, not 7'):
-    run(folder, steps=1, seed=7)
+    run(folder, seed=7)

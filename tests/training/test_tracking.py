@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import struct
 import sys
 import time
@@ -47,6 +48,52 @@ def test_steps_after_the_checkpoint_are_forgotten(tmp_path):
   log.write(25, {'a': 1})
   log.close()
   assert [r['step'] for r in rows(tmp_path)] == [10, 20, 25]
+
+
+@pytest.mark.parametrize(
+  'line',
+  [b'{"step": 1, "a"', b'\xff', b'3', b'{"a": 1}', b'{"step": "1"}', b''],
+)
+def test_lines_that_can_not_be_read_are_left_out(tmp_path, capsys, line):
+  """The last without a word, as it may be under way; others with one."""
+  whole = b'{"step": 10, "a": 1.0}\n', b'{"step": 20, "a": NaN}\n'
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(b''.join(whole) + line)
+  assert [r['step'] for r in tracking.read(tmp_path)] == [10, 20]
+  assert not capsys.readouterr().err
+  path.write_bytes(whole[0] + line + b'\n' + whole[1])
+  assert [r['step'] for r in tracking.read(tmp_path)] == [10, 20]
+  wanted = f'{path}, line 2 can not be read: it is left out\n'
+  assert capsys.readouterr().err == wanted
+  tracker(tmp_path, last_step=20).close()
+  assert path.read_bytes() == b''.join(whole)
+
+
+def test_a_log_that_is_gone_is_no_place_to_write_to(tmp_path):
+  log = tracker(tmp_path)
+  log.write(10, {'a': 1})
+  (tmp_path / 'metrics.jsonl').unlink()
+  with pytest.raises(FileNotFoundError, match='metrics.jsonl'):
+    log.write(20, {'a': 1})
+  log.close()
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path):
+  log = tracker(tmp_path)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (30, limits[1]))
+  try:
+    log.write(10, {'a': 1})
+    with pytest.raises(OSError, match='File too large.*metrics.jsonl'):
+      log.write(20, {'a': 1})
+    with pytest.raises(OSError):
+      log.close()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  log = tracker(tmp_path, last_step=20)  # when there is room
+  log.close()
+  assert [r['step'] for r in rows(tmp_path)] == [10]
 
 
 def events(folder):

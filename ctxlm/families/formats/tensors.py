@@ -4,6 +4,8 @@ Each has `shape`, `dtype` and `tensor[slices]`, which reads those bytes only.
 """
 
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,13 @@ def write(folder, sizes, make, shard=SHARD):
     if len(groups) > 1:
       file = f'model-{i + 1:05}-of-{len(groups):05}.safetensors'
     arrays = {name: make(name) for name in group}
-    safetensors.numpy.save_file(arrays, folder / file, {'format': 'pt'})
+    try:
+      safetensors.numpy.save_file(arrays, folder / file, {'format': 'pt'})
+    except safetensors.SafetensorError as e:
+      if match := re.search(r'os error (\d+)', str(e)):
+        number = int(match[1])
+        raise OSError(number, os.strerror(number), str(folder / file)) from e
+      raise
     table |= dict.fromkeys(arrays, file)
   if len(groups) > 1:
     index = {
