@@ -11,7 +11,7 @@ import json
 import math
 
 from ctxlm.errors import UserError
-from ctxlm.files import write_text
+from ctxlm.files import read_json, write_text
 from ctxlm.plugins import suggest
 
 NAME = 'stopped.json'  # in the folder of a run that was stopped
@@ -94,8 +94,21 @@ def is_stopped(folder):
 
 
 def read(folder):
-  """Returns the note, {'step', 'metric', 'value'}, or None."""
-  return json.loads((folder / NAME).read_text()) if is_stopped(folder) else None
+  """Returns the note, {'step', 'metric', 'value'}, or None.
+
+  Raises:
+    UserError: it is there, and can't be read.
+  """
+  if not is_stopped(folder):
+    return None
+  advice = 'remove it, and the same ctxlm sweep command goes on with the run'
+  try:
+    note = read_json(folder / NAME)
+  except UserError as e:
+    raise UserError(f'{e}: {advice}') from e
+  if not {'step', 'metric', 'value'} <= set(note):
+    raise UserError(f'{folder / NAME} lacks what stopped the run: {advice}')
+  return note
 
 
 def go_on(folder):

@@ -67,10 +67,8 @@ class Tracker:
     files.write_text(self._path, ''.join(line + '\n' for line in kept))
     self._file = self._path.open('a')
     if config.tracking.tensorboard:
-      writer = _import(PACKAGES['tensorboard'], 'tensorboard').SummaryWriter
-      self._board = writer(
-        str(workdir / 'tensorboard'), purge_step=last_step + 1
-      )
+      _import(PACKAGES['tensorboard'], 'tensorboard')
+      self._board = _Board(workdir / 'tensorboard', last_step + 1)
     if config.tracking.wandb:
       wandb = _import('wandb', 'wandb')
       self._wandb = wandb.init(
@@ -92,8 +90,7 @@ class Tracker:
         self._file.write(json.dumps({'step': step, **metrics}) + '\n')
         self._file.flush()
     if self._board:
-      for name, value in metrics.items():
-        self._board.add_scalar(name, value, step)
+      self._board.write(step, metrics)
     if self._wandb:
       self._wandb.log(metrics, step=step)
 
@@ -104,6 +101,45 @@ class Tracker:
         log.close()
     if self._wandb:
       self._wandb.finish()
+
+
+class _Board:
+  """A file of TensorBoard's events.
+
+  Its own writer has a thread, which ends when the disk is full; the run then
+  waits for it for ever.
+  """
+
+  def __init__(self, folder, first_step):
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2, summary_pb2
+
+    self._folder = folder
+    self._event = event_pb2.Event
+    self._summary = summary_pb2.Summary
+    log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    with naming(folder):
+      folder.mkdir(exist_ok=True)
+      self._file = EventsWriter(str(folder / 'events'), f'.{os.getpid()}')
+    # What is of this step or later is hidden.
+    self._put(step=first_step, session_log=log)
+
+  def _put(self, **event):
+    with naming(self._folder):
+      self._file.write_event(self._event(wall_time=time.time(), **event))
+      self._file.flush()
+
+  def write(self, step, metrics):
+    """Writes {metric: number} of a step."""
+    values = [
+      self._summary.Value(tag=name, simple_value=value)
+      for name, value in metrics.items()
+    ]
+    self._put(step=step, summary=self._summary(value=values))
+
+  def close(self):
+    """Closes the file."""
+    self._file.close()
 
 
 def _wandb_id(workdir):

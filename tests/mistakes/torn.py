@@ -32,6 +32,14 @@ def lacking(tmp, folders):
     (last / '_CHECKPOINT_METADATA').touch()
 
 
+def stopped(tmp, folders):
+  """Makes a sweep's folder, one point of which has an empty note."""
+  swept(tmp, folders)
+  point = tmp / 'new' / 'learning_rate=0.1,seed=0'
+  point.mkdir()
+  (point / 'stopped.json').touch()
+
+
 def held(tmp, _):
   """Holds the folder of a run that has just begun."""
   (tmp / 'new').mkdir()
@@ -55,6 +63,12 @@ CASES = [
       b'\xff',
       b'\0' * 9,
     )
+  ),
+  Case(
+    'report: stopped.json is empty',
+    REPORT,
+    'stopped.json .*: remove it, and the same ctxlm sweep command goes on',
+    stopped,
   ),
   Case('report: no such metric', REPORT, "metrics.jsonl has no 'eval", lacking),
   Case('train: another trains there', train(), 'process .* trains there', held),
