@@ -54,6 +54,15 @@ def test_weights_are_softmax_of_scores(loaded, name):
   np.testing.assert_allclose(weights[0], want, atol=1e-4)
 
 
+def test_what_is_no_character_is_one_that_says_so(loaded):
+  a, b = (
+    attention.attention_of(loaded['mlm'], f'the {x} moon', 'moon')
+    for x in ('\udcff', '\ufffd')
+  )
+  assert a[0] == b[0] and a[2] == b[2]
+  np.testing.assert_array_equal(a[1], b[1])
+
+
 def test_an_encoder_decoders_are_its_encoders(loaded):
   t = loaded['mlm'].tokenizer
   model = encoder_decoder.Model(

@@ -77,7 +77,6 @@ CASES = [
     'c/train-loss.png',
     two_runs,
   ),
-  case('generate: the settings', GENERATE, LEAST, 'settings.json', prompts),
   case('generate: a text', GENERATE, 1500, 'out.jsonl', prompts),
   case('embed: the vectors', (*EMBED, '--output={tmp}/a.npy'), 999, 'a.npy'),
   *(

@@ -176,16 +176,6 @@ CASES = [
     'not UTF-8: byte 0xf6 in line 2|line 1: not an object',
     latin('latin.jsonl'),
   ),
-  *(
-    Case(f'{argv[0]}: a text that is no Unicode', argv, 'Unicode|UTF-8')
-    for argv in (
-      ('score', '--model={run}', '--text=the \udcff'),
-      ('fill', '--model={mlm}', '--text=the \udcff [MASK]'),
-      ('generate', '--model={run}', '--prompt=the \udcff'),
-      ('attend', '--model={mlm}', '--text=a \udcff', '--word=a')
-      + ('--out={tmp}/a.png',),
-    )
-  ),
   Case(
     'train: a text whose name is no Unicode',
     train('config.tasks.causal.data.pattern={tmp}/\udcff.txt'),

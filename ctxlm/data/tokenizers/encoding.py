@@ -29,7 +29,7 @@ class Encoder:
     """
     if len(text) > PIECE:
       return self.batch([text], literal)[0]
-    text = _characters(text)
+    text = characters(text)
     ids = _ids(self._backend, text)
     return self._literal(text, ids) if literal else ids
 
@@ -39,7 +39,7 @@ class Encoder:
     A long text is encoded in pieces, as is a long list of them, so that
     memory is little more than that of the ids.
     """
-    texts = [_characters(text) for text in texts]
+    texts = [characters(text) for text in texts]
     ids = [[] for _ in texts]
     pieces = (
       (i, piece) for i, text in enumerate(texts) for piece in self._pieces(text)
@@ -109,7 +109,8 @@ def _ids(backend, text):
   return backend.encode(text, add_special_tokens=False).ids
 
 
-def _characters(text):
+def characters(text):
+  """Returns a text whose lone surrogates, which are none, are U+FFFD."""
   try:
     text.encode()
   except UnicodeEncodeError:  # half of a UTF-16 pair, which JSON can escape

@@ -145,6 +145,7 @@ class Tokenizer:
 
   def offsets(self, text):
     """Returns (start, end) characters of each of a text's tokens."""
+    text = encoding.characters(text)
     return self._backend.encode(text, add_special_tokens=False).offsets
 
   def decode(self, ids, skip_special=True):
