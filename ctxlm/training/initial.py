@@ -116,7 +116,8 @@ def choose(program):
       raise UserError(
         f'{opened.folder} is of another model: {name} is {theirs} there, '
         f'{list(ours[name].shape)} in this config; leave it out with '
-        f"{{'without': '{name}'}} in config.init_from, or change the model"
+        f"{{'without': '{name}'}} in config.init_from, or change the model; "
+        'the recipe finetune:FOLDER takes model and tokenizer from the folder'
       )
   return taken
 
@@ -132,13 +133,15 @@ def _from(program, step, taken):
       f'{opened.folder} was trained with another tokenizer: use its own, '
       "config.tokenizer.kind='file' and config.tokenizer.path="
       f"'{opened.tokenizer_path}', or allow it with config.init_from="
-      f"({{'from': '{opened.folder}', 'tokenizer': 'any'}},)"
+      f"({{'from': '{opened.folder}', 'tokenizer': 'any'}},); the recipe "
+      'finetune:FOLDER takes model and tokenizer from the folder'
     )
   have = trees.flatten(opened.shapes)
   common = [name for name in trees.flatten(program.shapes) if name in have]
   if not common:
     raise UserError(
-      f'{opened.folder} is of another model: no parameter in common'
+      f'{opened.folder} is of another model: no parameter in common; the '
+      'recipe finetune:FOLDER takes model and tokenizer from the folder'
     )
   return taken | dict.fromkeys(common, opened)
 
