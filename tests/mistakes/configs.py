@@ -1,5 +1,7 @@
 """Configs, recipes and folders that `ctxlm train` can't work with."""
 
+import gzip
+
 from tests import tiny
 from tests.mistakes import Case, train
 
@@ -122,6 +124,18 @@ CASES = [
     of_file,
     '/text.*UTF-8',
     text_file(b'good text\n\nbad \xff\xfe text\n'),
+  ),
+  Case(
+    'a text in an archive',
+    of_file,
+    '/text is a ZIP archive: take the texts out of it',
+    text_file(b'PK\x03\x04' + bytes(60)),
+  ),
+  Case(
+    'half of a compressed text',
+    of_file,
+    r'/text is damaged \(gzip\)',
+    text_file(gzip.compress(b'good text\n\n' * 99)[:-20]),
   ),
   Case(
     'the run of another model',

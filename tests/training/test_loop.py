@@ -1,5 +1,7 @@
 """The loop: tasks together, where it begins, and when it stops."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,17 @@ def test_not_finite_names_the_step_and_keeps_the_checkpoint(text, tmp_path):
   kept = checkpoint.find(folder)[0]
   assert kept == step - 1 and f'checkpoint {kept} is kept' in message
   assert np.isfinite(losses(folder)).all()
+
+
+def test_what_is_not_installed_is_said_before_data_is_read(
+  tmp_path, monkeypatch
+):
+  c = tiny.get_config()
+  c.tasks.causal.data.pattern = '/none'
+  c.tracking.tensorboard = True
+  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  with pytest.raises(UserError, match='pip install'):
+    train.train(c, tmp_path / 'run')
 
 
 def test_no_steps_judge_and_save_what_a_run_begins_from(text, tmp_path, capfd):
