@@ -193,12 +193,28 @@ def summary(standings, metric):
     return [f'no point is done in all its seeds with {metric.name}']
   seeds = len(ranked[0].points)
   over = f'mean ± 95 % interval of {seeds} seeds' if seeds > 1 else '1 seed'
-  left = len(standings) - len(ranked)
-  without = f'; {left} without a result' if left else ''
-  lines = [f'best of {len(ranked)} points by {metric.words} ({over}){without}:']
+  points = f'{len(ranked)} point' + 's' * (len(ranked) > 1)
+  lines = [f'best of {points} by {metric.words} ({over}){_left(standings)}:']
   width = max(len(s.shown) for s in ranked[:SHOWN])
   lines += [f'  {s.shown:>{width}}  {s.name}' for s in ranked[:SHOWN]]
   return lines + edges(standings)
+
+
+def _left(standings):
+  # Why points are not ranked, as text.
+  counts = {'failed': 0, 'stopped early': 0, 'not finite': 0, 'not done': 0}
+  for standing in standings:
+    points = standing.points
+    if standing.ranked:
+      continue
+    if any(p.failed for p in points):
+      counts['failed'] += 1
+    elif any(p.stopped for p in points):
+      counts['stopped early'] += 1
+    else:
+      counts['not finite' if all(p.done for p in points) else 'not done'] += 1
+  said = [f'{count} {word}' for word, count in counts.items() if count]
+  return f'; {", ".join(said)}' if said else ''
 
 
 def outcome(standing, metric):

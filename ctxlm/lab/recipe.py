@@ -231,8 +231,12 @@ def longer(plan, workdir, standings):
   best = standings[0]
   if not best.ranked:
     return None
+  needs = {
+    key: value * LONGER if key.endswith('.every_steps') else value
+    for key, value in plan['needs'].items()
+  }
   steps = {'num_steps': LONGER * best.points[0].num_steps}
-  own = plan['settings'] | plan['needs'] | best.overrides | steps
+  own = plan['settings'] | needs | best.overrides | steps
   own = {key: _tuples(value) for key, value in own.items()}
   return points_lib.command(plan['experiment'], workdir / 'best', own)
 

@@ -66,7 +66,10 @@ def write_report(plan, workdir):
 
 
 def points_table(standings, metric):
-  """Returns a row a point, the best first, with means over its seeds."""
+  """Returns a row a point, the best first, with means over its seeds.
+
+  In brackets are those of points of which no seed is done.
+  """
   points = [p for s in standings for p in s.points]
   others = tables.natural(
     {m for p in points for row in p.rows for m in row if m[:5] == 'eval/'}
@@ -77,13 +80,20 @@ def points_table(standings, metric):
   rows = []
   for standing in standings:
     row = [standing.overrides[key] for key in keys]
+    done = [p for p in standing.points if p.done]
     for name in metrics:
-      ends = [p.curve(name)[1] for p in standing.points if p.done]
-      ends = [end[-1] for end in ends if len(end)]
-      row.append(tables.show(*interval(ends)) if ends else '')
+      ends = last(done or standing.points, name)
+      shown = tables.show(*interval(ends)) if ends else ''
+      row.append(shown if done or not ends else f'({shown})')
     rows.append([*row, standing.state])
   names = [name.removeprefix('eval/') for name in metrics]
   return tables.table([*keys, *names, 'seeds'], rows)
+
+
+def last(points, name):
+  """Returns the newest values of a metric of those points that have any."""
+  values = [p.curve(name)[1] for p in points]
+  return [float(v[-1]) for v in values if len(v)]
 
 
 def pictures(standings, metric, over):
@@ -95,11 +105,13 @@ def pictures(standings, metric, over):
     over: {key: text} of what was varied.
   """
   ranked = [s for s in standings if s.ranked]
+  early = [s for s in standings if any(p.stopped for p in s.points)]
   keys = [
     key
     for key in over
-    if len({str(s.overrides[key]) for s in ranked}) > 1
-    and all(is_number(s.overrides[key]) for s in ranked)
+    if ranked
+    and len({str(s.overrides[key]) for s in ranked + early}) > 1
+    and all(is_number(s.overrides[key]) for s in ranked + early)
   ]
   name = metric.name.removeprefix('eval/')
   drawn = [
@@ -108,9 +120,9 @@ def pictures(standings, metric, over):
       f'{name} against {key.split(".")[-1]}',
       key,
       name,
-      against(key, ranked),
-      log='x' * _is_log(over[key], [s.overrides[key] for s in ranked])
-      + 'y' * _is_wide([v for s in ranked for v in s.values]),
+      (series := against(key, ranked, early, metric.name)),
+      log='x' * _is_log(over[key], [x for s in series for x in s.x])
+      + 'y' * _is_wide([y for s in series for y in np.ravel(s.ys)]),
     )
     for key in keys
   ]
@@ -131,7 +143,7 @@ def pictures(standings, metric, over):
   return drawn
 
 
-def against(key, ranked):
+def against(key, ranked, early, name):
   """Returns [Series] of the metric's values over those of a key.
 
   A line for each setting of the other keys, where there are few, as in a grid;
@@ -140,6 +152,8 @@ def against(key, ranked):
   Args:
     key: of numbers.
     ranked: [ranking.Standing], the best first.
+    early: [ranking.Standing] of points that were stopped early.
+    name: of the metric.
   """
   lines = {}
   for standing in ranked:
@@ -157,6 +171,10 @@ def against(key, ranked):
     ys = [s.values + [math.nan] * (seeds - len(s.values)) for s in standings]
     xs = [s.overrides[key] for s in standings]
     series.append(Series(label or 'points', xs, np.array(ys).T, kind))
+  ends = [(s.overrides[key], last(s.points, name)) for s in early]
+  if ends := [(x, np.mean(values)) for x, values in ends if values]:
+    xs, ys = zip(*ends)
+    series.append(Series('where stopped early', xs, [ys], 'points'))
   best = [[ranked[0].mean]]
   return [*series, Series('best', [ranked[0].overrides[key]], best, 'star')]
 

@@ -77,7 +77,9 @@ def test_a_search_is_told_the_smaller_the_better():
 def test_the_summary_names_the_best_and_the_ends_of_what_was_tried():
   lines = ranking.summary(ranking.rank(ALL, LOSS), LOSS)
   assert lines[0].startswith('best of 2 points by eval/e/loss, the least (mean')
-  assert '4 without a result' in lines[0]
+  assert lines[0].endswith(
+    '; 1 failed, 1 stopped early, 1 not finite, 1 not done:'
+  )
   assert lines[1].endswith('learning_rate=0.2')
   assert len(lines) == 3  # 0.2 is neither the smallest nor the largest
   fewer = results.Results(

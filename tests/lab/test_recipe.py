@@ -109,8 +109,8 @@ def test_a_point_that_fails_stops_no_other_and_is_tried_again(tmp_path, capsys):
   over = f'{RATE}=1e-1,1e-2'
   failed = sweep(tmp_path / 'dir', over, trainer, seeds=2)
   assert failed == ['learning_rate=0.1,seed=1']
-  assert 'best of 1 points' in (out := capsys.readouterr().out)
-  assert '1 without a result' in out
+  assert 'best of 1 point by' in (out := capsys.readouterr().out)
+  assert '; 1 failed:' in out
   plan = points_lib.read(tmp_path / 'dir')
   assert plan['failed'] == {failed[0]: 'ctxlm train: loss inf'}
   lines = recipe_report.write_report(plan, tmp_path / 'dir')
