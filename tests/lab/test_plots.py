@@ -82,3 +82,47 @@ def test_bars_are_medians_and_quartiles_over_repeats():
   named = [text.get_text() for text in figure.legends[0].get_texts()]
   assert named == ['ours', r' _x\$y\$']
   plt.close(figure)
+
+
+def test_points_are_not_joined_and_have_an_interval_of_three_seeds():
+  ys = np.vstack([YS[:, :2], [[np.nan, 0.9]]])  # a seed fewer at the first
+  few = np.where(np.arange(2) == 0, np.nan, YS[2:, :2])
+  series = [
+    Series('', X[:2], np.vstack([YS[:2, :2], few]), 'points'),
+    Series('all', X[:2], ys, 'points'),
+    Series('best', X[:1], [[0.1]], 'star'),
+  ]
+  figure = plots.make(Plot('n', 'title', 'x', 'y', series))
+  (axes,) = figure.axes
+  points, everything, best = (
+    line for line in axes.lines if line.get_marker() not in ('None', None, '')
+  )
+  assert points.get_linestyle() == everything.get_linestyle() == 'None'
+  np.testing.assert_allclose(points.get_ydata(), [1.1, 0.6])
+  np.testing.assert_allclose(everything.get_ydata(), [1.1, 0.675])
+  # Of two seeds there is no bar.
+  bars = [c.get_segments() for c in axes.collections]
+  assert [[len(s) == 2 for s in segments] for segments in bars] == [
+    [False, True],
+    [True, True],
+  ]
+  half = 4.3027 * YS[:, 1].std(ddof=1) / 3**0.5
+  assert np.ptp(bars[0][1][:, 1]) == pytest.approx(2 * half, rel=1e-3)
+  assert best.get_marker() == '*'
+  plt.close(figure)
+
+
+def test_what_is_faint_takes_no_room():
+  series = [Series('ours', X, YS), Series('', X, 100 * YS, 'faint')]
+  figure = plots.make(Plot('n', 'title', 'x', 'y', series))
+  assert figure.axes[0].get_ylim()[1] < 2
+  plt.close(figure)
+
+
+@pytest.mark.parametrize('xs, base', [(X, 2), (X / 1000, 10)])
+def test_sizes_are_doubled_and_rates_are_not(xs, base):
+  figure = plots.make(
+    Plot('n', 'title', 'x', 'y', [Series('', xs, YS)], log='x')
+  )
+  assert figure.axes[0].xaxis.get_transform().base == base
+  plt.close(figure)
