@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ctxlm.errors import UserError
-from ctxlm.lab import launchers, recipe, recipe_report
+from ctxlm.lab import launchers, ranking, recipe, recipe_report, results
 from ctxlm.lab import points as points_lib
 from tests import tiny
 
@@ -63,8 +63,9 @@ def quick(monkeypatch):
 
 
 def sweep(folder, over, trainer, settings=None, metric='', seeds=1, **options):
-  opened = recipe.open_recipe(TOY, [over], settings or {}, metric)
-  return recipe.sweep(opened, folder, [over], seeds, lambda: trainer, **options)
+  over = over if isinstance(over, list) else [over]
+  opened = recipe.open_recipe(TOY, over, settings or {}, metric)
+  return recipe.sweep(opened, folder, over, seeds, lambda: trainer, **options)
 
 
 def valley(rate, seed):
@@ -92,7 +93,7 @@ def test_a_grid_its_best_point_and_more_values(tmp_path, capsys):
   )
   # Another value is trained beside those that are done, and they stay.
   over = f'{RATE}=1e-2,1e-1'
-  sweep(folder, over, trainer, {'num_steps': '40'}, seeds=2)
+  sweep(folder, over, trainer, {'num_steps': '0x28'}, seeds=2)  # 40
   assert trainer.trained[4:] == [f'learning_rate=0.1,seed={s}' for s in (0, 1)]
   assert 'best of 3 points' in capsys.readouterr().out
   with pytest.raises(UserError, match='holds a sweep over optimizer.learning'):
@@ -124,7 +125,7 @@ def test_a_point_that_fails_stops_no_other_and_is_tried_again(tmp_path, capsys):
 
 
 def test_a_search_that_goes_on_tries_what_it_would_have(tmp_path, capsys):
-  over = f'{RATE}=log:1e-4:1.0'
+  over = [f'{RATE}=log:1e-4:1.0', "optimizer.factors=(),(('weight', 2.0),)"]
   options = dict(count=8, bayes=True)
   whole = Trainer(valley)
   sweep(tmp_path / 'whole', over, whole, seeds=2, **options)
@@ -207,14 +208,16 @@ def test_pictures_have_an_axis_for_each_number(tmp_path, capsys):
   sweep(tmp_path / 'dir', over, Trainer(valley), seeds=3)
   plan = points_lib.read(tmp_path / 'dir')
   recipe_report.write_report(plan, tmp_path / 'dir')
-  from ctxlm.lab import ranking, results
-
   metric = ranking.Metric(plan['metric'])
+  standings = ranking.rank(results.read(tmp_path / 'dir', plan), metric)
+  sweep(tmp_path / 'dir', f'{RATE}=1.0', Trainer(valley))  # of one seed
+  plan = points_lib.read(tmp_path / 'dir')
   standings = ranking.rank(results.read(tmp_path / 'dir', plan), metric)
   rate, loss, train = recipe_report.pictures(standings, metric, plan['over'])
   line, best = rate.series
-  assert rate.log == 'x' and list(line.x) == [1e-3, 1e-2, 1e-1]
-  assert line.ys.shape == (3, 3) and line.ys[1, 0] == valley(1e-3, 1)
+  assert rate.log == 'x' and list(line.x) == [1e-3, 1e-2, 1e-1, 1.0]
+  assert line.ys.shape == (3, 4) and line.ys[1, 0] == valley(1e-3, 1)
+  assert math.isnan(line.ys[1, 3])
   assert best.x == [0.01] and best.kind == 'star'
   assert [s.label for s in loss.series] == [s.name for s in standings]
   assert (tmp_path / 'dir' / f'{rate.name}.png').stat().st_size > 5_000
