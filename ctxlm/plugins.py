@@ -49,8 +49,12 @@ def suggest(word, known):
 
   >>> suggest('adam', ('adamw', 'sgd'))
   " Did you mean 'adamw'?"
+  >>> suggest('lr', ('eps', 'learning_rate'))
+  " Did you mean 'learning_rate'?"
   """
-  near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+  known = [str(k) for k in known]
+  near = difflib.get_close_matches(str(word), known, n=1)
+  near += [k for k in known if ''.join(w[:1] for w in k.split('_')) == word]
   if near:
     return f' Did you mean {near[0]!r}?'
   return f' Known: {", ".join(sorted(map(str, known)))}.'

@@ -203,12 +203,15 @@ def main(F):
 def _sweep_recipe(F):
   from ctxlm.lab import asha, ranking, recipe
 
-  swept = recipe.open_recipe(F.paths[0], F.over, dict(F.overrides), F.metric)
+  early = F.asha and (F.asha if ':' in F.asha else f'{F.asha}:{F.asha_mode}')
+  flag = '--asha' if early and not F.metric else '--metric'
+  swept = recipe.open_recipe(
+    F.paths[0], F.over, dict(F.overrides), F.metric or early, flag
+  )
   halving = None
-  if F.asha:
-    metric, _ = ranking.choose(swept.config({}), F.asha, '--asha')
-    largest = metric.largest or F.asha_mode == 'max'
-    halving = asha.Asha(metric.name, largest, F.asha_reduction, F.asha_least)
+  if early:
+    by, _ = ranking.choose(swept.config({}), early, '--asha')
+    halving = asha.Asha(by.name, by.largest, F.asha_reduction, F.asha_least)
   bayes = F.search == 'bayes'
   # All are queued at once, unless the next waits for what comes of them.
   launcher = functools.partial(_launcher, F, F.jobs if bayes else None)

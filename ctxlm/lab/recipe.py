@@ -31,7 +31,7 @@ class Recipe:
     needs: {key: value} that the metric asks for.
     space: {key: space.Choice or space.Range}.
     metric: ranking.Metric.
-    asked: whether it was asked for.
+    flag: which asked for it, or '' where none did.
   """
 
   name: str
@@ -39,7 +39,7 @@ class Recipe:
   needs: dict
   space: dict
   metric: ranking.Metric
-  asked: bool
+  flag: str
 
   def config(self, own):
     """Returns the config of overrides {key: value}; it isn't checked."""
@@ -63,14 +63,14 @@ class Recipe:
     return points_lib.command(self.name, folder, both)
 
 
-def open_recipe(name, over, settings, metric=''):
+def open_recipe(name, over, settings, metric='', flag='--metric'):
   """Opens a recipe to be swept; returns a Recipe.
 
   Args:
     name: see recipes.load.
     over: [str], see space.parse.
     settings: {key: value} of every point.
-    metric: see ranking.choose.
+    metric, flag: see ranking.choose.
 
   Raises:
     UserError: no such recipe, key, value or metric.
@@ -86,8 +86,8 @@ def open_recipe(name, over, settings, metric=''):
   config = recipes.load(name)
   points_lib.set_keys(config, settings, {}, '')
   config_lib.check(config)
-  by, needs = ranking.choose(config, metric)
-  recipe = Recipe(name, settings, needs, {}, by, bool(metric))
+  by, needs = ranking.choose(config, metric, flag)
+  recipe = Recipe(name, settings, needs, {}, by, flag if metric else '')
   for key, part in space.items():
     values = [value_at(recipe.config({key: x}), key) for x in part.probes]
     try:
@@ -215,7 +215,8 @@ class Sweep:
     name, reason = self.recipe.metric.name, job.reason
     _, found, hint = reason.partition('is a metric of no evaluator.')
     if found and f'config.checkpoint.best={name!r}' in reason:
-      raise UserError(f'--metric {name}: no evaluator gives it.{hint}')
+      flag = self.recipe.flag or '--metric'
+      raise UserError(f'{flag} {name}: no evaluator gives it.{hint}')
     self.plan['failed'][job.name] = reason
     self._write()
 
@@ -298,7 +299,7 @@ def sweep(
     swept = Sweep(recipe, workdir, seeds, over, how)
     jobs = swept.add(swept.begun(count) if bayes else listed)
     if launcher:
-      if not recipe.asked:
+      if not recipe.flag:
         note(f'the best is by {recipe.metric.words}; --metric names another')
       failed = launchers.run(
         swept.retry(jobs),

@@ -170,12 +170,15 @@ def test_a_metric_that_no_evaluator_gives_ends_the_sweep(tmp_path):
     "'eval/line/loss'?"
   )
   assert len(trainer.trained) == 1
+  with pytest.raises(UserError, match="--asha lime/loss:max: .*'line'"):
+    recipe.open_recipe(TOY, [f'{RATE}=1'], {}, 'lime/loss:max', '--asha')
 
 
 @pytest.mark.parametrize(
   'over, settings, wanted',
   [
     (['optimizer.lr=1'], {}, "--over optimizer.lr: no key 'lr' in config.opt"),
+    (['optimizer.lr=1'], {}, "Did you mean 'learning_rate'?"),
     (['optimiser.b1=0.1'], {}, "Did you mean 'optimizer'?"),
     ([f'{RATE}=fast'], {}, f'--over {RATE}=fast: it must be a number'),
     ([f'{RATE}=1,-1'], {}, f'--over {RATE}=-1.0: config.{RATE}=-1.0 must be'),
