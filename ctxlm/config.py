@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import ml_collections
 
 from ctxlm import plugins, ranges
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
 from ctxlm.ranges import (
   BelowOne,
   Count,
@@ -204,6 +204,9 @@ def check(config):
       f'config.optimizer.warmup_steps={config.optimizer.warmup_steps} is more '
       f'than config.num_steps={config.num_steps}: lower it'
     )
+  for key in ('tasks', 'evaluators'):
+    if not isinstance(config[key], ml_collections.ConfigDict):
+      raise UserError(f'config.{key} must be a block of keys')
   if not config.tasks:
     raise UserError('config.tasks is empty: name at least one task')
   for name, task in config.tasks.items():
@@ -296,6 +299,9 @@ def from_json(text):
   Traceback (most recent call last):
   ctxlm.errors.UserError: config.tasks is empty: name at least one task
   """
-  config = ml_collections.ConfigDict(json.loads(text))
+  try:
+    config = ml_collections.ConfigDict(json.loads(text))
+  except (ValueError, TypeError, KeyError, RecursionError) as e:
+    raise UserError(f'it is no config: {reason(e)}') from e
   check(config)
   return config.lock()

@@ -13,7 +13,32 @@ class UserError(Exception):
   """A mistake in a config, a flag or a file. The message is one line.
 
   The command line prints the message without a traceback and exits with 2.
+  What can't be printed, which a file may have in any name, is escaped.
   """
+
+  def __init__(self, message):
+    """Takes the message, of which the middle is left out if it is very long."""
+    message = printable(str(message))
+    if len(message) > MOST:
+      message = f'{message[: MOST // 2]}...{message[-MOST // 4 :]}'
+    super().__init__(message)
+
+
+MOST = 1000  # characters of a message
+
+
+def printable(text):
+  """Returns a text with what can't be printed, or ends a line, escaped."""
+  return ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
+  )
+
+
+def reason(error):
+  """Returns what an error of a library says, in a part of a line."""
+  text = ' '.join(str(error).split()) or type(error).__name__
+  text = printable(text)
+  return text if len(text) <= 160 else f'{text[:157]}...'
 
 
 @functools.cache

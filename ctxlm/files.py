@@ -252,19 +252,26 @@ CHUNK = 2**24  # bytes
 _whole = set()  # entries of the cache that this process has looked through
 
 
+def _sizes(path):
+  # {name: bytes} of a folder's files.
+  paths = (
+    Path(top) / name for top, _, files in os.walk(path) for name in files
+  )
+  return {
+    str(p.relative_to(path)): p.stat().st_size
+    for p in sorted(paths)
+    if p.is_file() and not p.is_symlink()
+  }
+
+
 def _sums(path):
   # {name: [CRC-32 of each CHUNK]} of a folder's files. All cores read: some
   # GB/s of what is in memory, else as fast as the disk.
-  names = sorted(
-    str((Path(top) / name).relative_to(path))
-    for top, _, files in os.walk(path)
-    for name in files
-    if not (Path(top) / name).is_symlink()
-  )
+  names = _sizes(path)
   places = [
     (name, start)
-    for name in names
-    for start in range(0, max((path / name).stat().st_size, 1), CHUNK)
+    for name, size in names.items()
+    for start in range(0, max(size, 1), CHUNK)
   ]
 
   def crc(place):
@@ -283,12 +290,17 @@ def _sums(path):
 def _damage(path):
   # What is wrong with an entry of the cache, or ''.
   try:
-    wanted = json.loads((path / SUMS).read_text())
+    wanted = read_json(path / SUMS)
+    sizes = _sizes(path / CONTENT)
+    if odd := sizes.keys() ^ wanted.keys():
+      return min(odd)
+    for name, size in sizes.items():  # before one of any size is read
+      if len(wanted[name]) < size / CHUNK:
+        return name
     sums = _sums(path / CONTENT)
-  except (OSError, ValueError):
+  except (OSError, TypeError, UserError):
     return f'{SUMS} can not be read'
-  names = [n for n in {*sums, *wanted} if sums.get(n) != wanted.get(n)]
-  return ', '.join(sorted(names))
+  return ', '.join(sorted(n for n in sums if sums[n] != wanted[n]))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,15 @@ import math
 import numbers
 import re
 import reprlib
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+import types
+from typing import (
+  Annotated,
+  Literal,
+  Union,
+  get_args,
+  get_origin,
+  get_type_hints,
+)
 
 import ml_collections
 import numpy as np
@@ -130,6 +138,25 @@ def check(cls, options, where=''):
       raise UserError(f'{where}{field.name}={shown} must be {wanted}')
 
 
+def check_json(kinds, content, where):
+  """Raises UserError, one line, for the first key of JSON that can't be.
+
+  Args:
+    kinds: {key: type} of the keys that are read; null is let pass.
+    content: dict that somebody else may have written.
+    where: what is said before the key, such as 'config.json: '.
+  """
+  for key, hint in kinds.items():
+    value = content.get(key)
+    if value is None:
+      continue
+    union = isinstance(hint, types.UnionType) or get_origin(hint) is Union
+    wanted = [missed(h, value) for h in (get_args(hint) if union else [hint])]
+    if None not in wanted:
+      shown, words = reprlib.repr(value), ', or '.join(wanted)
+      raise UserError(f'{where}{key}={shown} must be {words}')
+
+
 def missed(hint, value):
   """Returns what a value of the type must be, or None where it is that."""
   limits = getattr(hint, '__metadata__', ())
@@ -140,8 +167,11 @@ def missed(hint, value):
       return None
     *others, last = map(repr, items)
     return f'{", ".join(others)} or {last}'
-  items = items[:1] if kind is tuple else ()
-  fits = _is(kind, value) and all(_is(i, x) for i in items for x in value)
+  items = {tuple: items[:1], dict: items[1:]}.get(kind, ())
+  fits = _is(kind, value)
+  if fits and items:
+    each = value.values() if kind is dict else value
+    fits = all(_is(items[0], x) for x in each)
   if fits and all(limit.holds(value) for limit in limits):
     return None
   words = [': each '.join(KINDS[k][1] for k in (kind, *items) if k in KINDS)]

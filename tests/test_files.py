@@ -176,6 +176,11 @@ def _flip(path):
   path.write_bytes(data)
 
 
+def _swell(path):
+  path.touch()
+  os.truncate(path, 2**40)  # no disk holds it, and nobody waits for its sum
+
+
 @pytest.mark.parametrize(
   'damage',
   [
@@ -183,7 +188,11 @@ def _flip(path):
     lambda entry: (entry / 'content' / 'below' / 'tokens').write_bytes(b''),
     lambda entry: (entry / 'content' / 'meta').unlink(),
     lambda entry: (entry / 'content' / 'more').touch(),
+    lambda entry: os.truncate(entry / 'content' / 'meta', 2**40),
+    lambda entry: _swell(entry / 'content' / 'more'),
     lambda entry: (entry / 'checksums.json').write_text('{'),
+    lambda entry: (entry / 'checksums.json').write_text('[[]]'),
+    lambda entry: (entry / 'checksums.json').write_text('{"meta": 1}'),
     lambda entry: (entry / 'checksums.json').unlink(),
   ],
 )

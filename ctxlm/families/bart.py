@@ -1,5 +1,6 @@
 """BART (Lewis et al. 2020)."""
 
+from ctxlm import ranges
 from ctxlm.errors import UserError
 from ctxlm.families.family import Family, start_of
 
@@ -80,11 +81,11 @@ FAMILY = Family(
     'static_position_embeddings': False,
     'is_decoder': False,
   },
-  reads=(
-    'decoder_ffn_dim',
-    'decoder_attention_heads',
-    'decoder_start_token_id',
-  ),
+  reads={
+    'decoder_ffn_dim': ranges.Count,
+    'decoder_attention_heads': ranges.Count,
+    'decoder_start_token_id': int,
+  },
   harmless=(
     'classifier_dropout',
     'encoder_layerdrop',

@@ -3,8 +3,9 @@
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import Annotated
 
-from ctxlm import plugins
+from ctxlm import plugins, ranges
 from ctxlm.errors import UserError
 from ctxlm.families import rules
 
@@ -34,6 +35,14 @@ HARMLESS = (
   'problem_type', 'return_dict', 'transformers_version', 'use_cache',
 )  # fmt: skip
 NEEDS = {'quantization_config': None}
+Id = Annotated[int, ranges.Range('[0, inf)', -1)]  # -1 is none
+Ids = Id | Annotated[tuple[int, ...], ranges.Range('[0, inf)', -1)]
+# What those that are read are, in all families.
+KINDS = {
+  'architectures': tuple[str, ...],
+  'model_type': str,
+  **dict.fromkeys(('pad_token_id', 'bos_token_id', 'eos_token_id'), Ids),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +61,8 @@ class Family:
     fixed: {our option: value} that the family always has.
     needs: {config.json's key: value} that the family's code here stands for;
       another value is refused.
-    reads: config.json's keys that `read` sees to.
+    reads: {config.json's key: its type, as options have them} of those that
+      `read` sees to.
     harmless: those of the family's own that change no output: they concern
       its training, its other heads, or how it is computed.
     read, write: (config.json) -> our options, and (our options) ->
@@ -72,7 +82,7 @@ class Family:
   model: str = 'transformer'
   fixed: dict = dataclasses.field(default_factory=dict)
   needs: dict = dataclasses.field(default_factory=dict)
-  reads: tuple = ()
+  reads: dict = dataclasses.field(default_factory=dict)
   harmless: tuple = ()
   read: Callable = lambda c: {}
   write: Callable = lambda o: {}
@@ -89,6 +99,7 @@ class Family:
     Raises:
       UserError: a key is missing, or asks for what the stack doesn't do.
     """
+    ranges.check_json(self._kinds(), settings, 'config.json: ')
     for key, wanted in (NEEDS | self.needs).items():
       if settings.get(key, wanted) not in (wanted, None):
         raise UserError(
@@ -104,6 +115,12 @@ class Family:
         value = activation(value)
       options[ours] = value
     return options | self.read(settings)
+
+  def _kinds(self):
+    hints = ranges.hints(plugins.find('models', self.model))
+    hints = hints | {'activation': str, 'vocab_size': ranges.Count}
+    kinds = {theirs: hints[ours] for ours, (theirs, _) in self.fields.items()}
+    return KINDS | kinds | self.reads
 
   def keys(self):
     """Returns the keys of config.json that are read, harmless or refused."""

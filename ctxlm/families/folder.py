@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from ctxlm import plugins, trees
-from ctxlm.errors import UserError
+from ctxlm import plugins, ranges, trees
+from ctxlm.errors import UserError, reason
 from ctxlm.families import (
   bart,
   bert,
@@ -36,6 +36,7 @@ def family_of(config):
 
   Early files have no model_type: the name of their class tells.
   """
+  ranges.check_json(family_lib.KINDS, config, 'config.json: ')
   for name in config.get('architectures') or ():
     for family in FAMILIES:
       if 'model_type' not in config and family.has_class(name):
@@ -118,12 +119,18 @@ def _parameters(folder, options):
     config = read_json(folder / 'config.json')
   family = family_of(config)
   block = family.options(config) | options
+  plugins.check('models', block, 'config.json: ')
+  plugins.build('models', block)  # before the weights are looked for
   if not in_tensorflow:
     weights = tensors.open_folder(folder)
   source = Source(family, weights)
   block |= source.options(block)
   model = plugins.build('models', block)
-  return block, source.places(shapes(model), family_lib.complete(block))
+  try:
+    wanted = shapes(model)
+  except (TypeError, ValueError, OverflowError) as e:  # of odd sizes
+    raise UserError(f'config.json: no such model: {reason(e)}') from e
+  return block, source.places(wanted, family_lib.complete(block))
 
 
 def shapes(model):

@@ -1,5 +1,6 @@
 """GPT-2 (Radford et al. 2019), and DialoGPT (Zhang et al. 2020), its twin."""
 
+from ctxlm import ranges
 from ctxlm.families.family import Family
 
 OURS, THEIRS = 'stack/layers_{}', 'h.{}'
@@ -8,7 +9,7 @@ OURS, THEIRS = 'stack/layers_{}', 'h.{}'
 def _read(settings):
   scaled = settings.get('scale_attn_weights', True)
   embedding = settings.get('embd_pdrop', 0.1)
-  same = embedding == settings.get('resid_pdrop', 0.1)
+  same = embedding in (None, settings.get('resid_pdrop', 0.1))
   return {
     'attention_scale': 0.0 if scaled else 1.0,
     'embedding_dropout': -1.0 if same else embedding,
@@ -46,7 +47,7 @@ FAMILY = Family(
     'add_cross_attention': False,
     'scale_attn_by_inverse_layer_idx': False,
   },
-  reads=('scale_attn_weights', 'embd_pdrop'),
+  reads={'scale_attn_weights': bool, 'embd_pdrop': ranges.BelowOne},
   harmless=(
     'reorder_and_upcast_attn',
     'summary_activation',

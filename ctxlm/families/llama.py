@@ -5,6 +5,7 @@ Rotary positions, RMSNorm, gated SiLU MLP, grouped-query heads.
 
 import dataclasses
 
+from ctxlm import ranges
 from ctxlm.errors import UserError
 from ctxlm.families.family import Family
 
@@ -14,6 +15,7 @@ OURS, THEIRS = 'stack/layers_{}', 'layers.{}'
 def _read(settings):
   # The older key wins, as in the reference.
   rope = settings.get('rope_scaling') or settings.get('rope_parameters') or {}
+  ranges.check_json(ROPE, rope, 'config.json: ')
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind != 'default':
     raise UserError(f'config.json: rope_type {kind!r} is not supported')
@@ -24,8 +26,8 @@ def _read(settings):
     raise UserError(
       f'config.json: partial_rotary_factor={partial} is not supported'
     )
-  base = rope.get('rope_theta', settings.get('rope_theta', 10000.0))
-  return {'rotary_base': float(base)}
+  base = rope.get('rope_theta', settings.get('rope_theta'))
+  return {'rotary_base': 10000.0 if base is None else float(base)}
 
 
 def _write(o):
@@ -47,12 +49,12 @@ def _write_mistral(o):
   return _write(o) | {'sliding_window': o['window'] or None}
 
 
-ROPE = (
-  'rope_parameters',
-  'rope_scaling',
-  'rope_theta',
-  'partial_rotary_factor',
-)
+ROPE = {
+  'rope_parameters': dict,
+  'rope_scaling': dict,
+  'rope_theta': ranges.AboveZero,
+  'partial_rotary_factor': ranges.Finite,
+}
 BIASES = {
   'attention_bias': ('attention_bias', False),
   'mlp_bias': ('mlp_bias', False),
@@ -113,7 +115,7 @@ MISTRAL = dataclasses.replace(
     'num_kv_heads': ('num_key_value_heads', 8),
     'max_length': ('max_position_embeddings', 131072),
   },
-  reads=(*ROPE, 'sliding_window', 'layer_types'),
+  reads=ROPE | {'sliding_window': ranges.Whole, 'layer_types': tuple},
   read=_read_mistral,
   write=_write_mistral,
   own=('rotary_base', 'window'),

@@ -18,7 +18,8 @@ import numpy as np
 
 from ctxlm import data as data_lib
 from ctxlm import files, plugins, trees
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
+from ctxlm.families import folder as folder_lib
 from ctxlm.families import opened, sentence, small_files
 from ctxlm.families.formats import tensors
 
@@ -83,6 +84,15 @@ def open_folder(folder, allow_code=(), **options):
     for path, x in weights.items()
   }
 
+  block = about['model'] | options
+  for path, shape in _wanted(block, folder / NAME).items():
+    if path not in shapes or shapes[path].shape != shape:
+      have = shapes[path].shape if path in shapes else 'absent'
+      raise UserError(
+        f'{folder}: {path} is {have}, and {NAME} asks for {shape}: convert it '
+        'again'
+      )
+
   def read(abstract):
     def one(path, leaf):
       def part(index):
@@ -96,7 +106,7 @@ def open_folder(folder, allow_code=(), **options):
   pooled = about.get('sentence')
   return opened.Opened(
     folder,
-    about['model'] | options,
+    block,
     trees.nest(shapes),
     read,
     data_lib.load_tokenizer(folder / 'tokenizer'),
@@ -104,3 +114,16 @@ def open_folder(folder, allow_code=(), **options):
     small if small.is_dir() else None,
     sentence.from_json(pooled, folder / NAME) if pooled else None,
   )
+
+
+def _wanted(block, path):
+  # {path: shape} of the parameters, heads left out; of a model of somebody's
+  # own, which has other methods perhaps, none.
+  if '.' in str(block.get('name')):
+    return {}
+  try:
+    return folder_lib.shapes(plugins.build('models', block))
+  except UserError as e:
+    raise UserError(f'{path}: {e}') from e
+  except (TypeError, ValueError, OverflowError) as e:  # of odd sizes
+    raise UserError(f'{path}: no such model: {reason(e)}') from e

@@ -11,6 +11,7 @@ from ctxlm import data as data_lib
 from ctxlm import trees
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.errors import UserError
+from ctxlm.parallel import memory
 from ctxlm.trees import abstract
 
 
@@ -54,6 +55,7 @@ class Opened:
     Raises:
       UserError: a parameter holds NaN or an infinity; says which.
     """
+    memory.check(f'{self.folder}: the model', wanted, 'use more devices')
     params = self.read(wanted)
     if name := trees.non_finite(params):
       raise UserError(

@@ -1,15 +1,19 @@
 """RoBERTa (Liu et al. 2019): BERT's stack; positions begin after padding's."""
 
+from ctxlm import ranges
 from ctxlm.families import bert
 from ctxlm.families.family import Family
+
+READS = {'pad_token_id': ranges.Whole, 'max_position_embeddings': ranges.Count}
 
 
 def _read(settings):
   # create_position_ids_from_input_ids: padding id + 1, + 2, ...
-  offset = settings.get('pad_token_id', 1) + 1
+  pad, rows = (settings.get(key) for key in READS)
+  offset = 1 + (1 if pad is None else pad)
   return {
     'position_offset': offset,
-    'max_length': settings.get('max_position_embeddings', 512) - offset,
+    'max_length': (512 if rows is None else rows) - offset,
   }
 
 
@@ -30,7 +34,7 @@ FAMILY = Family(
   fixed=bert.FIXED,
   needs=bert.NEEDS | {'hidden_act': 'gelu'},  # its MLM head's is always gelu
   harmless=bert.HARMLESS,
-  reads=('pad_token_id', 'max_position_embeddings'),
+  reads=READS,
   read=_read,
   write=_write,
   own=('position_offset', 'max_length'),

@@ -8,13 +8,22 @@ import dataclasses
 import json
 from pathlib import PurePath
 
-from ctxlm import files
+from ctxlm import files, ranges
 from ctxlm.errors import UserError
 from ctxlm.files import read_json
 
 POOLINGS = {  # theirs, then what it was called before a single key had it
   'cls': 'pooling_mode_cls_token',
   'mean': 'pooling_mode_mean_tokens',
+}
+
+KINDS = {  # of what is read here, in any of the files
+  'do_lower_case': bool,
+  'max_seq_length': ranges.Whole,
+  'model_max_length': float,  # without a limit it is 10^30
+  'default_prompt_name': str,
+  'prompts': dict[str, str],
+  'pooling_mode': str | tuple,
 }
 
 
@@ -92,22 +101,28 @@ def read(folder):
         f'{folder / "modules.json"}: {module["path"]!r} leads out of its folder'
       )
     files.inside(folder, module['path'])
-  pooling = read_json(folder / modules[1]['path'] / 'config.json')
+  pooling = _read_keys(folder / modules[1]['path'] / 'config.json', must=True)
   path = modules[0]['path']
   settings = folder / path / 'sentence_bert_config.json'
-  settings = read_json(settings) if settings.is_file() else {}
+  settings = _read_keys(settings)
   if settings.get('do_lower_case'):
     raise UserError(f'{folder}: do_lower_case of the sentences is no option')
   prompts = folder / 'config_sentence_transformers.json'
-  prompts = read_json(prompts) if prompts.is_file() else {}
+  prompts = _read_keys(prompts)
   name = prompts.get('default_prompt_name')
   return Sentence(
     pooling=_pooling(pooling, folder),
     normalise=kinds[2:] == ['Normalize'],
     max_length=_max_length(folder / path, settings),
-    prompt=prompts.get('prompts', {}).get(name, '') if name else '',
+    prompt=(prompts.get('prompts') or {}).get(name, '') if name else '',
     path=path,
   )
+
+
+def _read_keys(path, must=False):
+  content = read_json(path) if must or path.is_file() else {}
+  ranges.check_json(KINDS, content, f'{path}: ')
+  return content
 
 
 def _read_list(path):
@@ -133,7 +148,7 @@ def _pooling(config, folder):
       if key.startswith('pooling_mode_') and value is True
     ]
     mode = on[0] if len(on) == 1 else on or 'mean'
-  if mode not in POOLINGS:
+  if not isinstance(mode, str) or mode not in POOLINGS:
     raise UserError(
       f'{folder}: pooling {mode!r} is not supported; '
       f'{" and ".join(POOLINGS)} are'
@@ -145,9 +160,8 @@ def _max_length(folder, settings):
   limit = settings.get('max_seq_length')
   path = folder / 'tokenizer_config.json'
   if not limit and path.is_file():
-    limit = read_json(path).get('model_max_length')
-  # Tokenizers without a limit say 10^30.
-  return int(limit) if limit and limit < 10**9 else 0
+    limit = _read_keys(path).get('model_max_length')
+  return int(limit) if limit and 0 < limit < 10**9 else 0
 
 
 def write(folder, sentence, hidden_size):

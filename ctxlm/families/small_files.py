@@ -22,7 +22,7 @@ def copy_small(source, target):
     if path.suffix not in KEPT or path.name.endswith('.index.json'):
       continue
     files.inside(source, name)
-    if path.is_dir() or path.stat().st_size > MOST:
+    if not path.is_file() or path.stat().st_size > MOST:
       continue
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target / name)

@@ -1,5 +1,6 @@
 """T5 1.0 (Raffel et al. 2020) and 1.1, whose MLP is gated and head untied."""
 
+from ctxlm import ranges
 from ctxlm.errors import UserError
 from ctxlm.families.family import ACTIVATIONS, Family, activation, start_of
 
@@ -110,16 +111,16 @@ FAMILY = Family(
     'attention_scale': 1.0,
   },
   needs={'is_decoder': False},
-  reads=(
-    'decoder_start_token_id',
-    'dense_act_fn',
-    'dropout_rate',
-    'feed_forward_proj',
-    'is_encoder_decoder',
-    'is_gated_act',
-    'scale_decoder_outputs',
-    'tie_word_embeddings',
-  ),
+  reads={
+    'decoder_start_token_id': int,
+    'dense_act_fn': str,
+    'dropout_rate': ranges.BelowOne,
+    'feed_forward_proj': str,
+    'is_encoder_decoder': bool,
+    'is_gated_act': bool,
+    'scale_decoder_outputs': bool,
+    'tie_word_embeddings': bool,
+  },
   harmless=('classifier_dropout', 'initializer_factor'),
   read=_read,
   write=_write,

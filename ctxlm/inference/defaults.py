@@ -6,8 +6,9 @@ what neither says is as transformers.generate has it (GenerationConfig, and
 before all of that.
 """
 
-from ctxlm import decoding, files, plugins
+from ctxlm import decoding, files, plugins, ranges
 from ctxlm.decoding import build
+from ctxlm.families.family import Id, Ids
 
 # What transformers.generate does where nobody says.
 DEFAULTS = {
@@ -65,6 +66,35 @@ OTHERS = {
   'epsilon_cutoff': (0.0,),
   'eta_cutoff': (0.0,),
 }
+# What those are that are read here; what becomes an option is checked there.
+KINDS = {
+  'do_sample': bool,
+  'early_stopping': bool | str,
+  'stop_strings': str | tuple[str, ...],
+  'bad_words_ids': tuple[tuple, ...],
+  **dict.fromkeys(
+    ('num_beams', 'num_beam_groups', 'num_return_sequences'), ranges.Count
+  ),
+  **dict.fromkeys(('max_length', 'max_new_tokens'), ranges.Count),
+  **dict.fromkeys(('min_length', 'min_new_tokens'), ranges.Whole),
+  **dict.fromkeys(('no_repeat_ngram_size', 'top_k'), ranges.Whole),
+  **dict.fromkeys(
+    (
+      *('length_penalty', 'temperature', 'top_p', 'typical_p', 'min_p'),
+      *('repetition_penalty', 'guidance_scale', 'penalty_alpha'),
+      'diversity_penalty',
+    ),
+    float,
+  ),
+  **dict.fromkeys(('forced_bos_token_id', 'decoder_start_token_id'), Id),
+  **dict.fromkeys(
+    (
+      *('eos_token_id', 'forced_eos_token_id'),
+      *('suppress_tokens', 'begin_suppress_tokens'),
+    ),
+    Ids,
+  ),
+}
 SAMPLING = ('top_h', 'epsilon_cutoff', 'eta_cutoff')  # these of OTHERS
 
 
@@ -81,6 +111,7 @@ def read(folder):
   for name in ('config.json', 'generation_config.json'):
     path = folder / name
     said = files.read_json(path) if path.is_file() else {}
+    ranges.check_json(KINDS, said, f'{path}: ')
     both.append({k: v for k, v in said.items() if v is not None})
   old, new = both
   if new:  # of the old one's only which tokens they are

@@ -88,9 +88,14 @@ def decoder_start(loaded):
   model = loaded.model
   if not model.encoder_decoder:
     return ()
-  said = defaults.read(loaded.small)
-  if 'decoder_start_token_id' in said:
-    return (said['decoder_start_token_id'],)
+  start = defaults.read(loaded.small).get('decoder_start_token_id', -1)
+  if start >= model.vocab_size:
+    raise UserError(
+      f'{loaded.folder}: decoder_start_token_id={start} is no token; ids end '
+      f'at {model.vocab_size}'
+    )
+  if start >= 0:
+    return (start,)
   return (getattr(loaded.tokenizer, f'{model.decoder_start}_id'),)
 
 

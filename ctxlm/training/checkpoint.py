@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ctxlm import files, trees
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
 from ctxlm.training import checksums, damage, tracking
 
 
@@ -116,7 +116,7 @@ class Checkpoints:
         if step == steps[-1]:  # the last one is never moved
           raise UserError(
             f'{self.workdir}: no checkpoint can be read; {step}, the last, is '
-            f'damaged ({damage.reason(e)}) and stays where it is. Use another '
+            f'damaged ({reason(e)}) and stays where it is. Use another '
             '--workdir to start anew'
           ) from e
         self._set_aside(step, e)
@@ -178,7 +178,7 @@ class Checkpoints:
 
   def _set_aside(self, step, error):
     self._say(
-      f'checkpoint {step} is damaged ({damage.reason(error)}): moved to '
+      f'checkpoint {step} is damaged ({reason(error)}): moved to '
       f'{self.workdir / "damaged" / str(step)}; trying the one before'
     )
     if jax.process_index() == 0:
@@ -274,6 +274,7 @@ def find(workdir, step=''):
   if str(step) not in map(str, known):
     raise UserError(f'{workdir} has no checkpoint {step}; it has {known}')
   path = _folder(workdir) / str(step) / 'state'
+  _refuse_links(path.parent)
   try:
     with damage.quiet():
       tree = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
@@ -284,6 +285,13 @@ def find(workdir, step=''):
     lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), tree[key]
   )
   return int(step), key, shapes
+
+
+def _refuse_links(folder):
+  # Orbax would follow them out of a folder that somebody else made.
+  for top, folders, names in os.walk(folder):
+    for name in (*folders, *names):
+      files.inside(folder, (Path(top) / name).relative_to(folder))
 
 
 def read_params(workdir, abstract, step=''):
@@ -324,8 +332,7 @@ def _damaged(workdir, step, error):
     f'name another, --step={others[-1]}' if others else 'it is the only one'
   )
   return UserError(
-    f'{workdir}: checkpoint {step} is damaged ({damage.reason(error)}); '
-    f'{advice}'
+    f'{workdir}: checkpoint {step} is damaged ({reason(error)}); {advice}'
   )
 
 
@@ -342,8 +349,8 @@ def _merit(value, mode):
 
 
 def _best(workdir, steps):
-  config = files.read_json(workdir / 'config.json')
-  name, mode = config['checkpoint']['best'], config['checkpoint']['best_mode']
+  config = files.read_json(workdir / 'config.json').get('checkpoint')
+  name, mode = (dict(config or {}).get(k) for k in ('best', 'best_mode'))
   if not name:
     raise UserError(f'{workdir}: config.checkpoint.best names no metric')
   merits = {}

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
 
 # What TensorStore calls errors that say nothing of a file's content.
 ELSEWHERE = (
@@ -115,8 +115,3 @@ def is_elsewhere(error):
   return isinstance(error, MemoryError) or any(
     word in str(error) for word in ELSEWHERE
   )
-
-
-def reason(error):
-  """Returns what an error says, in a part of a line."""
-  return ' '.join(str(error).split())[:120] or type(error).__name__

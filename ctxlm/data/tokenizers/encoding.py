@@ -6,9 +6,12 @@ import re
 
 import tokenizers
 
+from ctxlm.data.tokenizers import bounds
+
 # Characters of a text, and of several, that are encoded at once: what the
 # library keeps of a text until then is 150 times as large.
 PIECE, GROUP = 2**16, 2**20
+FAILS = 'the tokenizer fails at a text'
 WINDOW = 200  # characters on either side that decide whether a cut is right
 _SPACE = re.compile(r'(?<=\S)\s(?=\S)')
 
@@ -45,9 +48,10 @@ class Encoder:
       (i, piece) for i, text in enumerate(texts) for piece in self._pieces(text)
     )
     for group in _groups(pieces):
-      encoded = self._backend.encode_batch_fast(
-        [piece for _, piece in group], add_special_tokens=False
-      )
+      with bounds.said(FAILS):
+        encoded = self._backend.encode_batch_fast(
+          [piece for _, piece in group], add_special_tokens=False
+        )
       for (i, piece), one in zip(group, encoded, strict=True):
         ids[i] += self._literal(piece, one.ids) if literal else one.ids
     return ids
@@ -106,7 +110,8 @@ class Encoder:
 
 
 def _ids(backend, text):
-  return backend.encode(text, add_special_tokens=False).ids
+  with bounds.said(FAILS):
+    return backend.encode(text, add_special_tokens=False).ids
 
 
 def characters(text):

@@ -1,5 +1,7 @@
 """Reading tokenizers that others trained."""
 
+import json
+
 import tokenizers
 from tokenizers import (
   AddedToken,
@@ -11,8 +13,8 @@ from tokenizers import (
 )
 
 from ctxlm import files
+from ctxlm.data.tokenizers import bounds, spm
 from ctxlm.data.tokenizers import settings as settings_lib
-from ctxlm.data.tokenizers import spm
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError
 
@@ -38,19 +40,24 @@ def read(path):
     path = files.inside(path, _in_folder(path).name)
   if not path.is_file():
     raise UserError(f'no tokenizer at {path}')
+  if path.stat().st_size > files.MOST_JSON:
+    raise UserError(f'{path} is too large to be a tokenizer')
   try:
-    settings = settings_lib.read(path.parent)
-    if path.suffix == '.model':
-      return _sentencepiece(path, settings)
-    if path.suffix == '.txt':
-      return _bert(path, settings)
-    if path.name.endswith(('vocab.json', 'encoder.json')):
-      return _gpt2(path, settings)
-    return _whole(path, settings)
+    with bounds.said(f'{path} is no tokenizer'):
+      return _read(path, settings_lib.read(path.parent))
   except UserError as e:
-    raise UserError(f'{path}: {e}') from e
-  except Exception as e:  # the library raises nothing narrower
-    raise UserError(f'{path} is no tokenizer: {e}') from e
+    where = '' if str(path.parent) in str(e) else f'{path}: '
+    raise UserError(f'{where}{e}') from e
+
+
+def _read(path, settings):
+  if path.suffix == '.model':
+    return _sentencepiece(path, settings)
+  if path.suffix == '.txt':
+    return _bert(path, settings)
+  if path.name.endswith(('vocab.json', 'encoder.json')):
+    return _gpt2(path, settings)
+  return _whole(path, settings)
 
 
 def found(folder):
@@ -108,7 +115,11 @@ def _frame_by_flags(tokenizer, settings, roles):
 
 def _whole(path, settings):
   # tokenizer.json; a class of its own may have settings that go over it.
-  tokenizer = tokenizers.Tokenizer.from_file(str(path))
+  content = files.read_json(path)
+  bounds.check(content)
+  # What would fill up or cut all texts has no use here.
+  content |= {'truncation': None, 'padding': None}
+  tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
   if not settings.tokenizer and not settings.model:
     return tokenizer, None
   settings = settings.of({})
@@ -171,6 +182,7 @@ def _gpt2(path, settings):
   merges = path.with_name(merges.replace('encoder.json', 'vocab.bpe'))
   if not files.inside(merges.parent, merges.name).is_file():
     raise UserError(f'{merges.name} is missing beside it')
+  bounds.check_ids(files.read_json(path))
   tokenizer = tokenizers.Tokenizer(models.BPE.from_file(str(path), str(merges)))
   space = bool(settings.tokenizer.get('add_prefix_space', False))
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)

@@ -7,10 +7,12 @@ the ids of generation_config.json and config.json, then by the class.
 """
 
 import dataclasses
+from typing import Annotated
 
 from tokenizers import AddedToken
 
-from ctxlm import files
+from ctxlm import files, ranges
+from ctxlm.errors import UserError
 
 ROLES = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
 # What they are called where no file says it, the first that there is.
@@ -43,6 +45,22 @@ CLASSES = {
   'llama': _LLAMA,
   'mistral': _LLAMA,
 }  # fmt: skip
+TOKEN = {
+  'content': str,
+  **dict.fromkeys(('single_word', 'lstrip', 'rstrip'), bool),
+  **dict.fromkeys(('normalized', 'special'), bool),
+}
+KINDS = {  # of what is read here or in files.py
+  'tokenizer_class': str,
+  'model_type': str,
+  'added_tokens_decoder': dict[str, dict],
+  'extra_ids': Annotated[int, ranges.Range('[0, 10000]')],
+  **dict.fromkeys(('add_bos_token', 'add_eos_token'), bool),
+  **dict.fromkeys(('add_prefix_space', 'do_lower_case'), bool),
+  **dict.fromkeys(('strip_accents', 'tokenize_chinese_chars'), bool),
+  **{f'{role}_token': str | dict for role in ROLES},
+  **{f'{role}_token_id': int | tuple[int, ...] for role in ROLES},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +85,7 @@ class Settings:
     name = self.tokenizer.get('tokenizer_class')
     if not name:
       name = self.model.get('model_type', '')
-    name = name.removesuffix('Fast').removesuffix('Tokenizer').lower()
+    name = (name or '').removesuffix('Fast').removesuffix('Tokenizer').lower()
     return name if name in CLASSES else ''
 
   def of(self, names):
@@ -148,7 +166,8 @@ def read(folder):
   }
   listed = tokenizer.get('added_tokens_decoder')
   if listed is not None:
-    added = {int(i): _added(token) for i, token in listed.items()}
+    path = folder / 'tokenizer_config.json'
+    added = {_number(i, path): _added(t, path) for i, t in listed.items()}
     return Settings(tokenizer, model, _in_order(added))
   # Files of before that list.
   tokenizer |= _json(folder / 'special_tokens_map.json')
@@ -156,28 +175,41 @@ def read(folder):
   for key, value in tokenizer.items():
     if key.endswith('_token') or key == 'extra_special_tokens':
       values = value if isinstance(value, list) else [value]
-      special |= {
-        v.get('content') if isinstance(v, dict) else v for v in values
-      }
+      values = [v.get('content') if isinstance(v, dict) else v for v in values]
+      special |= {v for v in values if isinstance(v, str)}
   added = {
     i: AddedToken(name, special=name in special, normalized=name not in special)
-    for name, i in _json(folder / 'added_tokens.json').items()
+    for name, i in _json(folder / 'added_tokens.json', ranges.Whole).items()
   }
   return Settings(tokenizer, model, _in_order(added))
 
 
-def _added(token):
-  names = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
-  return AddedToken(
-    token['content'], **{n: token[n] for n in names if n in token}
-  )
+def _number(text, path):
+  if not text.isascii() or not text.isdigit() or len(text) > 9:
+    raise UserError(f'{path}: {text[:20]!r} of added_tokens_decoder is no id')
+  return int(text)
+
+
+def _added(token, path):
+  ranges.check_json(TOKEN, token, f'{path}: added_tokens_decoder: ')
+  if token.get('content') is None:
+    raise UserError(f'{path}: a token of added_tokens_decoder has no content')
+  flags = {n: token[n] for n in TOKEN if token.get(n) is not None}
+  return AddedToken(flags.pop('content'), **flags)
 
 
 def _in_order(added):
   return tuple(added[i] for i in sorted(added))
 
 
-def _json(path):
+def _json(path, kind=None):
   if not path.is_file():
     return {}
-  return files.read_json(path)
+  content = files.read_json(path)
+  kinds = KINDS if kind is None else dict.fromkeys(content, kind)
+  ranges.check_json(kinds, content, f'{path}: ')
+  for role in ROLES:
+    token = content.get(f'{role}_token')
+    if isinstance(token, dict):
+      ranges.check_json(TOKEN, token, f'{path}: {role}_token: ')
+  return content

@@ -4,6 +4,8 @@ Kudo and Richardson 2018. Unigram and BPE models, with their own text
 normalisation; both are held against sentencepiece itself in the tests.
 """
 
+import math
+
 import numpy as np
 import tokenizers
 from sentencepiece import sentencepiece_model_pb2
@@ -16,9 +18,11 @@ from tokenizers import (
   pre_tokenizers,
 )
 
+from ctxlm.data.tokenizers import bounds
 from ctxlm.errors import UserError
 
 UNIGRAM, BPE = 1, 2  # TrainerSpec.model_type
+MOST_PIECE = 1000  # characters
 CONTROL, USER_DEFINED = 3, 4  # SentencePiece.type
 
 
@@ -75,6 +79,14 @@ def _parse(data):
     raise UserError('the file is no SentencePiece model') from e
   if not proto.pieces:
     raise UserError('the file is no SentencePiece model')
+  if not all(math.isfinite(p.score) for p in proto.pieces):
+    raise UserError('a piece has a score that is not finite')
+  if max(len(p.piece) for p in proto.pieces) > MOST_PIECE:
+    raise UserError(f'a piece has more than {MOST_PIECE} characters')
+  if not 0 <= proto.trainer_spec.unk_id < len(proto.pieces):
+    raise UserError('the id of what is unknown is none of a piece')
+  if proto.normalizer_spec.precompiled_charsmap:
+    bounds.check_charsmap(proto.normalizer_spec.precompiled_charsmap)
   return proto
 
 

@@ -12,10 +12,10 @@ import tokenizers
 
 from ctxlm import files as cache
 from ctxlm.data import framing
-from ctxlm.data.tokenizers import encoding, settings
+from ctxlm.data.tokenizers import bounds, encoding, settings
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.data.tokenizers import training as tokenizer_training
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, printable
 
 VERSION = 2  # raise it whenever training gives something else
 # Characters that are written without spaces: Chinese and Japanese.
@@ -61,12 +61,18 @@ class Tokenizer:
     self._backend.no_padding()
     self._backend.no_truncation()
     self.vocab_size = 1 + max(backend.get_vocab().values(), default=-1)
+    if self.vocab_size > bounds.MOST_TOKENS:
+      raise UserError(
+        f'the tokenizer has ids up to {self.vocab_size - 1:,}; '
+        f'{bounds.MOST_TOKENS:,} tokens are the most'
+      )
     for role in settings.ROLES:
       setattr(self, f'{role}_id', self._roles.get(role))
-    if self.bos_id is None:
-      self.bos_id = self.cls_id if self.cls_id is not None else self.eos_id
-    if self.eos_id is None:
-      self.eos_id = self.sep_id if self.sep_id is not None else self.bos_id
+    begins = self.bos_id, self.cls_id, self.eos_id, self.sep_id
+    ends = self.eos_id, self.sep_id, self.bos_id, self.cls_id
+    self.bos_id, self.eos_id = (
+      next((i for i in ids if i is not None), None) for ids in (begins, ends)
+    )
     if self.pad_id is None:
       self.pad_id = self.eos_id
     if self.eos_id is None:
@@ -139,19 +145,22 @@ class Tokenizer:
     if self._backend.post_processor is None:
       return None
     word = tokenizers.Tokenizer(tokenizers.models.WordLevel({'a': 0}))
-    whole = self._backend.post_process(word.encode('a'))
+    with bounds.said("the tokenizer's post_processor fails"):
+      whole = self._backend.post_process(word.encode('a'))
     own = [i for i, mask in enumerate(whole.special_tokens_mask) if not mask]
     return tuple(whole.ids[: own[0]]), tuple(whole.ids[own[-1] + 1 :])
 
   def offsets(self, text):
     """Returns (start, end) characters of each of a text's tokens."""
     text = encoding.characters(text)
-    return self._backend.encode(text, add_special_tokens=False).offsets
+    with bounds.said(encoding.FAILS):
+      return self._backend.encode(text, add_special_tokens=False).offsets
 
   def decode(self, ids, skip_special=True):
     """Returns the text of ids; special tokens are left out by default."""
     ids = [int(i) for i in ids]
-    return self._backend.decode(ids, skip_special_tokens=skip_special)
+    with bounds.said('the tokenizer fails to decode'):
+      return self._backend.decode(ids, skip_special_tokens=skip_special)
 
   def tokens(self, ids):
     """Returns the vocabulary's entry of each id, as it is stored."""
@@ -242,10 +251,7 @@ class Tokenizer:
 
 
 def _readable(data):
-  text = data.decode('utf-8', 'backslashreplace')
-  return ''.join(
-    c if c.isprintable() else c.encode('unicode_escape').decode() for c in text
-  )
+  return printable(data.decode('utf-8', 'backslashreplace'))
 
 
 def _bytes(entry, mark):
@@ -254,7 +260,10 @@ def _bytes(entry, mark):
       entry[2:].encode() if entry.startswith('##') else f' {entry}'.encode()
     )
   if mark == 'Ġ':
-    return bytes(_byte_of()[c] for c in entry)
+    known = _byte_of()
+    if all(c in known for c in entry):
+      return bytes(known[c] for c in entry)
+    return entry.encode()  # no byte-level vocabulary has it
   if re.fullmatch('<0x[0-9A-F]{2}>', entry):
     return bytes([int(entry[3:5], 16)])
   return entry.replace('▁', ' ').encode()

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
 from ctxlm.families.formats import pickles
 from ctxlm.files import inside, read_json
 
@@ -66,8 +66,10 @@ def _open(path):
     return pickles.read(path)
   try:
     file = safetensors.safe_open(path, framework='np')
-  except (safetensors.SafetensorError, OSError) as e:
-    raise UserError(f'{path} is damaged, or no safetensors file: {e}') from e
+  except (safetensors.SafetensorError, OSError, MemoryError) as e:
+    raise UserError(
+      f'{path} is damaged, or no safetensors file: {reason(e)}'
+    ) from e
   names = file.keys()  # it isn't iterable
   slices = {name: file.get_slice(name) for name in names}
   for name, x in slices.items():

@@ -7,15 +7,17 @@ buffer (BundleEntryProto): type, shape, and where its bytes lie in
 PREFIX.data-SHARD. Tensors stay there, memory mapped, until they are sliced.
 """
 
+import math
 import re
 import struct
 
 import ml_dtypes
 import numpy as np
 
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, reason
 from ctxlm.files import inside, read_json
 
+MOST = 2**28, 4096  # bytes of an index, and of a tensor's name
 FOOTER, MAGIC = 48, 0xDB4775248B80FB57
 DTYPES = {  # of DataType in TensorFlow's types.proto
   1: np.dtype('float32'),
@@ -97,6 +99,8 @@ def read(index):
     UserError: a damaged file, or one that is missing.
   """
   try:
+    if index.stat().st_size > MOST[0]:
+      raise ValueError('it is too large')
     table = _table(index.read_bytes())
     shards = dict(_fields(table.pop(b''))).get(1, 1)
     prefix = index.with_suffix('')
@@ -108,7 +112,9 @@ def read(index):
   except UserError:
     raise
   except Exception as e:  # whatever a damaged file leads to
-    raise UserError(f'{index} is damaged, or no checkpoint: {e!r}') from e
+    raise UserError(
+      f'{index} is damaged, or no checkpoint: {reason(repr(e))}'
+    ) from e
 
 
 def _map(prefix, shards, entry):
@@ -121,7 +127,7 @@ def _map(prefix, shards, entry):
   path = inside(
     prefix.parent, f'{prefix.name}.data-{fields.get(3, 0):05}-of-{shards:05}'
   )
-  start, size = fields.get(4, 0), int(np.prod(shape)) * dtype.itemsize
+  start, size = fields.get(4, 0), math.prod(shape) * dtype.itemsize
   if not path.is_file() or start + size > path.stat().st_size:
     raise UserError(f'{path} is missing, or ends too early')
   if not size:
@@ -138,8 +144,11 @@ def _table(data):
     raise ValueError('no table')
   _, at = _varint(footer, 0)  # of the meta index, which is empty
   _, at = _varint(footer, at)
-  entries = {}
+  entries, left = {}, len(data)
   for handle in _block(data, footer[at:]).values():
+    left -= _varint(handle, _varint(handle, 0)[1])[0]
+    if left < 0:
+      raise ValueError('blocks that overlap')
     entries |= _block(data, handle)
   return entries
 
@@ -157,6 +166,8 @@ def _block(data, handle):
     own, at = _varint(block, at)
     length, at = _varint(block, at)
     key = key[:shared] + block[at : at + own]
+    if len(key) > MOST[1]:
+      raise ValueError('a name without an end')
     entries[key] = block[at + own : at + own + length]
     at += own + length
   return entries
@@ -168,6 +179,8 @@ def _varint(data, at):
     byte = data[at]
     value |= (byte & 127) << shift
     at, shift = at + 1, shift + 7
+    if shift > 70:  # of 64 bits
+      raise ValueError('a number without an end')
     if byte < 128:
       return value, at
 

@@ -1,5 +1,6 @@
 """Checkpoints that TensorFlow wrote (see tensorflow/write.py) load whole."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import ctxlm
 from ctxlm.errors import UserError
+from ctxlm.families.formats import tf_checkpoint
 from ctxlm.trees import path_name
 from tests.families.tensorflow import write
 
@@ -95,3 +97,54 @@ def test_damaged(tmp_path, ending, content, wanted):
   with pytest.raises(UserError, match=wanted) as e:
     ctxlm.load(tmp_path / 'bert')
   assert '\n' not in str(e.value) and path.name in str(e.value)
+
+
+def varint(n):
+  out = []
+  while n > 127:
+    out.append(n & 127 | 128)
+    n >>= 7
+  return bytes([*out, n])
+
+
+def block(*entries):
+  """Returns a block of (bytes shared with the last key, the others, value)."""
+  parts = [
+    b''.join(map(varint, (shared, len(own), len(value)))) + own + value
+    for shared, own, value in entries
+  ]
+  return b''.join(parts) + bytes(4)
+
+
+def table(data, times=1):
+  """Returns a table whose index names one block of data, several times."""
+  handle = varint(0) + varint(len(data))
+  index = block(*((0, b'%d' % i, handle) for i in range(times)))
+  at = len(data) + 1
+  footer = bytes(2) + varint(at) + varint(len(index))
+  footer = footer.ljust(40, b'\0') + tf_checkpoint.MAGIC.to_bytes(8, 'little')
+  return data + b'\0' + index + b'\0' + footer
+
+
+HOSTILE = {
+  'a number without an end': bytes(9)
+  + b'\x80' * 40
+  + tf_checkpoint.MAGIC.to_bytes(8, 'little'),
+  'a name without an end': table(
+    block((0, b'a' * 4000, b''), *[(4000, b'b' * 4000, b'')] * 9)
+  ),
+  'blocks that overlap': table(block((0, b'a', bytes(9999))), times=99),
+  'it is too large': None,
+}
+
+
+@pytest.mark.parametrize('reason', HOSTILE)
+def test_what_would_take_for_ever_is_damaged(tmp_path, reason):
+  path = tmp_path / 'x.ckpt.index'
+  if HOSTILE[reason] is None:
+    path.touch()
+    os.truncate(path, 2**40)
+  else:
+    path.write_bytes(HOSTILE[reason])
+  with pytest.raises(UserError, match=f'is damaged, or no checkp.*{reason}'):
+    tf_checkpoint.read(path)
