@@ -182,6 +182,8 @@ def _gpt2(path, settings):
   merges = path.with_name(merges.replace('encoder.json', 'vocab.bpe'))
   if not files.inside(merges.parent, merges.name).is_file():
     raise UserError(f'{merges.name} is missing beside it')
+  if merges.stat().st_size > files.MOST_JSON:
+    raise UserError(f'{merges.name} is too large')
   bounds.check_ids(files.read_json(path))
   tokenizer = tokenizers.Tokenizer(models.BPE.from_file(str(path), str(merges)))
   space = bool(settings.tokenizer.get('add_prefix_space', False))
