@@ -22,7 +22,7 @@ from ctxlm.errors import UserError
 VERBS = (
   *('train', 'sweep', 'report', 'evaluate'),
   *('score', 'fill', 'generate', 'chat', 'embed', 'attend'),
-  'convert',
+  *('convert', 'recipes'),
 )
 INTERRUPTED, NO_READER = 130, 141  # as shells say it
 MEMORY = re.compile(r'MemoryError|RESOURCE_EXHAUSTED|Out of memory')
@@ -175,7 +175,7 @@ def run(verb, module, words, begun=False):
     _check_paths(F)
     if begun:
       use_huge_pages()
-    if verb in RUN_CODE:
+    if verb in RUN_CODE or vars(F).get('config'):
       find_own_modules()
     _allow_code(F.allow_code)
     logging.use_absl_handler()

@@ -55,45 +55,56 @@ def load(text):
 
 
 def ours():
-  """Returns {name: path} of the recipes and experiments that ctxlm has."""
+  """Returns {name: path} of the recipes and experiments that ctxlm has.
+
+  One in a folder has its name, 'FOLDER/NAME'.
+  """
   return {
-    path.stem: path
+    path.relative_to(HOME / folder).with_suffix('').as_posix(): path
     for folder in FOLDERS
-    for path in sorted((HOME / folder).glob('*.py'))
-    if 'get_config' in _functions(path)
+    for path in sorted((HOME / folder).rglob('*.py'))
+    if b'\ndef get_config(' in path.read_bytes()
   }
 
 
-def _functions(path):
-  tree = ast.parse(path.read_text(encoding='utf-8'))
-  return {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+def docstring(path):
+  """Returns a file's docstring, or its syntax error; it isn't run."""
+  try:
+    text = ast.get_docstring(ast.parse(path.read_bytes()))
+  except SyntaxError as e:
+    text = _said(e)
+  return text or 'says nothing of itself'
 
 
 def find(name):
   """Returns the path of a recipe or an experiment.
 
   Args:
-    name: of one of ours, or a path. A path such as configs/NAME.py that leads
-      nowhere from the current folder is that of ours.
+    name: of one of ours, whose folder may be left out, or a path that ends in
+      .py. A path such as configs/NAME.py that leads nowhere from the current
+      folder is that of ours.
 
   Raises:
     UserError: there is none.
   """
   path = Path(name).expanduser()
-  if len(path.parts) < 2 and path.suffix != '.py':
-    for folder in FOLDERS:
-      if (own := HOME / folder / f'{name}.py').is_file():
-        return own
-    hint = plugins.suggest(name, ours())
-    if Path(f'{name}.py').is_file():
-      hint = f' A file is named by its path, {name}.py.'
-    raise UserError(f'no recipe or experiment named {name!r}.{hint}')
-  if path.is_file() and path.suffix == '.py':
-    return path
-  own = HOME / path
-  if path.parts[0] in FOLDERS and path.suffix == '.py' and own.is_file():
-    return own
-  raise UserError(f'{name}: no such recipe or experiment, a file of Python')
+  if path.suffix == '.py':
+    own = HOME / path
+    if path.is_file():
+      return path
+    if path.parts[0] in FOLDERS and own.is_file():
+      return own
+    raise UserError(f'{name}: no such recipe or experiment, a file of Python')
+  known = ours()
+  if name in known:
+    return known[name]
+  found = [own for own in known if own.split('/')[-1] == name]
+  if len(found) == 1:
+    return known[found[0]]
+  hint = plugins.suggest(name, found or known)
+  if Path(f'{name}.py').is_file():
+    hint = f' A file is named by its path, {name}.py.'
+  raise UserError(f'no recipe or experiment named {name!r}.{hint}')
 
 
 def open_module(path):

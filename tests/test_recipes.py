@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ctxlm import recipes
+from ctxlm import cli, recipes
 from ctxlm.errors import UserError
 from tests import tiny
 
@@ -25,7 +25,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def write(path, *lines):
   """Writes a recipe of the lines."""
-  path.parent.mkdir(exist_ok=True)
+  path.parent.mkdir(parents=True, exist_ok=True)
   body = '\n  '.join(lines)
   path.write_text(
     f'from ctxlm.configs import common\n\n\ndef get_config(*a):\n  {body}\n'
@@ -66,6 +66,20 @@ def test_a_file_wins_only_by_its_path(elsewhere):
   write(elsewhere / 'configs/bert_base.py', 'return common.base()')
   assert recipes.load('configs/bert_base.py').num_steps == 1000
   assert recipes.load('bert_base').num_steps != 1000
+
+
+def test_folders_of_recipes(monkeypatch, tmp_path):
+  for name in ('configs/new/one', 'configs/new/mqar', 'experiments/mqar'):
+    write(tmp_path / 'home' / f'{name}.py', 'return common.base()')
+  (tmp_path / 'home/experiments/shared.py').write_text('A = 1\n')
+  monkeypatch.setattr(recipes, 'HOME', tmp_path / 'home')
+  names = {'new/one', 'new/mqar', 'mqar'}
+  assert recipes.ours().keys() == names
+  one = tmp_path / 'home/configs/new/one.py'
+  for name in ('one', 'new/one', 'configs/new/one.py'):
+    assert recipes.find(name) == one
+  assert recipes.find('mqar').parent.name == 'experiments'
+  assert recipes.find('new/mqar').parent.name == 'new'
 
 
 def test_plug_ins_of_a_file_are_found_by_its_folders_name(elsewhere, tmp_path):
@@ -123,9 +137,11 @@ def test_what_its_code_gets_wrong(elsewhere, lines, wanted):
     ('mine', 'A file is named by its path, mine.py.'),
     ('none/mine.py', 'none/mine.py: no such recipe'),
     ('configs/none.py', 'configs/none.py: no such recipe'),
+    ('README.md', 'no recipe or experiment named'),
     ('.', 'no recipe or experiment named'),
     ('', 'no recipe or experiment named'),
-    ('common', 'no recipe: it has no get_config()'),
+    ('common', 'no recipe or experiment named'),
+    ('configs/common.py', 'no recipe: it has no get_config()'),
     ('quickstart_mlm:3', "quickstart_mlm takes no argument, '3'"),
     ('needs.py', 'needs.py needs an argument'),
   ],
@@ -136,3 +152,26 @@ def test_no_such_recipe(elsewhere, text, wanted):
   with pytest.raises(UserError) as e:
     recipes.load(text)
   assert wanted in str(e.value)
+
+
+def test_the_verb_lists_them_and_shows_one(capsys, elsewhere):
+  assert run() == 0
+  rows = {
+    line.split()[0]: line
+    for line in capsys.readouterr().out.splitlines()
+    if line[0] == ' '
+  }
+  assert rows.keys() == recipes.ours().keys() >= {'simcse', 'mqar'}
+  assert 'common' not in rows and 'markov' not in rows
+  assert rows['quickstart_mlm'].endswith("on Python's documentation.")
+  write(elsewhere / 'mine.py', 'return 3')
+  assert run('mine.py', 'mqar') == 0
+  out = capsys.readouterr().out
+  assert 'says nothing of itself' in out and 'ctxlm sweep' in out
+
+
+def run(*argv):
+  """Returns the exit status of `ctxlm recipes`."""
+  with pytest.raises(SystemExit) as e:
+    cli.main(['ctxlm', 'recipes', *argv])
+  return e.value.code

@@ -1,4 +1,4 @@
-"""Judge an experiment's claims, rank a recipe's points, or compare runs.
+"""Judge an experiment, rank a recipe's points, or compare runs.
 
 The page of a sweep is made anew each time, also while it still trains.
 
@@ -9,12 +9,15 @@ The page of a sweep is made anew each time, also while it still trains.
 
 from pathlib import Path
 
+from ctxlm import recipes
 from ctxlm.errors import UserError
 
 
 def add_flags(parser):
   """Declares the flags of `ctxlm report`."""
-  parser.add_paths('PATH', 'the experiment or recipe, or runs to compare')
+  parser.add_paths(
+    'NAME', 'the experiment or recipe, or runs to compare', recipes.ours
+  )
   parser.add(
     'what is read', '--workdir', metavar='DIR', help="the sweep's folder"
   )

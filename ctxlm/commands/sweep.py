@@ -1,4 +1,4 @@
-r"""Train all points of an experiment or a recipe, and go on from there.
+r"""Train all points of an experiment or a recipe, or go on with them.
 
 A recipe is swept over what `--over` says, and the best of its points is named.
 Each point is an ordinary run folder DIR/POINT. The same command again skips
@@ -19,13 +19,15 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from ctxlm import flags, lab, ranges
+from ctxlm import flags, lab, ranges, recipes
 from ctxlm.errors import UserError
 
 
 def add_flags(parser):
   """Declares the flags of `ctxlm sweep`."""
-  parser.add_paths('FILE', 'experiments/NAME.py, or configs/NAME.py')
+  parser.add_paths(
+    'NAME', 'an experiment or a recipe, or the path of one', recipes.ours
+  )
   parser.add_overrides()
   count = flags.number(ranges.Count)
   parser.add(

@@ -5,10 +5,11 @@ The same command again goes on from the newest checkpoint.
   ctxlm train --config configs/quickstart_causal.py --workdir runs/quickstart
   ctxlm train --config configs/quickstart_mlm.py --workdir runs/mine \
     --config.optimizer.learning_rate=3e-4 --config.num_steps=500
-  ctxlm train --config configs/finetune.py:bert-base-uncased \
-    --workdir runs/tuned --config.tasks.text.data.pattern='text/*.txt'
+  ctxlm train --config finetune:bert-base-uncased --workdir runs/tuned \
+    --data 'text/*.txt'
 
-Every key of a recipe stands with a comment in `ctxlm/config.py`.
+`ctxlm recipes` lists those of ours. Every key of a recipe stands with a comment
+in `ctxlm/config.py`; --config.KEY=VALUE sets it, and any option of a plug-in.
 """
 
 from ctxlm import flags
@@ -16,7 +17,17 @@ from ctxlm import flags
 
 def add_flags(parser):
   """Declares the flags of `ctxlm train`."""
-  parser.add_config('a recipe: configs/NAME.py, or FILE:ARGUMENT')
+  parser.add_config('a recipe: NAME, or the path of a file; NAME:ARGUMENT')
+  parser.add(
+    'what is read',
+    '--data',
+    metavar='FILES',
+    action='append',
+    default=[],
+    help="your own, in place of the recipe's: a file, a folder or a pattern, "
+    "'books/*.txt'; with the field of the text, or those of a pair, behind "
+    'a colon, file.jsonl:field; TASK=FILES where there are several tasks',
+  )
   parser.add(
     'what is written',
     '--workdir',
@@ -34,7 +45,10 @@ def main(F):
   from ctxlm.parallel import processes
   from ctxlm.training import loop
 
-  config = overrides.apply(recipes.load(F.config), F.overrides)
+  config = recipes.load(F.config)
+  for text in F.data:
+    overrides.with_data(config, text)
+  overrides.apply(config, F.overrides)
   config_lib.check(config)
   processes.start(F.coordinator, F.num_processes, F.process_id)
   loop.train(config, F.workdir)

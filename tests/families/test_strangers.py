@@ -235,6 +235,10 @@ def test_a_run_folder_runs_no_code(runs, tmp_path, module, monkeypatch):
     ctxlm.load(copy, allow_code=(name,))
   assert not mark.exists()
   plugins.refuse_code({'name': 'mylab.cloze'}, 'config.json', ('mylab',))
+  plugins.refuse_code({'name': 'ctxlm.experiments.mqar'}, 'config.json')
+  for name in ('ctxlm.__main__', 'ctxlm.experiments.benchmarks.train_step'):
+    with pytest.raises(UserError, match='code that is not ours'):
+      plugins.refuse_code({'name': name}, 'config.json')
   monkeypatch.setenv(plugins.ALLOW, 'other,mylab.cloze')
   plugins.refuse_code({'name': 'mylab.cloze'}, 'config.json')
   with pytest.raises(UserError, match='mylab2'):

@@ -1,0 +1,38 @@
+"""List the recipes and experiments that are at hand by name.
+
+Of a name or a path, its file and what it says of itself: the command, the time
+it takes and what comes of it.
+
+  ctxlm recipes
+  ctxlm recipes quickstart_mlm
+  ctxlm recipes induction
+  ctxlm recipes mylab/mine.py
+"""
+
+from ctxlm import recipes
+
+
+def add_flags(parser):
+  """Declares the flags of `ctxlm recipes`."""
+  parser.add_paths(
+    'NAME', 'whose text is shown; left out, all are listed', recipes.ours
+  )
+
+
+def main(F):
+  """Entry point of `ctxlm recipes`."""
+  if F.paths:
+    for name in F.paths:
+      path = recipes.find(name)
+      print(f'{path.resolve()}\n\n{recipes.docstring(path)}\n')
+    return
+  listed = recipes.ours()
+  width = max(map(len, listed)) + 2
+  for folder, usage in (
+    ('configs', 'recipes: ctxlm train --config NAME[:ARGUMENT] --workdir DIR'),
+    ('experiments', 'experiments: ctxlm sweep NAME --workdir DIR'),
+  ):
+    print(usage)
+    for name, path in listed.items():
+      if path.is_relative_to(recipes.HOME / folder):
+        print(f'  {name:<{width}}{recipes.docstring(path).splitlines()[0]}')
