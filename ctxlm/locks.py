@@ -87,6 +87,10 @@ def held(folder, what):
   """
   if folder.exists() and not folder.is_dir():
     raise UserError(f'{folder} is a file; name a folder')
+  try:
+    str(folder.absolute()).encode()
+  except UnicodeEncodeError as e:  # Orbax takes no other names
+    raise UserError(f'{folder}: its name is no UTF-8; name another') from e
   made = [p for p in (folder, *folder.parents) if not p.exists()]
   with contextlib.ExitStack() as undo:
     undo.callback(_remove_empty, made)

@@ -115,6 +115,7 @@ def jobs(folders):
   generate = ('generate', f'--model={run}', f'--input={folders["prompts"]}')
   generate += ('--max_new_tokens=24', '--batch_size=2', '--seed=3')
   embed = ('embed', f'--model={mlm}', f'--input={folders["text"]}')
+  convert = 'convert', f'--from={run}'
   sweep = ('sweep', 'tests/toy.py', '--seeds=1', '--jobs=2')
   sweep += ('--config.num_steps=400', '--config.checkpoint.every_steps=7')
 
@@ -135,7 +136,7 @@ def jobs(folders):
     ),
     'convert': Job(
       3,
-      lambda f: ('convert', f'--from={run}', f'--to={f / "model"}'),
+      lambda f: (*convert, f'--to={f / "model"}', f'--to-hf={f / "hf"}'),
       same_files,
     ),
   }

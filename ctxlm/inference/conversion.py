@@ -13,21 +13,20 @@ from ctxlm.parallel import mesh as mesh_lib
 
 
 def write_model(loaded, folder):
-  """Writes a model folder of a loading.Loaded."""
+  """Fills an empty folder, which becomes a model folder of a loading.Loaded."""
   loading.need_tokenizer(loaded)
-  with _new_folder(folder) as new:
-    model_folder.write(
-      new,
-      loaded.block,
-      loaded.params,
-      loaded.tokenizer,
-      loaded.small,
-      loaded.sentence,
-    )
+  model_folder.write(
+    folder,
+    loaded.block,
+    loaded.params,
+    loaded.tokenizer,
+    loaded.small,
+    loaded.sentence,
+  )
 
 
 def write_hf(loaded, folder):
-  """Writes a folder that transformers loads; see families.export.
+  """Fills an empty folder, which transformers then loads; see families.export.
 
   One of sentence vectors is one that sentence-transformers loads, too.
 
@@ -36,19 +35,18 @@ def write_hf(loaded, folder):
   """
   loading.need_tokenizer(loaded)
   pooled = loaded.sentence
-  with _new_folder(folder) as new:
-    inner = new / pooled.path if pooled else new
-    if loaded.small:
-      small_files.copy_small(loaded.small, new)
-    if pooled and not (loaded.small and sentence.read(new) == pooled):
-      sentence.write(new, pooled, loaded.model.hidden_size)
-    original = inner / 'config.json'
-    original = files.read_json(original) if original.is_file() else None
-    if not original:
-      export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
-    return export.write(
-      inner, loaded.block, loaded.params, loaded.tokenizer, original
-    )
+  inner = folder / pooled.path if pooled else folder
+  if loaded.small:
+    small_files.copy_small(loaded.small, folder)
+  if pooled and not (loaded.small and sentence.read(folder) == pooled):
+    sentence.write(folder, pooled, loaded.model.hidden_size)
+  original = inner / 'config.json'
+  original = files.read_json(original) if original.is_file() else None
+  if not original:
+    export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
+  return export.write(
+    inner, loaded.block, loaded.params, loaded.tokenizer, original
+  )
 
 
 @contextlib.contextmanager
@@ -79,7 +77,10 @@ def convert(source, to=None, to_hf=None, step=''):
   # Each device holds a part, so that what fits the machine can be converted.
   placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
   loaded = loading.load(source, placement, step)
-  if to:
-    write_model(loaded, to)
-  left_out = write_hf(loaded, to_hf) if to_hf else []
+  left_out = []
+  with contextlib.ExitStack() as both:  # neither is there before both are whole
+    if to:
+      write_model(loaded, both.enter_context(_new_folder(to)))
+    if to_hf:
+      left_out = write_hf(loaded, both.enter_context(_new_folder(to_hf)))
   return sum(x.size for x in jax.tree.leaves(loaded.params)), left_out

@@ -13,7 +13,7 @@ EVALUATOR = ('evaluators.lm.name', 'perplexity')
 def folders(loaded, tmp_path_factory):
   """The causal run, and what it is converted to."""
   folder = tmp_path_factory.mktemp('judged')
-  conversion.write_model(loaded['causal'], folder / 'model')
+  conversion.convert(loaded['causal'].folder, to=folder / 'model')
   return loaded['causal'].folder, folder / 'model'
 
 

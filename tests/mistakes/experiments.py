@@ -177,6 +177,16 @@ CASES = [
     latin('latin.jsonl'),
   ),
   Case(
+    'train: a folder whose name is no Unicode',
+    (*train(), '--workdir={tmp}/\udcff'),
+    r'work/.udcff: its name is no UTF-8; name another$',
+  ),
+  Case(
+    'sweep: a folder whose name is no Unicode',
+    ('sweep', 'tests/toy.py', '--workdir={tmp}/\udcff'),
+    r'work/.udcff: its name is no UTF-8; name another$',
+  ),
+  Case(
     'train: a text whose name is no Unicode',
     train('config.tasks.causal.data.pattern={tmp}/\udcff.txt'),
     'no file matches',
