@@ -40,11 +40,14 @@ class Job:
       after `ctxlm`.
     compare: function of two such folders, the one of a run that was never
       killed first; raises AssertionError.
+    outputs: names of all that is written, where the command refuses to begin
+      once they are there: a kill may come after its last rename.
   """
 
   share: int
   argv: Callable
   compare: Callable
+  outputs: tuple = ()
 
 
 def train(*flags):
@@ -138,6 +141,7 @@ def jobs(folders):
       3,
       lambda f: (*convert, f'--to={f / "model"}', f'--to-hf={f / "hf"}'),
       same_files,
+      ('model', 'hf'),
     ),
   }
 
@@ -227,9 +231,11 @@ def campaign(job, kills, tmp, rng, say):
       done['kills'] += 1
       done['in a save'] += bool(temporary(cut))
       say(done)
-      if done['kills'] < kills:
+      over = job.outputs and all((cut / o).exists() for o in job.outputs)
+      if done['kills'] < kills and not over:
         continue
-      finish(job, cut, errors)
+      if not over:
+        finish(job, cut, errors)
     else:
       seconds = min(seconds, 0.9 * took)
     judge(job, whole, cut)
