@@ -56,7 +56,7 @@ def train(*flags):
   def argv(folder):
     return tiny.command(
       folder / 'run',
-      'config.num_steps=240',
+      'config.num_steps=150',
       'config.checkpoint.every_steps=3',
       'config.checkpoint.best=eval/half/loss',
       'config.optimizer.ema_decay=0.9',

@@ -72,7 +72,7 @@ def get_config(name='causal'):
       'weight': 1.0,
     }
   if name == 'judged':
-    block = {'name': 'perplexity', 'split': 'train', 'every_steps': 4}
+    block = {'name': 'perplexity', 'split': 'train', 'every_steps': 9}
     c.evaluators.half = block
   c.optimizer.learning_rate = 3e-3
   c.optimizer.warmup_steps = 4
