@@ -85,6 +85,15 @@ def test_the_library_knows_no_recipe_or_experiment(path):
       assert name.split('.')[0] not in ('configs', 'experiments', 'tests')
 
 
+@pytest.mark.parametrize('folder', ['configs', 'experiments'])
+def test_recipes_import_each_other_from_anywhere(folder):
+  for path in (ROOT.parent / folder).rglob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.ImportFrom):
+        # As ctxlm.configs, which is there where the checkout's root is not.
+        assert node.module.split('.')[0] not in ('configs', 'experiments'), path
+
+
 @pytest.mark.parametrize('name', ['attention', 'positions'])
 def test_pure_functions_import_jax_only(name):
   tree = ast.parse((ROOT / 'models' / f'{name}.py').read_text())
