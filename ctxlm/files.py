@@ -54,6 +54,7 @@ def lines(path):
     raise UserError(f"can't read {path}: {e.strerror}") from e
 
 
+MOST_LINE = 2**30  # bytes, which are in memory at once
 # By how they begin: the module that reads them, and their ending.
 COMPRESSED = {
   rb'\x1f\x8b': ('gzip', '.gz'),
@@ -77,7 +78,12 @@ def _raw_lines(path):
     try:
       if archive := _of(ARCHIVES, stream):
         raise UserError(f'{path} is {archive}: take the texts out of it first')
-      yield from stream
+      while line := stream.readline(MOST_LINE):
+        if len(line) == MOST_LINE:
+          raise UserError(
+            f'{path} has a line of more than {MOST_LINE >> 20} MB: break it'
+          )
+        yield line
     except UserError:
       raise
     except Exception as e:  # each kind has some of its own

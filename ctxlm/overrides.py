@@ -9,7 +9,6 @@ begins anew, with the defaults of what it names.
 
 import ast
 import dataclasses
-import difflib
 import glob
 import os
 import types
@@ -124,7 +123,7 @@ def with_data(config, text):
   old = config.tasks[task].data
   # Where the files are others, their format and its options may be the same.
   same = old.get('name') == 'files'
-  dropped = ('pattern', 'split_patterns', *(('fields',) if fields else ()))
+  dropped = {'pattern', 'split_patterns', 'aligned', *fields}
   kept = {
     key: value
     for key, value in old.items()
@@ -277,27 +276,12 @@ def _find_option(kind, block, upto, path):
     )
     if (kind, key) == ('data.sources', 'pattern'):
       hint += ', or --data in place of both'
-  known = nearest(key, [*known, *plugins.own(kind, {})])
+  known = plugins.nearest(key, [*known, *plugins.own(kind, {})])
   more = f' and {len(known) - MOST} more' if len(known) > MOST else ''
   raise UserError(
     f'--config.{path}: {block.name!r} has no option {key!r}{hint}. '
     f'It has: {", ".join(known[:MOST])}{more}.'
   )
-
-
-def nearest(word, known):
-  """Returns the words, the most alike first.
-
-  >>> nearest('hidden_sise', ['bias', 'hidden_size'])
-  ['hidden_size', 'bias']
-  """
-  match = difflib.SequenceMatcher(b=word)
-
-  def alike(other):
-    match.set_seq1(other)
-    return -match.ratio()
-
-  return sorted(known, key=alike)
 
 
 def _default(field):

@@ -61,6 +61,21 @@ def suggest(word, known):
   return f' Known: {", ".join(sorted(map(str, known)))}.'
 
 
+def nearest(word, known):
+  """Returns the words, the most alike first.
+
+  >>> nearest('hidden_sise', ['bias', 'hidden_size'])
+  ['hidden_size', 'bias']
+  """
+  match = difflib.SequenceMatcher(b=word)
+
+  def alike(other):
+    match.set_seq1(other)
+    return -match.ratio()
+
+  return sorted(known, key=alike)
+
+
 def find(kind, name):
   """Returns the class that a plug-in's name stands for.
 

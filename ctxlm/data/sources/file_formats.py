@@ -1,72 +1,181 @@
-"""Readers of text files: `reader(path, source)` yields records.
+"""Readers of files: `reader(path, source)` yields (where, record).
 
-All are UTF-8, with or without a byte order mark; `source` has the options of
-`ctxlm.data.sources.files.Source`. Files are read line by line.
+`where` is what a message on the record begins with. Text is UTF-8, with or
+without a byte order mark; `source` has the options of
+`ctxlm.data.sources.files.Source`. Files are read line by line, but for JSON of
+many lines.
 """
 
 import csv
 import json
 import re
 
-from ctxlm import plugins
+from ctxlm.data.sources import arrow, paths
 from ctxlm.errors import UserError, note
 from ctxlm.files import lines
 
 csv.field_size_limit(2**31 - 1)  # its own is 131,072 characters
+MOST_JSON = 2**30  # characters of a file that is read whole
+MOST_DEEP = 100  # lists and objects of JSON in each other, as in Parquet
 SEPARATORS = ('blank_line', 'line', 'file')
 _SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 def read_text(path, source):
   """Documents of plain text: {'text'}."""
-  document = []
+  for lines_ in _blocks(path, source.separator):
+    if any(line.strip() for line in lines_):
+      yield path, {'text': '\n'.join(lines_).strip('\n')}
+
+
+def _blocks(path, separator):
+  # Lists of lines, one a document.
+  block = []
   for line in lines(path):
-    if source.separator == 'line':
-      document = [line]
-    elif line.strip() or source.separator == 'file':
-      document.append(line)
+    if separator == 'line':
+      block = [line]
+    elif line.strip() or separator == 'file':
+      block.append(line)
       continue
-    if any(d.strip() for d in document):
-      yield {'text': '\n'.join(document).strip('\n')}
-    document = []
-  if any(d.strip() for d in document):
-    yield {'text': '\n'.join(document).strip('\n')}
+    yield block
+    block = []
+  yield block
+
+
+def read_conll(path, source):
+  """A word a line and a blank line between sentences: each column a list.
+
+  Columns are apart by tabs, or else by spaces. What marks the begin of a
+  document, -DOCSTART-, is left out.
+  """
+  columns = source.columns
+  if not columns:
+    raise UserError(
+      f"{path}: set columns, such as ('tokens', 'tags'), for format 'conll'"
+    )
+  begin = 1
+  for block in _blocks(path, 'blank_line'):
+    rows = [r.split('\t') if '\t' in r else r.split() for r in block]
+    for number, row in enumerate(rows, begin):
+      _check_row(row, columns, f'{path}, line {number},')
+    if rows and rows[0][0] != '-DOCSTART-':
+      yield f'{path}, line {begin},', dict(zip(columns, map(list, zip(*rows))))
+    begin += len(rows) + 1
 
 
 def read_jsonl(path, source):
-  """One JSON object a line; each has the fields that are asked for.
-
-  Half a surrogate pair, which JSON can escape and UTF-8 can't hold, is read as
-  U+FFFD, and a line says so.
-  """
-  wanted = (source.fields or {}).values()
+  """One JSON object a line."""
+  del source
   halves = []
   for number, line in enumerate(lines(path), 1):
-    if not line.strip():
-      continue
-    try:
-      record = json.loads(line)
-      if '\\u' in line:
-        plain = json.dumps(record, ensure_ascii=False)
-        if _SURROGATE.search(plain):
-          record = json.loads(_SURROGATE.sub('\ufffd', plain))
-          halves.append(number)
-    except (ValueError, RecursionError) as e:
-      raise UserError(f'{path}, line {number}, is not JSON: {e}') from e
-    if not isinstance(record, dict):
-      raise UserError(f'{path}, line {number}, is no JSON object')
-    for name in wanted:
-      if name not in record:
-        raise UserError(
-          f'{path}, line {number}, has no field {name!r}.'
-          + plugins.suggest(name, record)
-        )
-    yield record
+    if line.strip():
+      where = f'{path}, line {number},'
+      record, half = _parse(line, where)
+      halves += [number] * half
+      yield where, _an_object(record, where)
   if halves:
-    note(
-      f'{path}: half a surrogate pair is read as U+FFFD in {len(halves)} lines,'
-      f' the first of them line {halves[0]}'
+    _note_halves(
+      path, f'in {len(halves)} lines, the first of them line {halves[0]}'
     )
+
+
+def read_json(path, source):
+  """JSON of many lines: a list of objects, or one; or an object a line."""
+  try:
+    content = _whole(path)
+  except UserError as e:
+    if 'Extra data' not in str(e):
+      raise
+    yield from read_jsonl(path, source)
+    return
+  if isinstance(content, list):
+    for number, record in enumerate(content, 1):
+      where = f'{path}, record {number},'
+      yield where, _an_object(record, where)
+  else:
+    yield path, _an_object(content, path)
+
+
+def read_squad(path, source):
+  """Questions of SQuAD's own file, 1.1 or 2.0, as others' tables have them.
+
+  {'id', 'title', 'context', 'question', 'answers': {'text': [...],
+  'answer_start': [...]}}, where a question that has no answer has none of
+  either.
+  """
+  del source
+  above = 'data.*.paragraphs.*'
+  fields = {
+    'id': f'{above}.qas.*.id',
+    'title': 'data.*.title',
+    'context': f'{above}.context',
+    'question': f'{above}.qas.*.question',
+    'text': f'{above}.qas.*.answers.text',
+    'answer_start': f'{above}.qas.*.answers.answer_start',
+  }
+  for record in paths.leaves(_whole(path), fields, path):
+    answers = {k: record.pop(k) for k in ('text', 'answer_start')}
+    yield f'{path}, question {record["id"]!r},', {**record, 'answers': answers}
+
+
+def _whole(path):
+  parts, size = [], 0
+  for line in lines(path):
+    parts.append(line)
+    size += len(line) + 1
+    if size > MOST_JSON:
+      raise UserError(
+        f'{path} is more than {MOST_JSON >> 20} MB of JSON, which is read '
+        "whole: if it has an object a line, set format='jsonl', or else make "
+        'it so'
+      )
+  content, half = _parse('\n'.join(parts), path)
+  if half:
+    _note_halves(path, 'in it')
+  return content
+
+
+def _parse(text, where):
+  """Returns what JSON holds, and whether it has half a surrogate pair.
+
+  JSON can escape one and UTF-8 can't hold it: it is read as U+FFFD.
+  """
+  half = None
+  try:
+    value = json.loads(text)
+    if '\\u' in text:
+      plain = json.dumps(value, ensure_ascii=False)
+      half = _SURROGATE.search(plain)
+      value = json.loads(_SURROGATE.sub('\ufffd', plain)) if half else value
+  except (ValueError, RecursionError) as e:
+    raise UserError(f'{where} is not JSON: {e}') from e
+  if text.count('[') + text.count('{') > MOST_DEEP:
+    _check_depth(value, where)
+  return value, bool(half)
+
+
+def _check_depth(value, where):
+  # What reads records later has less of Python's stack left.
+  level = [value] if isinstance(value, (dict, list)) else []
+  for _ in range(MOST_DEEP):
+    level = [
+      inner
+      for outer in level
+      for inner in (outer.values() if isinstance(outer, dict) else outer)
+      if isinstance(inner, (dict, list))
+    ]
+  if level:
+    raise UserError(f'{where} is nested more than {MOST_DEEP} deep')
+
+
+def _an_object(record, where):
+  if not isinstance(record, dict):
+    raise UserError(f'{where} is no JSON object')
+  return record
+
+
+def _note_halves(path, places):
+  note(f'{path}: half a surrogate pair is read as U+FFFD {places}')
 
 
 def read_csv(path, source):
@@ -96,12 +205,16 @@ def _table(path, source, rows):
       if twice:
         note(f'{path}: of the columns named {twice[0]!r} the last is read')
       continue
-    if len(row) != len(columns):
-      raise UserError(
-        f'{path}, line {number}, has {len(row)} fields, not '
-        f'{len(columns)} as {columns}'
-      )
-    yield dict(zip(columns, row))
+    where = f'{path}, line {number},'
+    _check_row(row, columns, where)
+    yield where, dict(zip(columns, row))
+
+
+def _check_row(row, columns, where):
+  if len(row) != len(columns):
+    raise UserError(
+      f'{where} has {len(row)} fields, not {len(columns)} as {list(columns)}'
+    )
 
 
 def number(text):
@@ -117,6 +230,10 @@ def number(text):
 FORMATS = {
   'text': read_text,
   'jsonl': read_jsonl,
+  'json': read_json,
   'csv': read_csv,
   'tsv': read_tsv,
+  'parquet': arrow.read_parquet,
+  'conll': read_conll,
+  'squad': read_squad,
 }

@@ -1,17 +1,26 @@
-"""Local text: plain files, jsonl, csv and tsv, by pattern."""
+"""Local files by pattern: text, tables and JSON; and files that are aligned."""
 
 import dataclasses
 import glob
 import hashlib
+import itertools
 import json
 import os
 from typing import Literal
 
 from ctxlm import files
-from ctxlm.data.sources import file_formats, records, splits, units
+from ctxlm.data.sources import (
+  aligned,
+  file_formats,
+  paths,
+  records,
+  splits,
+  units,
+)
 from ctxlm.errors import UserError
 
-VERSION = 2  # raise it whenever the same files give other records
+VERSION = 3  # raise it whenever the same files give other records
+NUMBERS = {'label', 'score'}  # which csv, having no types, has as text
 LONG = 2**16  # bytes of a file that is more than one text, of 10,000 words
 
 
@@ -22,21 +31,30 @@ class Source:
   Attributes:
     pattern: glob, '**' included; its records are put into splits by the hash
       of their text: 90 % train, 5 % validation, 5 % test. What else a record
-      has, such as an id, doesn't count, so that no text is in two splits.
-    split_patterns: {split: pattern} in place of `pattern`.
-    format: 'text', 'jsonl', 'csv' or 'tsv'; 'auto' goes by each file's ending,
-      which for plain text is any other. A file may be compressed (.gz, .bz2,
-      .xz, .zst): a.jsonl.gz is a jsonl.
+      has, such as an id, doesn't count, so that no text is in two splits; of a
+      record with a context, that alone counts.
+    aligned: {field: pattern} in place of `pattern`, of two or more: line i of
+      one is line i of the others, such as a sentence and its translation. Lines
+      of which one is empty are left out.
+    split_patterns: {split: pattern, or {field: pattern}} in place of both.
+    format: a name of `FORMATS`. 'auto' goes by each file's ending, which for
+      plain text is any other. A file may be compressed (.gz, .bz2, .xz, .zst):
+      a.jsonl.gz is a jsonl. 'json' is a list of objects, or one; 'squad' is
+      SQuAD's own file, whose records have id, title, context, question and
+      answers; 'conll' has a word a line, whose columns are lists.
     separator: what ends a document of plain text: 'blank_line', 'line' or
       'file'.
-    columns: names of the columns of csv and tsv; () reads them from each
+    columns: names of the columns of csv, tsv and conll; () reads them from each
       file's first line.
-    fields: {name: the files' field}, such as {'text': 'body'}; None takes all
-      as they are.
+    fields: {name: the files' field, or its path}, such as {'text': 'body'} or
+      {'choices': 'question.choices.text'}; a '*' in a path makes a record of
+      each item of a list: {'text': 'data.*.paragraphs.*.context', 'title':
+      'data.*.title'}. None takes all fields as they are.
     unit: what a record is: 'document', 'paragraph' (a line) or 'sentence'.
   """
 
   pattern: str = ''
+  aligned: dict = None
   split_patterns: dict = None
   format: Literal['auto', *file_formats.FORMATS] = 'auto'
   separator: Literal[*file_formats.SEPARATORS] = 'blank_line'
@@ -45,8 +63,10 @@ class Source:
   unit: Literal[*units.UNITS] = 'document'
 
   def __post_init__(self):
-    if bool(self.pattern) == bool(self.split_patterns):
-      raise ValueError('give pattern, or split_patterns, and not both')
+    given = [p for p in (self.pattern, self.aligned, self.split_patterns) if p]
+    if len(given) != 1:
+      raise ValueError('give one of pattern, aligned and split_patterns')
+    paths.check(self.fields or {})
 
   def records(self, split):
     """Returns the records of a split.
@@ -69,7 +89,7 @@ class Source:
         'of them, give data.split_patterns'
       )
     fingerprint = self.fingerprint(split)
-    return units.choose(base, self.fields, self.unit, fingerprint)
+    return units.choose(base, None, self.unit, fingerprint)
 
   def fingerprint(self, split):
     """Returns a hash of the files' content and all options."""
@@ -78,34 +98,30 @@ class Source:
 
   def _key(self, split):
     digests = []
-    for path in self._paths(split):
-      with open(path, 'rb') as f:
-        digests.append(hashlib.file_digest(f, 'sha256').hexdigest())
-      digests.append(files.ending(path))
+    for name, found in self._paths(split).items():
+      digests.append(name)
+      for path in found:
+        with open(path, 'rb') as f:
+          digests.append(hashlib.file_digest(f, 'sha256').hexdigest())
+        digests.append(files.ending(path))
     options = self.format, self.separator, tuple(self.columns)
     own = split if self.split_patterns else ''
-    numbers = self._numbers()
-    return files.digest(VERSION, own, self.fields, numbers, *options, *digests)
+    return files.digest(VERSION, own, self.fields, *options, *digests)
 
   def _pattern(self, split):
     if not self.split_patterns:
-      splits.check(split, splits.SPLITS, self.pattern)
-      return self.pattern
+      pattern = self.pattern or self.aligned
+      splits.check(split, splits.SPLITS, pattern)
+      return pattern
     splits.check(split, self.split_patterns, 'files')
     return self.split_patterns[split]
 
   def _paths(self, split):
-    pattern = self._pattern(split)
-    paths = glob.glob(os.path.expanduser(pattern), recursive=True)
-    paths = sorted(p for p in paths if os.path.isfile(p))
-    if not paths:
-      raise UserError(f'no file matches {pattern!r} in {os.getcwd()}')
-    return paths
-
-  def _numbers(self):
-    # csv has no types: what is to be a label or a score is read as a number.
-    fields = self.fields or {'label': 'label', 'score': 'score'}
-    return tuple(v for k, v in fields.items() if k in ('label', 'score'))
+    # {field: its files}, or {'': files} of whole records.
+    patterns = self._pattern(split)
+    if not isinstance(patterns, dict):
+      patterns = {'': patterns}
+    return {name: _match(pattern) for name, pattern in patterns.items()}
 
   def _write(self, folder, split):
     if self.split_patterns:
@@ -117,21 +133,21 @@ class Source:
       if self.split_patterns:
         writers[split].add(record)
       else:
-        writers[splits.of(self._text(record))].add(record)
+        writers[splits.of(_text(record))].add(record)
     for writer in writers.values():
       writer.close()
 
   def _whole_files(self, folder, split):
     # Whether plain text has nothing that ends a document, and a document, the
     # whole file, is none that anybody has written as one.
-    paths = self._paths(split)
-    kinds = {self._kind(p) for p in paths}
+    found = self._paths(split).get('', ())
+    kinds = {self._kind(path) for path in found}
     if kinds != {'text'} or self.separator != 'blank_line' or self.fields:
       return False
     written = [records.Store(path) for path in folder.iterdir()]
     size = sum(store.size for store in written)
-    return sum(map(len, written)) == len(paths) and (
-      len(paths) == 1 or size > LONG * len(paths)
+    return sum(map(len, written)) == len(found) and (
+      len(found) == 1 or size > LONG * len(found)
     )
 
   def _kind(self, path):
@@ -140,24 +156,57 @@ class Source:
       return self.format
     return ending if ending in file_formats.FORMATS else 'text'
 
-  def _text(self, record):
-    # What a record is known by: the text of the chosen fields, or all of them
-    # if none is of text.
-    fields = self.fields or {name: name for name in record}
-    chosen = {new: record.get(old) for new, old in fields.items()}
-    text = {k: v for k, v in chosen.items() if k in units.TEXTS}
-    return json.dumps(text or chosen, sort_keys=True, ensure_ascii=False)
-
   def _read(self, split):
-    for path in self._paths(split):
+    found = self._paths(split)
+    for path in itertools.chain(*found.values()):
       if not os.path.getsize(path):
         raise UserError(f'{path} is empty')
+    groups = found[''] if '' in found else zip(*_of_number(found))
+    for group in groups:
       empty = True
-      for record in file_formats.FORMATS[self._kind(path)](path, self):
-        for name in self._numbers():
-          if isinstance(record.get(name), str):
+      for record in self._chosen(group, list(found)):
+        for name in NUMBERS & record.keys():
+          if isinstance(record[name], str):
             record[name] = file_formats.number(record[name])
         empty = False
         yield record
       if empty:
+        path = group if '' in found else ' and '.join(group)
         raise UserError(f'{path} has no text')
+
+  def _chosen(self, group, names):
+    if names == ['']:
+      rows = file_formats.FORMATS[self._kind(group)](group, self)
+    else:
+      rows = aligned.read(dict(zip(names, group)))
+    for where, record in rows:
+      if self.fields:
+        units.check_one_text(record, self.fields.values(), 0)
+        yield from paths.leaves(record, self.fields, where)
+      else:
+        yield record
+
+
+def _text(record):
+  # What a record is known by: its context, its texts, or all that it has.
+  if isinstance(record.get('context'), str):
+    record = {'context': record['context']}
+  text = {k: v for k, v in record.items() if k in units.TEXTS}
+  return json.dumps(text or record, sort_keys=True, ensure_ascii=False)
+
+
+def _match(pattern):
+  found = glob.glob(os.path.expanduser(pattern), recursive=True)
+  found = sorted(p for p in found if os.path.isfile(p))
+  if not found:
+    raise UserError(f'no file matches {pattern!r} in {os.getcwd()}')
+  return found
+
+
+def _of_number(found):
+  # The files of each field, if there are as many of all.
+  counts = {name: len(paths) for name, paths in found.items()}
+  if len(set(counts.values())) > 1:
+    said = ' and '.join(f'{n} of {name!r}' for name, n in counts.items())
+    raise UserError(f'aligned files are as many of each field, and not {said}')
+  return found.values()

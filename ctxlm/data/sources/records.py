@@ -66,19 +66,29 @@ class Tfds(Lazy):
     return len(self._source)
 
   def __getitem__(self, i):
-    return {k: _plain(v) for k, v in self._source[int(i)].items()}
+    return plain(self._source[int(i)])
 
 
-def _plain(value):
+def plain(value):
+  """Returns a value of a table as JSON has it: bytes become str, arrays lists.
+
+  What JSON lacks, such as dates, becomes its text.
+  """
+  if isinstance(value, (np.generic, np.ndarray)):
+    value = value.tolist()
+  if value is None or isinstance(value, (str, int, float)):
+    return value
   if isinstance(value, bytes):
     return value.decode('utf-8', errors='replace')
-  if isinstance(value, np.generic):
-    return value.item()
-  return value
+  if isinstance(value, dict):
+    return {str(k): plain(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [plain(v) for v in value]
+  return str(value)
 
 
 class Writer:
-  """Writes records of str, int and float to a folder, for `Store`."""
+  """Writes records, as JSON has them, to a folder, for `Store`."""
 
   def __init__(self, folder):
     self._folder = Path(folder)

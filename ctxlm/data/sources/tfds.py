@@ -9,7 +9,7 @@ from typing import Literal
 import tensorflow_datasets as tfds
 
 from ctxlm import files
-from ctxlm.data.sources import records, splits, units
+from ctxlm.data.sources import paths, records, splits, units
 from ctxlm.errors import UserError
 
 
@@ -24,7 +24,8 @@ class Source:
       ~/tensorflow_datasets.
     splits: {'train', 'validation', 'test': the dataset's name of it}, slices
       such as 'train[90%:]' included; those left out keep their names.
-    fields: {name: the dataset's field}, such as {'text_a': 'sentence1'}.
+    fields: {name: the dataset's field, or its path}, such as {'text_a':
+      'sentence1'}.
     unit: what a record is: 'document', 'paragraph' or 'sentence'.
     download: whether to download and prepare a dataset that isn't there.
   """
@@ -39,6 +40,7 @@ class Source:
   def __post_init__(self):
     if not self.dataset:
       raise ValueError("dataset is needed, such as 'glue/stsb'")
+    paths.check(self.fields or {})
 
   def records(self, split):
     """Returns the records of a split.

@@ -1,7 +1,7 @@
 """What a record is: its fields, and the unit of text that it holds."""
 
-from ctxlm import files, plugins
-from ctxlm.data.sources import sentences
+from ctxlm import files
+from ctxlm.data.sources import paths, sentences
 from ctxlm.data.sources.records import Store, Writer
 from ctxlm.errors import UserError
 
@@ -19,7 +19,8 @@ def choose(records, fields, unit, fingerprint):
 
   Args:
     records: random access.
-    fields: {new name: old name}, or None for all of them.
+    fields: {new name: path}, see ctxlm.data.sources.paths; None is all as they
+      are.
     unit: see `UNITS`; below 'document', records are {'text', 'document'}.
     fingerprint: hash of all of these, the cache's key.
 
@@ -29,22 +30,28 @@ def choose(records, fields, unit, fingerprint):
   if not len(records):
     raise UserError('the data has no records: is the file or split empty?')
   if fields:
-    check_fields(records[0], fields.values(), 0)
     records = Fields(records, fields)
+    if paths.starred(fields):
+      records = _stored('leaves', fingerprint, records.leaves())
+    else:
+      records[0]
   if unit == 'document':
     return records
+  return _stored('units', fingerprint, _cut(records, unit))
 
+
+def _stored(kind, fingerprint, made):
   def build(folder):
     writer = Writer(folder)
-    for record in _cut(records, unit):
+    for record in made:
       writer.add(record)
     writer.close()
 
-  return Store(files.folder('units', fingerprint, build))
+  return Store(files.folder(kind, fingerprint, build))
 
 
 class Fields:
-  """Records with their fields renamed and chosen: {new name: old name}."""
+  """Records with their fields renamed and chosen: {new name: path}."""
 
   def __init__(self, base, fields):
     self.base, self.fields = base, dict(fields)
@@ -53,24 +60,41 @@ class Fields:
     return len(self.base)
 
   def __getitem__(self, i):
+    return next(self._leaves(i))
+
+  def leaves(self):
+    """Yields the records of all items, where paths have '*'."""
+    for i in range(len(self)):
+      yield from self._leaves(i)
+
+  def _leaves(self, i):
     record = self.base[i]
-    check_fields(record, self.fields.values(), i)
-    return {new: record[old] for new, old in self.fields.items()}
+    check_one_text(record, self.fields.values(), i)
+    return paths.leaves(record, self.fields, which(i))
+
+
+def which(number):
+  """Returns what a message calls the `number`-th record."""
+  return 'the data' if number == 0 else f'record {number} of the data'
+
+
+def check_one_text(record, names, number):
+  """Raises UserError if 'text' is one of `names` and the record has pairs."""
+  if 'text' in names and 'text' not in record and 'text_a' in record:
+    raise UserError(
+      f'{which(number)} has pairs, text_a and text_b, and one text is to be '
+      "read: say which in config.tasks.NAME.data.fields={'text': FIELD}, or "
+      'take an objective of pairs: contrastive with fields=2, or seq2seq'
+    )
 
 
 def check_fields(record, names, number):
   """Raises UserError if a record, the `number`-th, lacks one of the fields."""
+  check_one_text(record, names, number)
   for name in names:
     if name not in record:
-      which = 'the data' if number == 0 else f'record {number} of the data'
-      if name == 'text' and 'text_a' in record:
-        raise UserError(
-          f'{which} has pairs, text_a and text_b, and one text is to be read: '
-          "say which in config.tasks.NAME.data.fields={'text': FIELD}, or take "
-          'an objective of pairs: contrastive with fields=2, or seq2seq'
-        )
       raise UserError(
-        f'{which} has no field {name!r}.{plugins.suggest(name, record)} '
+        f'{which(number)} {paths.lacks(name, record)} '
         'Set config.tasks.NAME.data.fields'
       )
 

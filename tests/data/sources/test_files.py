@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from ctxlm.data.sources import files, records, splits
+from ctxlm.data.sources import file_formats, files, records, splits
 from ctxlm.errors import UserError
 
 
@@ -51,6 +51,113 @@ def test_jsonl(tmp_path):
   fields = {'text': 's', 'label': 'n'}
   found = read(only(tmp_path / 'a.jsonl', fields=fields))
   assert found == [{'text': 'é "x"', 'label': 1}, {'text': 'b', 'label': 2}]
+
+
+SQUAD = {
+  'version': '2',
+  'data': [
+    {
+      'title': f'T{t}',
+      'paragraphs': [
+        {
+          'context': f'The context {t} {p}.',
+          'qas': [
+            {
+              'id': f'{t}{p}{q}',
+              'question': f'q{q}?',
+              'is_impossible': q == 0,
+              'answers': [{'text': 'The', 'answer_start': 0}] * q,
+            }
+            for q in range(3)
+          ],
+        }
+        for p in range(2)
+      ],
+    }
+    for t in range(40)
+  ],
+}
+
+
+@pytest.mark.parametrize('indent', [None, 1])
+def test_squad(tmp_path, indent):
+  path = tmp_path / 'dev-v2.0.json.gz'
+  path.write_bytes(gzip.compress(json.dumps(SQUAD, indent=indent).encode()))
+  expected = [
+    {
+      'id': qa['id'],
+      'title': article['title'],
+      'context': paragraph['context'],
+      'question': qa['question'],
+      'answers': {
+        'text': [a['text'] for a in qa['answers']],
+        'answer_start': [a['answer_start'] for a in qa['answers']],
+      },
+    }
+    for article in SQUAD['data']
+    for paragraph in article['paragraphs']
+    for qa in paragraph['qas']
+  ]
+  assert read(only(path, format='squad')) == expected
+  fields = {
+    'context': 'data.*.paragraphs.*.context',
+    'first': 'data.*.paragraphs.*.qas.*.answers.text',
+  }
+  assert read(only(path, fields=fields)) == [
+    {'context': r['context'], 'first': r['answers']['text']} for r in expected
+  ]
+  # A context is in one split, with all its questions.
+  source = files.Source(pattern=str(path), format='squad')
+  found = [{r['context'] for r in read(source, s)} for s in splits.SPLITS]
+  assert sum(map(len, found)) == len(set.union(*found)) == 80
+
+
+def test_json_is_a_list_an_object_or_one_a_line(tmp_path):
+  path = tmp_path / 'a.json'
+  rows = [{'text': 'a', 'tags': ['x', 'y']}, {'text': 'b', 'tags': []}]
+  for text in (
+    json.dumps(rows),
+    json.dumps(rows, indent=2),
+    '\n'.join(map(json.dumps, rows)),
+  ):
+    path.write_text(text)
+    assert read(only(path)) == rows
+  path.write_text(json.dumps({'rows': rows}))
+  assert read(only(path, fields={'tag': 'rows.*.tags.*'})) == [
+    {'tag': 'x'},
+    {'tag': 'y'},
+  ]
+
+
+def test_conll(tmp_path):
+  path = tmp_path / 'a.txt'
+  path.write_text('-DOCSTART- X\n\na DT\nb NN\n\n\nc\td e\n')
+  found = read(only(path, format='conll', columns=('tokens', 'tags')))
+  assert found == [
+    {'tokens': ['a', 'b'], 'tags': ['DT', 'NN']},
+    {'tokens': ['c'], 'tags': ['d e']},
+  ]
+
+
+def test_lines_and_files_in_memory_have_bounds(tmp_path, monkeypatch):
+  (tmp_path / 'a.txt').write_text('ok\n' + 'x' * 2**21)
+  monkeypatch.setattr(files.files, 'MOST_LINE', 2**20)
+  with pytest.raises(UserError, match='a line of more than 1 MB'):
+    read(only(tmp_path / 'a.txt'))
+  monkeypatch.setattr(file_formats, 'MOST_JSON', 2**20)
+  (tmp_path / 'a.json').write_text('[' + '\n' * 2**20 + ']')
+  with pytest.raises(UserError, match='more than 1 MB .* format=.jsonl.'):
+    read(only(tmp_path / 'a.json'))
+
+
+@pytest.mark.parametrize('depth', [200, 900, 100_000])
+@pytest.mark.parametrize('ending', ['json', 'jsonl'])
+def test_what_is_nested_deeply(tmp_path, ending, depth):
+  path = tmp_path / f'a.{ending}'
+  path.write_text('{"text": ' + '[' * depth + ']' * depth + '}')
+  with pytest.raises(UserError, match='nested more than 100|recursion') as e:
+    read(only(path))
+  assert '\n' not in str(e.value)
 
 
 def test_csv_and_tsv(tmp_path):
@@ -135,11 +242,20 @@ def test_records_are_sent_by_name(tmp_path):
     ('a.jsonl', b'{"text": "a"}\n{"te', {}, 'line 2, is not JSON'),
     ('a.jsonl', b'[1]\n', {}, 'no JSON object'),
     ('a.jsonl', b'{"txt": "a"}\n', {'fields': {'text': 'text'}},
-     "line 1, has no field 'text'. Did you mean 'txt'"),
+     "line 1, has no field 'text'. It has: 'txt'"),
     ('a.csv', b'a,b\n1\n', {}, 'line 2, has 1 fields, not 2'),
     ('a.csv', b'a,b\n', {}, 'has no text'),
     ('a.csv', b'a,b\n1,2\n', {'fields': {'text': 'c'}}, "no field 'c'"),
     ('a.txt', b'x', {'fields': {'text': 'body'}}, "no field 'body'"),
+    ('a.json', b'[1]', {}, 'record 1, is no JSON object'),
+    ('a.json', b'{"a": 1,}', {}, 'a.json is not JSON: .*line 1'),
+    ('a.json', b'{"a": {}}', {'fields': {'text': 'a.*.b'}},
+     r"no list where '\*' of 'a.\*' stands, but an object"),
+    ('a.json', b'{"data": [{"titel": 1}]}', {'format': 'squad'},
+     r"no field 'title' in 'data.\*'. It has: 'titel'"),
+    ('a.txt', b'a b\n\nc d e\n', {'format': 'conll', 'columns': ('x', 'y')},
+     r"line 3, has 3 fields, not 2 as \['x', 'y'\]"),
+    ('a.txt', b'a b\n', {'format': 'conll'}, 'set columns, such as'),
   ],
 )  # fmt: skip
 def test_mistakes_in_files(tmp_path, cache_root, name, content, options, match):

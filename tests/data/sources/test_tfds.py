@@ -115,7 +115,7 @@ def test_mistakes(root, tmp_path):
     source('no_such', download=True).records('train')
   with pytest.raises(UserError, match="no split 'validation'.*dev, train"):
     source().records('validation')
-  with pytest.raises(UserError, match="no field 'frist'. Did you mean 'first'"):
+  with pytest.raises(UserError, match="no field 'frist'. It has: 'first'"):
     source(fields={'text': 'frist'}).records('train')
   with pytest.raises(ValueError, match='dataset is needed'):
     tfds.Source()
