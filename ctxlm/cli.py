@@ -21,7 +21,7 @@ from ctxlm.errors import UserError
 
 VERBS = (
   *('train', 'sweep', 'report', 'evaluate'),
-  *('score', 'fill', 'generate', 'chat', 'embed', 'attend'),
+  *('score', 'fill', 'predict', 'generate', 'chat', 'embed', 'attend'),
   *('convert', 'recipes'),
 )
 INTERRUPTED, NO_READER = 130, 141  # as shells say it

@@ -87,6 +87,8 @@ def tokenizer():
     unk_id=None,
     special_ids={0, 1, 2, 3, 4},
     special_in_data=False,
+    template=None,
+    pair_template=None,
     word_starts=starts,
     encode=lambda text, data=False: [int(w) for w in text.split()],
   )

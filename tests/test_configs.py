@@ -40,6 +40,15 @@ def nli(tmp_path):
 
 
 @pytest.fixture
+def sst2(tmp_path):
+  """The folder of files that configs/sst2.py reads."""
+  rows = [f'the cat sees {i}\t{i % 2}' for i in range(20)]
+  for name in ('train', 'dev'):
+    (tmp_path / f'{name}.tsv').write_text('\n'.join(rows))
+  return tmp_path
+
+
+@pytest.fixture
 def checkpoint(runs):
   """A run folder to start from."""
   return runs['mlm'].workdir
@@ -55,7 +64,8 @@ def shrink(c, text):
       c.model.num_kv_heads = 2
   for task in c.tasks.values():
     # Data that isn't at hand is text that is.
-    if task.data.name in ('tfds', 'corpus') or c.init_from:
+    own = task.data.get('pattern') == 'data/*'
+    if task.data.name in ('tfds', 'corpus') or own:
       unit = task.data.get('unit', 'document')
       task.data = {'name': 'files', 'pattern': str(text), 'unit': unit}
   return c
@@ -74,8 +84,13 @@ def place(c):
 )
 def test_recipe_takes_a_step(text, request, tmp_path, name):
   module = importlib.import_module(f'ctxlm.configs.{name}')
-  needs = {'simcse': 'nli', 'finetune': 'checkpoint'}
-  folders = [str(request.getfixturevalue(needs[name]))] if name in needs else []
+  needs = {
+    'simcse': ('nli',),
+    'finetune': ('checkpoint',),
+    'sst2': ('checkpoint', 'sst2'),
+  }
+  found = [str(request.getfixturevalue(n)) for n in needs.get(name, ())]
+  folders = [','.join(found)] if found else []
   c = module.get_config(*folders)
   config.check(c)
   assert f'--config configs/{name}.py' in module.__doc__

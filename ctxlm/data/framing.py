@@ -150,6 +150,67 @@ def pair(tokenizer, first, second, length):
   }
 
 
+def parts(tokenizer, strings, length):
+  """Returns a text, or a pair, as the tokenizer's own template frames it.
+
+  A pair that is too long loses from the longer text, as in transformers
+  ('longest_first').
+
+  Args:
+    tokenizer: a Tokenizer.
+    strings: [text], or [first, second].
+    length: ids at most.
+
+  Returns:
+    {'tokens', 'type_ids'}: lists of int, as long as it takes.
+  """
+  t = tokenizer
+  # Which of two is the longer must be seen.
+  ids = [beginning(t, string, 4 * length) for string in strings]
+  if len(ids) == 1:
+    row = template(t)(ids[0], length)
+    return {'tokens': row, 'type_ids': [0] * len(row)}
+  first, last = text(t).first, text(t).last
+  between = t.pair_template or (
+    (first, (0,) * len(first)),
+    (last, (0,) * len(last)),
+    (last, (1,) * len(last)),
+    (0, 1),
+  )
+  *special, kinds = between
+  room = length - sum(len(s) for s, _ in special)
+  if room < 2:
+    raise UserError(f'max_length={length} has no room for two texts')
+  sizes = _fitting(*map(len, ids), room)
+  tokens, types = map(list, special[0])
+  for part, size, kind, (s, own) in zip(ids, sizes, kinds, special[1:]):
+    tokens += [*part[:size], *s]
+    types += [kind] * len(part[:size]) + [*own]
+  return {'tokens': tokens, 'type_ids': types}
+
+
+def _fitting(first, second, room):
+  # Sizes of two texts that fit: the longer one is cut to the other's first.
+  short, long = sorted((first, second))
+  long = min(long, max(short, room - short))
+  if short + long > room:
+    short, long = room // 2, room - room // 2
+  return (short, long) if first <= second else (long, short)
+
+
+def padded(row, length, pad_id):
+  """Returns a row of lists {'tokens', ...} as int32 [length], padded.
+
+  'segment_ids', 1 where there is a token, are added; all else is padded by 0.
+  """
+  tokens, used = Frame((), ()).row(row['tokens'], length, pad_id)
+  arrays = {'tokens': tokens, 'segment_ids': used}
+  for name in row.keys() - arrays.keys():
+    arrays[name] = np.zeros(length, np.int32)
+    arrays[name][: len(row[name])] = row[name]
+  return arrays
+
+
 def prompt(tokenizer, string, frame, whole=False):
   """Returns a prompt's ids; what it says of special tokens itself stays.
 

@@ -11,7 +11,7 @@ from ctxlm import plugins
 from ctxlm.data import loader
 from ctxlm.errors import UserError
 from ctxlm.objectives import task as task_lib
-from ctxlm.parallel.collectives import gather
+from ctxlm.parallel import rows as rows_lib
 
 FEW = 2  # examples of a rehearsal, where an evaluator reads one by one
 
@@ -159,26 +159,38 @@ class Bench:
     """
     objective = task.objective
 
-    def embed(params, batch, axis):
-      def forward(model):
-        return objective.embed(model, batch['tokens'], batch['segment_ids'])
+    def embed(model, batch):
+      return objective.embed(model, **batch)
 
-      return gather(self._apply(params, forward), axis)
+    named = [{'tokens': t[s > 0].tolist()} for t, s in rows]
+    return np.stack(self._ask(('vectors', task.name), embed, named, objective))
 
-    step = self._compile(('vectors', task.name), embed)
-    size = self.config.batch_size
-    own = self._placement.rows(size)
-    out = []
-    for start in range(0, len(rows), size):
-      part = rows[start : start + size]
-      full = [part[i] if i < len(part) else part[0] for i in range(size)]
-      batch = {
-        'tokens': np.stack([full[i][0] for i in own]),
-        'segment_ids': np.stack([full[i][1] for i in own]),
-      }
-      vectors = step(self.params, self._placement.put(batch))
-      out.append(np.asarray(jax.device_get(vectors))[: len(part)])
-    return np.concatenate(out)
+  def answers(self, task, records):
+    """Returns [what the head gave for each row of a record] of records.
+
+    Args:
+      task: whose objective is ctxlm.objectives.Answers.
+      records: list, of its data.
+    """
+    objective = task.objective
+    asked = [objective.ask(record) for record in records]
+    rows = [row for own in asked for row in own]
+    given = iter(
+      self._ask(('answers', task.name), objective.outputs, rows, objective)
+    )
+    return [[next(given) for _ in own] for own in asked]
+
+  def _ask(self, key, function, rows, objective):
+    if key not in self._compiled:
+      self._compiled[key] = rows_lib.Rows(
+        self._placement,
+        lambda params, batch: self._apply(
+          params, lambda model: function(model, batch)
+        ),
+        self.config.batch_size,
+        lambda length: objective.max_length,
+      )
+    return self._compiled[key](self.params, rows)
 
   def _batches(self, view, task):
     batches = self._all_batches(view, task)

@@ -69,14 +69,16 @@ FAMILY = Family(
     },
     'lm': {'lm_head': 'cls.predictions.decoder'},
     'next_sentence': {'heads/next_sentence': 'cls.seq_relationship'},
+    'classification': {'heads/classification/dense': 'classifier'},
   },
   architectures=(
+    (('classification', 'pooler'), 'BertForSequenceClassification'),
     (('mlm', 'pooler', 'next_sentence'), 'BertForPreTraining'),
     (('mlm',), 'BertForMaskedLM'),
     (('pooler', 'next_sentence'), 'BertForNextSentencePrediction'),
     ((), 'BertModel'),
   ),
   prefix='bert.',
-  outside=('cls.',),
+  outside=('cls.', 'classifier.'),
   ignored=IGNORED,
 )

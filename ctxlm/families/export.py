@@ -8,6 +8,7 @@ import numpy as np
 
 from ctxlm import plugins
 from ctxlm.errors import UserError
+from ctxlm.families import answers
 from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import source as source_lib
@@ -44,7 +45,15 @@ def infer(options, model_type=''):
   )
 
 
-def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
+def write(
+  folder,
+  block,
+  params,
+  tokenizer,
+  original=None,
+  task=None,
+  shard=tensors.SHARD,
+):
   """Writes config.json and model.safetensors, in shards if they are large.
 
   Args:
@@ -54,6 +63,8 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
     tokenizer: Tokenizer; its special tokens go into config.json.
     original: config.json that the model came from; what we know nothing of
       is kept from it.
+    task: block of the objective whose head answers, or None; where the
+      reference has such a head, the folder is of that class.
     shard: bytes of a file at most.
 
   Returns:
@@ -69,16 +80,18 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
     original = {}  # its keys mean something else
   leaves = jax.tree_util.tree_leaves_with_path(params)
   pieces, left_out, heads = {}, [], set()
+  head = answers.head(task)
+  there = family.heads_to_write([path_name(path) for path, _ in leaves], head)
   for path, x in leaves:
     name = path_name(path)
     parts = source_lib.unstack(name, x.shape)
     for i, (one, shape) in enumerate(parts):
-      placed = family.place(one, shape, options)
+      placed = family.place(one, shape, options, there)
       if placed is None:
         left_out.append(name)
         break
-      at, head = placed
-      heads.add(head)
+      at, own = placed
+      heads.add(own)
       layer = i if source_lib.scanned(name) else None
       copies = len(shape) == 1 or not options['tie_embeddings']
       for their in at.names if copies else at.names[:1]:
@@ -96,6 +109,8 @@ def write(folder, block, params, tokenizer, original=None, shard=tensors.SHARD):
   config = original | family.config(options)
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)
+  if head and head in heads:
+    config |= answers.write(task)
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
   if plugins.find('models', block['name']).encoder_decoder:

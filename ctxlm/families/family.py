@@ -7,7 +7,7 @@ from typing import Annotated
 
 from ctxlm import plugins, ranges
 from ctxlm.errors import UserError
-from ctxlm.families import rules
+from ctxlm.families import answers, rules
 
 ACTIVATIONS = {  # config.json's name: ours; the first of each is written
   'gelu': 'gelu',
@@ -166,15 +166,45 @@ class Family:
       wrong.append(str(e))
     return wrong
 
-  def place(self, path, shape, options):
-    """Returns (Place of a tensor of ours, its head or ''); or None."""
+  def place(self, path, shape, options, heads=None):
+    """Returns (Place of a tensor of ours, its head or ''); or None.
+
+    Args:
+      path, shape: ours.
+      options: all of the model's.
+      heads: those that there are; of two that have the tensor, the first
+        counts. None is all.
+    """
+    heads = self.heads if heads is None else heads
     whole = self.table | self.more(options)
-    for head, table in (('', whole), *self.heads.items()):
+    for head, table in (('', whole), *((h, self.heads[h]) for h in heads)):
       conv1d = self.conv1d and not head
       place = rules.place(path, shape, table, conv1d)
       if place:
         return place, head
     return None
+
+  def heads_of(self, name):
+    """Returns the family's heads, those of a class first that it lists."""
+    own = next((heads for heads, cls in self.architectures if cls == name), ())
+    return (*own, *(head for head in self.heads if head not in own))
+
+  def heads_to_write(self, names, head):
+    """Returns the heads that an export has, in the order that `place` takes.
+
+    Args:
+      names: paths of the parameters.
+      head: of the task that the model is for, or ''. With it the class's heads
+        are all that there are.
+    """
+    others = [h for h in self.heads if h not in answers.NAMES]
+    wanted = next((w for w, _ in self.architectures if head in w), None)
+    if not wanted:
+      return others
+    modules = {name.rpartition('/')[0] for name in names}
+    tables = (self.heads[h] for h in wanted)
+    whole = all(modules >= table.keys() for table in tables)
+    return wanted if whole else others
 
   def architecture(self, heads):
     """Returns the reference's class that has these heads."""

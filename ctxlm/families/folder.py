@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from ctxlm import plugins, ranges, trees
 from ctxlm.errors import UserError, reason
 from ctxlm.families import (
+  answers,
   bart,
   bert,
   gpt2,
@@ -79,7 +80,7 @@ def open_folder(folder, **options):
   pooled = sentence.read(folder)
   inner = folder / pooled.path if pooled else folder
   try:
-    block, parameters = _parameters(inner, options)
+    block, parameters, task = _parameters(inner, options)
   except UserError as e:
     where = '' if str(folder) in str(e) else f'{folder}: '
     raise UserError(f'{where}{e}') from e
@@ -102,11 +103,12 @@ def open_folder(folder, **options):
     inner,
     folder,
     pooled,
+    task,
   )
 
 
 def _parameters(folder, options):
-  # Returns (config block, {our path: source.Read}).
+  # Returns (config block, {our path: source.Read}, task).
   if (folder / 'adapter_config.json').is_file():
     raise UserError(
       'it is an adapter of PEFT, and no model: merge it into its model '
@@ -123,14 +125,16 @@ def _parameters(folder, options):
   plugins.build('models', block)  # before the weights are looked for
   if not in_tensorflow:
     weights = tensors.open_folder(folder)
-  source = Source(family, weights)
+  source = Source(family, weights, config.get('architectures'))
   block |= source.options(block)
   model = plugins.build('models', block)
   try:
     wanted = shapes(model)
   except (TypeError, ValueError, OverflowError) as e:  # of odd sizes
     raise UserError(f'config.json: no such model: {reason(e)}') from e
-  return block, source.places(wanted, family_lib.complete(block))
+  places = source.places(wanted, family_lib.complete(block))
+  found = {path: read.shape.shape for path, read in places.items()}
+  return block, places, answers.read(config, found)
 
 
 def shapes(model):

@@ -1,6 +1,7 @@
 """A model folder: a model and its tokenizer, with nothing of a training.
 
-    model.json          layout, config block, and how it makes sentence vectors
+    model.json          layout, config block, how it makes sentence vectors, and
+                        the block of the objective whose head answers
     model.safetensors   parameters by our paths, in parts if they are large
     tokenizer/          tokenizer.json
     reference/          small files of the reference that it came from, if any
@@ -32,7 +33,7 @@ def is_one(folder):
   return (folder / NAME).is_file()
 
 
-def write(folder, block, params, tokenizer, small=None, pooled=None):
+def write(folder, block, params, tokenizer, small=None, pooled=None, task=None):
   """Fills an empty folder.
 
   Args:
@@ -42,11 +43,13 @@ def write(folder, block, params, tokenizer, small=None, pooled=None):
     tokenizer: its Tokenizer.
     small: folder with the reference's settings, or None.
     pooled: families.sentence.Sentence, or None.
+    task: config block of the objective whose head answers, or None.
   """
   about = {
     'layout': LAYOUT,
     'model': block,
     'sentence': dataclasses.asdict(pooled) if pooled else None,
+    'task': task,
   }
   text = json.dumps(about, indent=2) + '\n'
   (folder / NAME).write_text(text, encoding='utf-8')
@@ -77,7 +80,10 @@ def open_folder(folder, allow_code=(), **options):
     )
   if not isinstance(about.get('model'), dict):
     raise UserError(f'{folder / NAME} names no model')
-  plugins.refuse_code(about['model'], folder / NAME, allow_code)
+  plugins.refuse_code(about, folder / NAME, allow_code)
+  task = about.get('task')
+  if task is not None:
+    plugins.check('objectives', task, f'{folder / NAME}: task.')
   weights = tensors.open_folder(folder)
   shapes = {
     path: jax.ShapeDtypeStruct(tuple(x.shape), jnp.float32)
@@ -113,6 +119,7 @@ def open_folder(folder, allow_code=(), **options):
     folder / 'tokenizer',
     small if small.is_dir() else None,
     sentence.from_json(pooled, folder / NAME) if pooled else None,
+    task,
   )
 
 

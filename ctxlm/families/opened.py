@@ -28,6 +28,7 @@ class Opened:
     tokenizer_path: where config.tokenizer.path finds it.
     small: folder with the reference's settings, or None.
     sentence: families.sentence.Sentence, or None.
+    task: config block of the objective whose head answers, or None.
   """
 
   folder: Path
@@ -38,6 +39,7 @@ class Opened:
   tokenizer_path: Path
   small: Path | None = None
   sentence: Any = None
+  task: dict | None = None
 
   def read_all(self, shardings=None):
     """Returns all parameters.

@@ -40,6 +40,11 @@ FAMILY = Family(
   own=('position_offset', 'max_length'),
   table=bert.table(),
   heads={
+    # Its head's first map does what BERT's pooler does.
+    'classification': {
+      'heads/pooler/dense': 'classifier.dense',
+      'heads/classification/dense': 'classifier.out_proj',
+    },
     'pooler': bert.POOLER,
     'mlm': {
       'heads/mlm/dense': 'lm_head.dense',
@@ -48,8 +53,12 @@ FAMILY = Family(
     },
     'lm': {'lm_head': 'lm_head.decoder'},
   },
-  architectures=((('mlm',), 'RobertaForMaskedLM'), ((), 'RobertaModel')),
+  architectures=(
+    (('classification',), 'RobertaForSequenceClassification'),
+    (('mlm',), 'RobertaForMaskedLM'),
+    ((), 'RobertaModel'),
+  ),
   prefix='roberta.',
-  outside=('lm_head.',),
+  outside=('lm_head.', 'classifier.'),
   ignored=bert.IGNORED,
 )

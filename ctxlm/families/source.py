@@ -14,8 +14,17 @@ from ctxlm.families.formats import tensors
 class Source:
   """The tensors of a checkpoint, as a family names them."""
 
-  def __init__(self, family, weights):
+  def __init__(self, family, weights, architectures=()):
+    """Takes them.
+
+    Args:
+      family: family.Family.
+      weights: {their name: tensor}.
+      architectures: of config.json; where two heads have a tensor of the same
+        name, the class tells which it is.
+    """
     self._family = family
+    self._architectures = architectures or ()
     ignored = [re.compile(r) for r in family.ignored]
     self._tensors = {
       renamed(name).removeprefix(family.prefix): x
@@ -55,11 +64,13 @@ class Source:
       UserError: tensors of the body, or some of a head, are missing; one has
         another shape, or no place in the family.
     """
-    left, lacks, reads, heads = dict(self._tensors), {}, {}, {}
-    for path, shape in (ours | self._head_shapes(options)).items():
+    lacks, reads, heads = {}, {}, {}
+    there, head_shapes = self._head_shapes(options)
+    left = dict(self._tensors)
+    for path, shape in (ours | head_shapes).items():
       parts = []
       for one, part_shape in unstack(path, shape):
-        placed = self._family.place(one, part_shape, options)
+        placed = self._family.place(one, part_shape, options, there)
         if placed is None:
           break
         at, head = placed
@@ -89,13 +100,24 @@ class Source:
 
   def _head_shapes(self, options):
     whole = {name: tuple(x.shape) for name, x in self._tensors.items()}
-    shapes = {}
-    for table in self._family.heads.values():
+    shapes, there, owner = {}, [], {}
+    for head in self._family.heads_of(next(iter(self._architectures), '')):
+      table = self._family.heads[head]
       own = {k: v for k, v in table.items() if k.startswith('heads/')}
       try:
-        shapes |= rules.head_shapes(own, whole)
+        found = rules.head_shapes(own, whole)
       except LookupError as e:
         raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
+      names = {n.partition('[')[0] for v in own.values() for n in _names(v)}
+      if own and (not found or any(owner.get(n) for n in names)):
+        continue  # it isn't there, or what seemed to be it is another
+      if found and found.keys() <= shapes.keys():
+        # Files that earlier releases wrote have a pooler that nothing reads.
+        self._drop(names)
+        continue
+      owner |= dict.fromkeys(names, head)
+      shapes |= found
+      there.append(head)
     # All heads read hidden states; a lone norm or bias is theirs or the
     # logits'.
     size, known = options['hidden_size'], set(shapes)
@@ -103,11 +125,19 @@ class Source:
       alone = path.rpartition('/')[0] + '/kernel' not in known
       fits = (size, options['vocab_size']) if alone else (size,)
       if (alone or path.endswith('/kernel')) and shape[0] not in fits:
+        place, _ = self._family.place(path, shape, options, there)
         raise UserError(
-          f'{self._family.place(path, shape, options)[0].names[0]} has shape '
-          f'{list(shape[::-1])}; config.json asks for hidden states of {size}'
+          f'{place.names[0]} has shape {list(shape[::-1])}; config.json asks '
+          f'for hidden states of {size}'
         )
-    return shapes
+    return there, shapes
+
+  def _drop(self, modules):
+    self._tensors = {
+      name: x
+      for name, x in self._tensors.items()
+      if name.rpartition('.')[0] not in modules
+    }
 
   def _take(self, at, shape, left):
     names = [n for n in at.names if n in self._tensors]
@@ -126,6 +156,10 @@ class Source:
       if not tensors.same(first, self._tensors[name]):
         raise UserError(f'{name} differs from {names[0]}: it must be a copy')
     return at, first
+
+
+def _names(names):
+  return (names,) if isinstance(names, str) else names
 
 
 def renamed(name):

@@ -22,6 +22,7 @@ def write_model(loaded, folder):
     loaded.tokenizer,
     loaded.small,
     loaded.sentence,
+    loaded.task,
   )
 
 
@@ -45,7 +46,12 @@ def write_hf(loaded, folder):
   if not original:
     export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
   return export.write(
-    inner, loaded.block, loaded.params, loaded.tokenizer, original
+    inner,
+    loaded.block,
+    loaded.params,
+    loaded.tokenizer,
+    original,
+    loaded.task,
   )
 
 

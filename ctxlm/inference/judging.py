@@ -69,6 +69,10 @@ def judge(folder, step='', recipe=None, overrides=()):
     raise UserError(f'{folder} has no tokenizer: put its files there')
   with config.unlocked():
     config.model = opened.block
+    for task in config.tasks.values():
+      if opened.task and opened.task['name'] == task.objective.name:
+        del task['objective']  # its labels, and how its head reads
+        task.objective = opened.task
     longest = opened.block.get('max_length', config.max_length)
     config.max_length = min(config.max_length, longest)
   config_lib.check(config)

@@ -23,6 +23,7 @@ class Loaded:
     model, params, tokenizer: as ctxlm.load gives them.
     small: folder with the reference's settings, or None.
     sentence: families.sentence.Sentence, how it makes vectors, or None.
+    task: config block of the objective whose head answers, or None.
     run: the run folder's Run, or None.
   """
 
@@ -33,6 +34,7 @@ class Loaded:
   tokenizer: Any
   small: Path | None = None
   sentence: Any = None
+  task: dict | None = None
   run: Any = None
 
   @property
@@ -80,6 +82,7 @@ def load(folder, placement=None, step='', allow_code=(), **options):
     opened.tokenizer,
     opened.small,
     opened.sentence,
+    opened.task,
     run,
   )
 

@@ -1,19 +1,12 @@
 """A file of prompts in, a file of texts out, which goes on where it stopped."""
 
-import contextlib
 import json
 import math
-import os
-import time
 from pathlib import Path
 
-import jax
-
-from ctxlm import files, locks
 from ctxlm.decoding import stream
-from ctxlm.errors import UserError, naming
-from ctxlm.inference import lines
-from ctxlm.training import tracking
+from ctxlm.errors import UserError
+from ctxlm.inference import lines, outputs
 
 
 def read(path=None):
@@ -46,49 +39,11 @@ def answer(generator, encode, path, batch_size):
   """Prints a line for each prompt of a file, as `write_all` writes it."""
   rows = read(path)
   prompts = _encoded(generator, encode, rows)
-  for part, texts in _batches(generator, rows, prompts, 0, batch_size):
-    for row, own in zip(part, texts, strict=True):
-      print(_line(generator, row, own), end='', flush=True)
-
-
-def begin_output(path, settings, rows):
-  """Returns how many lines of an output are done, having cut a broken one.
-
-  Raises:
-    UserError: the file is of other settings or prompts.
-  """
-  path, note = Path(path), Path(f'{path}.settings.json')
-  text = json.dumps(settings, indent=2) + '\n'
-  if not path.exists():
-    files.write_text(note, text)
-    path.touch()
-    return 0
-  if not note.exists() or note.read_bytes() != text.encode():
-    raise UserError(
-      f'--output {path} was written with other settings; use another file'
-    )
-  whole = path.read_bytes()
-  whole = whole[: whole.rfind(b'\n') + 1]
-  done = whole.split(b'\n')[:-1]
-  if len(done) > len(rows):
-    raise UserError(
-      f'--output {path} is of other prompts than --input; use another file'
-    )
-  for number, (line, row) in enumerate(zip(done, rows), 1):  # noqa: B905
-    try:
-      prompt = json.loads(line)['prompt']
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-      raise UserError(
-        f'--output {path}, line {number} is no line that was written here: '
-        'remove it and those after it, or use another file'
-      ) from e
-    if prompt != row['prompt']:
-      raise UserError(
-        f'--output {path}, line {number} is of another prompt than --input; '
-        'use another file'
-      )
-  os.truncate(path, len(whole))
-  return len(done)
+  answers = _answers(generator, prompts, batch_size)
+  for first in range(0, len(rows), batch_size):
+    part = rows[first : first + batch_size]
+    for row, own in zip(part, answers(first, first + len(part)), strict=True):
+      print(outputs.line(row | own), end='', flush=True)
 
 
 def write_all(generator, encode, rows, path, batch_size, settings):
@@ -107,10 +62,20 @@ def write_all(generator, encode, rows, path, batch_size, settings):
     UserError: a row that can't be a prompt, or another's file.
   """
   prompts = _encoded(generator, encode, rows)
-  with contextlib.ExitStack() as held:
-    if jax.process_index() == 0:
-      held.enter_context(contextlib.closing(locks.Lock.of_output(path)))
-    _write(generator, rows, prompts, path, batch_size, settings)
+  outputs.write_all(
+    _answers(generator, prompts, batch_size),
+    rows,
+    path,
+    batch_size,
+    settings,
+    asked,
+    word='prompt',
+  )
+
+
+def asked(row):
+  """Returns what of a row is asked."""
+  return row['prompt']
 
 
 def _encoded(generator, encode, rows):
@@ -125,37 +90,18 @@ def _encoded(generator, encode, rows):
   return prompts
 
 
-def _batches(generator, rows, prompts, done, batch_size):
-  # Yields (rows, the texts of each) from row `done` on.
-  while done < len(rows):
-    part = rows[done : done + batch_size]
-    yield part, generator(prompts[done : done + len(part)], done, batch_size)
-    done += len(part)
+def _answers(generator, prompts, batch_size):
+  # Returns (first, last) -> what is written for each of these prompts.
+  def answers(first, last):
+    written = generator(prompts[first:last], first, batch_size)
+    return [_answer(generator, texts) for texts in written]
+
+  return answers
 
 
-def _write(generator, rows, prompts, path, batch_size, settings):
-  done = 0
-  if jax.process_index() == 0:
-    done = begin_output(path, settings, rows)
-  progress = tracking.Progress(len(rows), done, 'prompt')
-  start, first, shown = time.monotonic(), done, 0.0
-  for part, texts in _batches(generator, rows, prompts, done, batch_size):
-    if jax.process_index() == 0:
-      with naming(path), open(path, 'a', encoding='utf-8') as f:
-        for row, own in zip(part, texts, strict=True):
-          f.write(_line(generator, row, own))
-    done += len(part)
-    progress.advance(done)
-    seconds = time.monotonic() - start
-    if seconds - shown > 10 or done == len(rows):
-      shown, rate = seconds, (done - first) / seconds
-      progress.show(done, f'{rate:.2f} prompts/s', (len(rows) - done) / rate)
-  progress.close()
-
-
-def _line(generator, row, texts):
+def _answer(generator, texts):
   cleaned = [stream.clean(generator, one['tokens']) for one in texts]
-  row = row | {'texts': cleaned}
+  row = {'texts': cleaned}
   if 'scores' in texts[0]:
     row['scores'] = [float(one['scores']) for one in texts]
   if generator.config.show_probs:
@@ -163,9 +109,4 @@ def _line(generator, row, texts):
     row['probabilities'] = [
       [round(math.exp(logp), 6) for logp in one['logps']] for one in texts
     ]
-  text = json.dumps(row, ensure_ascii=False)
-  try:
-    text.encode()
-  except UnicodeEncodeError:  # half of a surrogate pair, which only JSON writes
-    text = json.dumps(row)
-  return text + '\n'
+  return row

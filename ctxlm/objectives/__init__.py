@@ -93,3 +93,55 @@ class PredictsNext(Protocol):
   """
 
   every_token: bool
+
+
+@runtime_checkable
+class Settles(Protocol):
+  """An objective that takes options from its data where the config has none.
+
+  They then stand in the run's config, and a resumed run must find the same.
+  """
+
+  def settled(self, records) -> dict[str, Any]:
+    """Returns {option: value} of those that the config left open.
+
+    Args:
+      records: of the training data, see ctxlm.data.sources.
+
+    Raises:
+      UserError: a record that can't be learned from; says which.
+    """
+
+
+@runtime_checkable
+class Answers(Protocol):
+  """An objective whose head answers for records: `ctxlm predict`.
+
+  Its head has its own name, `heads/NAME`.
+  """
+
+  def ask(self, record) -> list[dict[str, list[int]]]:
+    """Returns what the model reads for a record: rows of ids.
+
+    Each is {'tokens': [l], 'type_ids': [l]}, special tokens included.
+
+    Raises:
+      UserError: the record lacks what is asked about.
+    """
+
+  def outputs(self, model, batch, rows=None):
+    """Returns arrays [b, ...] of a batch, inside of `apply`.
+
+    Args:
+      model: bound Flax module.
+      batch: 'tokens', 'segment_ids' and 'type_ids' int32 [b, l].
+      rows: see ctxlm.models.layers.Dropout; None is without.
+    """
+
+  def answer(self, record, outputs) -> dict[str, Any]:
+    """Returns the answer for a record, as JSON has it.
+
+    Args:
+      record: as in `ask`.
+      outputs: of each row that `ask` gave, numpy arrays.
+    """

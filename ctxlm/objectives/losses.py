@@ -25,6 +25,23 @@ def cross_entropy(logits, targets, weights, smoothing=0.0):
   return (nats * weights).sum(), weights.sum()
 
 
+def each_cross_entropy(logits, targets, weights):
+  """Returns sums of weights * nats of yes or no, each number by itself.
+
+  Args:
+    logits: float [..., n], log-odds.
+    targets: float [..., n], from 0 to 1.
+    weights: float, of a shape that is broadcast to theirs.
+
+  >>> each_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0, 1.0]]), jnp.ones(1))
+  (Array(1.3862944, dtype=float32), Array(2., dtype=float32))
+  """
+  logits = logits.astype(jnp.float32)
+  weights = jnp.broadcast_to(weights.astype(jnp.float32), logits.shape)
+  nats = jax.nn.softplus(logits) - logits * targets
+  return (nats * weights).sum(), weights.sum()
+
+
 def accuracy(logits, targets, weights):
   """Returns (sum of weights where the largest logit is right, weights).
 

@@ -29,6 +29,7 @@ def train(config, workdir, placement=None):
   tracking.check(config)
   placement = placement_lib.make(config) if placement is None else placement
   workdir = Path(workdir)
+  config = program_lib.settle(config)
   run_folder.agree(config, workdir)
   fit.check_rows(config)
   with run_folder.held(workdir):

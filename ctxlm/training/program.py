@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import data as data_lib
-from ctxlm import plugins, trees
+from ctxlm import objectives, plugins, trees
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
@@ -262,6 +262,28 @@ class Program:
   def evaluate(self, names, params):
     """Returns {'eval/NAME/METRIC': float} of evaluators of the config."""
     return self.bench.run(names, params)
+
+
+def settle(config):
+  """Returns the config with what its objectives take from the training data.
+
+  Raises:
+    UserError: data that can't be learned from.
+  """
+  settled = None
+  for name, block in config.tasks.items():
+    objective = plugins.build('objectives', block.objective)
+    if not isinstance(objective, objectives.Settles):
+      continue
+    source = plugins.build('data.sources', block.data)
+    found = objective.settled(source.records('train'))
+    if found:
+      settled = settled or config.copy_and_resolve_references()
+      with settled.unlocked():
+        whole = block.objective.to_dict() | found
+        del settled.tasks[name]['objective']
+        settled.tasks[name].objective = whole
+  return settled or config
 
 
 def build(config, placement, tokenizer, features=None):

@@ -13,7 +13,7 @@ from ctxlm import config as config_lib
 from ctxlm import data as data_lib
 from ctxlm import files, locks, plugins
 from ctxlm.errors import UserError
-from ctxlm.families import model_folder, opened, sentence, small_files
+from ctxlm.families import answers, model_folder, opened, sentence, small_files
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import checkpoint
@@ -231,6 +231,7 @@ def open_folder(workdir, step='', allow_code=()):
     workdir / 'tokenizer',
     small,
     sentence_of(config, small),
+    answers.of_config(config.tasks),
   ), step
 
 

@@ -119,3 +119,44 @@ def test_dialogues_are_cut_by_whole_turns():
   assert framing.dialogue(turns, 0, 2) == [11, 0]
   with pytest.raises(UserError, match='2 tokens; there is room for 1'):
     framing.dialogue(turns, 0, 1)
+
+
+TEMPLATES = {
+  'bert': ('[CLS] $A [SEP]', '[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1'),
+  'roberta': ('[CLS] $A [SEP]', '[CLS]:0 $A:0 [SEP]:0 [SEP]:0 $B:0 [SEP]:0'),
+}
+
+
+@pytest.mark.parametrize('name', [*TEMPLATES, ''])
+def test_texts_and_pairs_are_as_transformers_frames_them(name):
+  import transformers as tr
+
+  own = tokenizer_lib.train('wordpiece', 100, ['the cat and the dog'] * 9)
+  backend = Tokenizer.from_str(own._backend.to_str())
+  single, both = TEMPLATES[name or 'bert']  # without one it is BERT's
+  backend.post_processor = processors.TemplateProcessing(
+    single=single,
+    pair=both,
+    special_tokens=[('[CLS]', own.cls_id), ('[SEP]', own.sep_id)],
+  )
+  if name:
+    own = tokenizer_lib.Tokenizer(Tokenizer.from_str(backend.to_str()))
+  theirs = tr.PreTrainedTokenizerFast(tokenizer_object=backend)
+  rng = np.random.default_rng(0)
+  for first, second, length in rng.integers(1, 15, (40, 3)) + (0, 0, 5):
+    texts = ['the cat ' * first, 'a dog and ' * second]
+    for strings in (texts, texts[:1]):
+      found = framing.parts(own, strings, length)
+      wanted = theirs(
+        *strings,
+        truncation=True,
+        max_length=length,
+        return_token_type_ids=True,
+      )
+      assert found['tokens'] == wanted['input_ids']
+      assert found['type_ids'] == wanted['token_type_ids']
+
+
+def test_a_row_without_room_for_two_texts(tokenizer):
+  with pytest.raises(UserError, match='no room for two texts'):
+    framing.parts(tokenizer, ['5', '6'], 4)

@@ -1,5 +1,6 @@
 """From a checkpoint, 50 steps are those of transformers on torch."""
 
+import json
 import pydoc_data.topics
 
 import numpy as np
@@ -45,8 +46,10 @@ def make(kind, tokenizer):
   config = tr.BertConfig(
     vocab_size=size, max_position_embeddings=LENGTH, hidden_size=24,
     num_hidden_layers=2, num_attention_heads=3, intermediate_size=50,
-    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=3,
   )  # fmt: skip
+  if kind == 'labels':
+    return tr.BertForSequenceClassification(config)
   return tr.BertForMaskedLM(config)
 
 
@@ -54,6 +57,13 @@ def their_loss(kind, model, batch):
   """Returns the mean loss of a batch of packed rows."""
   batch = {k: torch.from_numpy(np.asarray(v)) for k, v in batch.items()}
   segments = batch['segment_ids']
+  if kind == 'labels':
+    return model(
+      batch['tokens'].long(),
+      attention_mask=segments,
+      token_type_ids=batch['type_ids'].long(),
+      labels=batch['target'].long(),
+    ).loss
   seen = segments[:, None, :, None] == segments[:, None, None, :]
   if kind == 'gpt2':
     seen = seen & torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
@@ -121,7 +131,54 @@ def test_curves(kind, prose, tmp_path, capsys):
   config.evaluators = ConfigDict()
   train.train(config, tmp_path / 'run')
   assert 'parameters from' in capsys.readouterr().err
-  ours = [row['train/loss'] for row in tiny.metrics(tmp_path / 'run')]
+  ours, theirs = both_curves(kind, config, model, tokenizer, tmp_path / 'run')
+  assert len(ours) == len(theirs) == STEPS
+  assert np.mean(theirs[-5:]) < theirs[0] - 0.5
+  np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_curve_of_a_head(tmp_path):
+  """Pairs of texts and their classes: 50 steps are transformers'."""
+  rng = np.random.default_rng(0)
+  words = ('cat', 'dog', 'moon')
+  rows = []
+  for _ in range(60):
+    label = int(rng.integers(3))
+    texts = [
+      ' '.join(rng.choice([words[label], 'the', 'sees'], rng.integers(2, 9)))
+      for _ in range(2)
+    ]
+    rows.append({'text_a': texts[0], 'text_b': texts[1], 'label': label})
+  path = tmp_path / 'pairs.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  tokenizer = tokenizer_lib.train('wordpiece', 60, ['the cat dog moon sees'])
+  model = make('labels', tokenizer)
+  reference.randomise(model)
+  model.save_pretrained(tmp_path / 'theirs')
+  tokenizer.save(tmp_path / 'theirs')
+  config = finetune.get_config(tmp_path / 'theirs')
+  data = {'name': 'files', 'split_patterns': {'train': str(path)}}
+  config.tasks.text.data = ConfigDict(data)
+  config.tasks.text.objective = ConfigDict(
+    {'name': 'classification', 'labels': ('0', '1', '2'), 'pair': True}
+  )
+  config.num_steps, config.batch_size = STEPS, BATCH
+  config.log_every_steps = 1
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.warmup_steps = 10
+  config.evaluators = ConfigDict()
+  train.train(config, tmp_path / 'run')
+  ours, theirs = both_curves(
+    'labels', config, model, tokenizer, tmp_path / 'run'
+  )
+  assert np.mean(theirs[-5:]) < theirs[0] - 0.5
+  np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def both_curves(kind, config, model, tokenizer, run):
+  """Returns the losses of a run, and those of its batches in torch."""
+  ours = [row['train/loss'] for row in tiny.metrics(run)]
   placement = placement_lib.make(config)
   (task,) = program_lib.build(config, placement, tokenizer).tasks
   view = data_lib.open_view(
@@ -137,10 +194,7 @@ def test_curves(kind, prose, tmp_path, capsys):
     num_steps=STEPS,
     rows=np.arange(BATCH),
   )
-  theirs = their_curve(kind, model, config, batches)
-  assert len(ours) == len(theirs) == STEPS
-  assert np.mean(theirs[-5:]) < theirs[0] - 0.5
-  np.testing.assert_allclose(ours, theirs, atol=1e-3)
+  return ours, their_curve(kind, model, config, batches)
 
 
 @pytest.mark.slow

@@ -7,7 +7,11 @@ import pytest
 
 from ctxlm import decoding, locks
 from ctxlm.errors import UserError
-from ctxlm.inference import prompts, writing
+from ctxlm.inference import outputs, prompts, writing
+
+
+def begin(path, settings, rows):
+  return outputs.begin(path, settings, rows, prompts.asked, 'prompt')
 
 
 @pytest.fixture(scope='module')
@@ -77,15 +81,15 @@ def test_a_file_that_is_stopped_goes_on(opened, tmp_path):
     damaged = whole.read_bytes().replace(first, line, 1)
     broken.write_bytes(damaged)
     with pytest.raises(UserError, match='line 1 is no line that was written'):
-      prompts.begin_output(broken, settings, rows)
+      begin(broken, settings, rows)
     assert broken.read_bytes() == damaged
   broken.write_bytes(whole.read_bytes())
   with pytest.raises(UserError, match='other settings'):
-    prompts.begin_output(broken, settings | {'seed': 1}, rows)
+    begin(broken, settings | {'seed': 1}, rows)
   with pytest.raises(UserError, match='line 1 is of another prompt'):
-    prompts.begin_output(broken, settings, rows[1:] + rows[:1])
+    begin(broken, settings, rows[1:] + rows[:1])
   with pytest.raises(UserError, match='is of other prompts'):
-    prompts.begin_output(broken, settings, rows[1:])
+    begin(broken, settings, rows[1:])
   assert broken.read_bytes() == whole.read_bytes()
 
 
@@ -120,6 +124,6 @@ def test_lines_end_at_newlines_alone(opened, tmp_path):
   whole = out.read_bytes()
   written = [json.loads(line) for line in whole.decode().split('\n')[:-1]]
   assert [row['prompt'] for row in written] == texts
-  assert prompts.begin_output(out, {}, rows) == 3
+  assert begin(out, {}, rows) == 3
   prompts.write_all(generator, encode, rows, out, 2, {})
   assert out.read_bytes() == whole

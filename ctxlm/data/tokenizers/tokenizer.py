@@ -150,6 +150,24 @@ class Tokenizer:
     own = [i for i, mask in enumerate(whole.special_tokens_mask) if not mask]
     return tuple(whole.ids[: own[0]]), tuple(whole.ids[own[-1] + 1 :])
 
+  @functools.cached_property
+  def pair_template(self):
+    """What stands around a pair of texts by the tokenizer's post-processor.
+
+    Returns:
+      ((ids before, their type ids), (between), (after), the texts' type ids),
+      tuples of int; None where it has none.
+    """
+    if self._backend.post_processor is None:
+      return None
+    word = tokenizers.Tokenizer(tokenizers.models.WordLevel({'a': 0}))
+    whole = self._backend.post_process(word.encode('a'), word.encode('a'))
+    ids, types = tuple(whole.ids), tuple(whole.type_ids)
+    special = whole.special_tokens_mask
+    a, b = (i for i, mask in enumerate(special) if not mask)
+    cuts = slice(a), slice(a + 1, b), slice(b + 1, None)
+    return *((ids[c], types[c]) for c in cuts), (types[a], types[b])
+
   def offsets(self, text):
     """Returns (start, end) characters of each of a text's tokens."""
     text = encoding.characters(text)

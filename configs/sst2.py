@@ -1,0 +1,42 @@
+r"""Sentiment of sentences, SST-2 (Socher et al. 2013), from a checkpoint.
+
+The argument is a folder of any kind with an encoder; behind a comma, the
+folder of train.tsv and dev.tsv, `sentence<TAB>0 or 1` a line:
+
+ctxlm train --config configs/sst2.py:all-MiniLM-L6-v2 \
+  --workdir runs/sst2
+
+With all-MiniLM-L6-v2 it takes 8 minutes on two cores. Accuracy on the dev
+split, mean of 3 seeds (range): 0.881 (0.873 to 0.890); with the mean of the
+vectors, config.tasks.sentiment.objective.pooling='mean', 0.876 (1 seed).
+"""
+
+from ctxlm.configs import common
+
+
+def get_config(folders='all-MiniLM-L6-v2'):
+  """Returns the recipe."""
+  checkpoint, _, folder = folders.partition(',')
+  folder = folder or '../shared/data/sst2'
+  c = common.base()
+  opened = common.start_from(c, checkpoint)
+  c.num_steps = 650  # 3 epochs of 6,920 sentences
+  c.batch_size = 32
+  c.max_length = min(opened.block['max_length'], 48)
+  c.tasks.sentiment = common.task(
+    {
+      'name': 'files',
+      'split_patterns': {
+        'train': f'{folder}/train.tsv',
+        'validation': f'{folder}/dev.tsv',
+      },
+      'columns': ('text', 'label'),
+    },
+    {'name': 'classification', 'labels': ('negative', 'positive')},
+  )
+  c.optimizer.learning_rate = 1e-4
+  c.optimizer.schedule = 'linear'
+  c.optimizer.warmup_steps = 65
+  c.checkpoint.every_steps = 217
+  c.evaluators.dev = {'name': 'classification', 'every_steps': 217}
+  return c

@@ -1,0 +1,65 @@
+r"""Answer for texts by a model's head: classes, scores.
+
+Of lines, one JSON object for each, with its "answer": the label and each one's
+probability, or the score. A line is a text, or two with a tab between; records
+of jsonl, csv and tsv have the fields 'text', or 'text_a' and 'text_b'. With
+--output a file is written on all devices, and the same command again goes on
+where it was stopped.
+
+  ctxlm predict --model runs/sst2 --text "a film to remember"
+  ctxlm predict --model runs/sst2 --input reviews.jsonl --output answers.jsonl
+  echo "a film to remember" | ctxlm predict --model runs/sst2
+"""
+
+from ctxlm import flags, ranges
+from ctxlm.errors import UserError
+
+
+def add_flags(parser):
+  """Declares the flags of `ctxlm predict`."""
+  flags.add_model(parser)
+  flags.add_text(parser, 'a text, whose answer is printed')
+  parser.add(
+    'what is written',
+    '--output',
+    metavar='FILE.jsonl',
+    help='left out, standard output',
+  )
+  use = 'how'
+  parser.add(
+    use,
+    '--max_length',
+    metavar='N',
+    type=flags.number(ranges.Whole),
+    default=0,
+    help='tokens of a row; 0 is as it was trained',
+  )
+  parser.add(
+    use,
+    '--batch_size',
+    metavar='N',
+    type=flags.number(ranges.Count),
+    default=32,
+    help='rows at a time',
+  )
+
+
+def main(F):
+  """Entry point of `ctxlm predict`."""
+  from ctxlm.inference import lines, predict
+  from ctxlm.parallel import processes
+
+  if F.output is not None and (F.text is not None or F.input is None):
+    raise UserError('--output FILE.jsonl needs --input FILE')
+  processes.start()
+  predictor = predict.open_predictor(
+    F.model, F.step, F.max_length, F.batch_size
+  )
+  if F.output is not None:
+    predict.write_all(predictor, F.input, F.output, F.batch_size)
+    return
+  if F.text is not None:
+    lines.write(predict.answers(predictor, [F.text])[0])
+    return
+  for record, answer in predict.each(predictor, F.input):
+    lines.write(record | {'answer': answer})

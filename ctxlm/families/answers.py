@@ -1,0 +1,97 @@
+"""What a reference's head answers: its config.json, and an objective's block.
+
+A folder with such a head says in config.json what its outputs mean
+(`id2label`, `problem_type`); ours is the block of the objective that owns the
+head, `heads/NAME`, kept with the model (Opened.task).
+"""
+
+from ctxlm import objectives, plugins
+from ctxlm.errors import UserError
+
+# Objectives with a head that a reference may have, under the same name.
+NAMES = ('classification',)
+CLASSES = {'classification': 'ForSequenceClassification'}
+PROBLEMS = {  # objective.kind: config.json's problem_type
+  'class': 'single_label_classification',
+  'classes': 'multi_label_classification',
+  'score': 'regression',
+}
+
+
+def read(settings, shapes):
+  """Returns the block of the objective whose head a checkpoint has, or None.
+
+  Args:
+    settings: config.json.
+    shapes: {path: shape} of its parameters, as ours.
+
+  Raises:
+    UserError: the names of the classes are none, or not as many.
+  """
+  # Other classes have a head of the same shape that means something else.
+  said = next(iter(settings.get('architectures') or ()), CLASSES[NAMES[0]])
+  for name in NAMES:
+    kernel = shapes.get(f'heads/{name}/dense/kernel')
+    if kernel is not None and said.endswith(CLASSES[name]):
+      return {'name': name} | READ[name](settings, kernel[-1])
+  return None
+
+
+def _classification(settings, size):
+  problem = settings.get('problem_type')
+  kinds = {theirs: ours for ours, theirs in PROBLEMS.items()}
+  if problem is not None and problem not in kinds:
+    raise UserError(f'config.json: problem_type={problem!r} is not supported')
+  # As its loss takes it where nothing is said.
+  kind = kinds.get(problem, 'score' if size == 1 else 'class')
+  if kind == 'score':
+    return {'kind': kind}
+  return {'kind': kind, 'labels': _labels(settings, size)}
+
+
+def _labels(settings, size):
+  names = settings.get('id2label') or {i: f'LABEL_{i}' for i in range(size)}
+  try:
+    names = {int(i): str(name) for i, name in names.items()}
+  except (AttributeError, ValueError) as e:
+    raise UserError(f'config.json: id2label={names!r} names no classes') from e
+  if sorted(names) != list(range(size)):
+    raise UserError(
+      f'config.json: id2label names {len(names)} classes, and the head has '
+      f'{size}'
+    )
+  return [names[i] for i in range(size)]
+
+
+READ = {'classification': _classification}
+
+
+def head(task):
+  """Returns the reference's head that does as a task's does, or ''.
+
+  Args:
+    task: block of an objective, or None.
+  """
+  if not task or task['name'] not in NAMES:
+    return ''
+  return task['name'] if task.get('pooling', 'pooled') == 'pooled' else ''
+
+
+def write(task):
+  """Returns config.json's keys of a task's block."""
+  keys = {}
+  if 'kind' in task:
+    keys['problem_type'] = PROBLEMS[task['kind']]
+  labels = task.get('labels') or ['LABEL_0']
+  keys['id2label'] = {str(i): name for i, name in enumerate(labels)}
+  keys['label2id'] = {name: i for i, name in enumerate(labels)}
+  return keys
+
+
+def of_config(tasks):
+  """Returns the block of the first task of `config.tasks` that answers."""
+  for task in tasks.values():
+    kind = plugins.find('objectives', task.objective.name)
+    if issubclass(kind, objectives.Answers):
+      return task.objective.to_dict()
+  return None

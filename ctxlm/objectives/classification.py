@@ -1,0 +1,371 @@
+"""A class, several, or a score, of a text or of two, from one vector.
+
+Devlin et al. 2019 (arXiv:1810.04805), section 4.1: a linear map of the first
+token's vector, behind the pooler. The loss is the cross-entropy of the classes
+with smoothed labels (Szegedy et al. 2016, section 7), that of each class by
+itself where a text may have several, or the squared error of the score.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm import plugins
+from ctxlm.data import framing
+from ctxlm.errors import UserError
+from ctxlm.models import layers
+from ctxlm.objectives import losses, mlm
+from ctxlm.ranges import BelowOne, Count
+
+POOLINGS = ('pooled', 'first', 'mean')
+MOST = 10_000  # classes; names without end are no classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Records with 'text', or 'text_a' and 'text_b'; and 'label', or 'score'.
+
+  Attributes:
+    kind: 'class', one of the labels; 'classes', any number of them, a list in
+      the record or a text of them between commas; or 'score', a number.
+    labels: the classes' names. A label of the data is one of them, or a
+      number, from 0. () takes those of the training data, sorted.
+    range: (least, most) of a score, which answers are cut to. () takes those
+      of the training data.
+    pair: whether records are pairs of texts; None goes by the training data.
+    pooling: the vector that the head reads: 'pooled', the first token's behind
+      BERT's pooler; 'first', the first token's; 'mean', of all tokens.
+    label_smoothing: share of a label that is spread over the classes.
+    class_weights: what an example counts, a number for each class; 'balanced'
+      makes all classes of the training data count the same.
+    tokenizer, max_length: given by the loop.
+  """
+
+  kind: Literal['class', 'classes', 'score'] = 'class'
+  labels: tuple[str, ...] = ()
+  range: tuple[float, ...] = ()
+  pair: bool = None
+  pooling: Literal[*POOLINGS] = 'pooled'
+  label_smoothing: BelowOne = 0.0
+  class_weights: Any = ()
+  tokenizer: Any = None
+  max_length: Count = 128
+
+  view = 'texts'
+  terms = {'loss': 1.0}
+
+  def __post_init__(self):
+    weights, score = self.class_weights, self.kind == 'score'
+    if score and (self.labels or weights or self.label_smoothing):
+      raise ValueError(
+        "kind='score' has no labels, class_weights or label_smoothing"
+      )
+    if self.range and (not score or not _rises(self.range)):
+      raise ValueError(
+        f"range={self.range} is (least, most) of scores, of kind='score'"
+      )
+    twice = sorted({n for n in self.labels if self.labels.count(n) > 1})
+    if twice:
+      raise ValueError(f'labels: {twice[0]!r} is there twice')
+    if weights and weights != 'balanced':
+      numbers = isinstance(weights, tuple) and all(map(_is_weight, weights))
+      if not numbers or len(weights) != len(self.labels):
+        raise ValueError(
+          f"class_weights={weights!r} must be 'balanced', or a number above 0 "
+          'for each of the labels'
+        )
+
+  @property
+  def size(self):
+    """Numbers that the head gives.
+
+    Raises:
+      UserError: nothing says which classes there are.
+    """
+    if self.kind == 'score':
+      return 1
+    if not self.labels:
+      raise UserError('objective classification needs labels')
+    return len(self.labels)
+
+  @functools.cached_property
+  def _places(self):
+    return {name: i for i, name in enumerate(self.labels)}
+
+  def settled(self, records):
+    """See ctxlm.objectives.Settles; every record is looked at."""
+    if self.kind == 'score':
+      found = {'pair': self.pair}
+      scores = [self.target(records[i], i) for i in range(len(records))]
+      if not self.range and min(scores) < max(scores):
+        found['range'] = (float(min(scores)), float(max(scores)))
+    else:
+      found = self._settled_labels(records)
+    if self.pair is None:
+      found['pair'] = 'text' not in records[0]
+    own = dataclasses.replace(self, **found)
+    for i in range(len(records)):
+      own.texts(records[i], i)
+    return {k: v for k, v in found.items() if v != getattr(self, k)}
+
+  def _settled_labels(self, records):
+    labels = self.labels
+    if not labels:
+      names = set()
+      for i in range(len(records)):
+        names.update(self._names(records[i], i))
+        if len(names) > MOST:
+          raise UserError(
+            f'objective classification: the data has more than {MOST} labels: '
+            "is the label a score? Then set kind='score'"
+          )
+      labels = tuple(sorted(names, key=_order))
+    if len(labels) < 2 and self.kind == 'class':
+      raise UserError(
+        f'objective classification: all of the data has the label {labels[0]!r}'
+      )
+    weights = self.class_weights
+    balanced = weights == 'balanced'
+    own = dataclasses.replace(self, labels=labels, class_weights=())
+    counts = np.zeros(len(labels))
+    for i in range(len(records)):
+      counts += own.one_hot(own.target(records[i], i))
+    if balanced:
+      none = [n for n, count in zip(labels, counts) if not count]
+      if none:
+        raise UserError(
+          f"class_weights='balanced': no example has the label {none[0]!r}"
+        )
+      weights = tuple((counts.mean() / counts).round(6).tolist())
+    return {'labels': labels, 'class_weights': weights}
+
+  def one_hot(self, target):
+    """Returns float32 [classes] of a `target`, 1 where it has the class."""
+    if self.kind == 'class':
+      return np.eye(self.size, dtype=np.float32)[target]
+    return target
+
+  def _names(self, record, number=None):
+    label = _field(record, 'label', number)
+    if self.kind == 'classes':
+      if isinstance(label, str):
+        label = [part.strip() for part in label.split(',') if part.strip()]
+      if isinstance(label, (list, tuple)):
+        return [str(one) for one in label]
+    if isinstance(label, (str, int, float)) and str(label).strip():
+      return [str(label)]
+    raise UserError(f'{_which(number)} has the label {label!r}, which is none')
+
+  def target(self, record, number=None):
+    """Returns what is to be learned of a record.
+
+    Args:
+      record: of the data.
+      number: which it is, for what is said of a mistake.
+
+    Returns:
+      The class's number as int32 (); of 'classes' float32 [classes], 0 or 1;
+      of 'score' float32 ().
+
+    Raises:
+      UserError: the label is none of the labels, the score no number of the
+        range, or there is none.
+    """
+    if self.kind == 'score':
+      return self._score(record, number)
+    places = []
+    for name in self._names(record, number):
+      place = self._places.get(name)
+      if place is None and name.isdecimal() and int(name) < self.size:
+        place = int(name)
+      if place is None:
+        raise UserError(
+          f'{_which(number)} has the label {name!r}, which is none of the '
+          f'{self.size} labels.{plugins.suggest(name, self.labels[:20])}'
+        )
+      places.append(place)
+    if self.kind == 'class':
+      return np.int32(places[0])
+    target = np.zeros(self.size, np.float32)
+    target[places] = 1
+    return target
+
+  def _score(self, record, number):
+    score = _field(record, 'score', number)
+    try:
+      value = float(score)
+    except (TypeError, ValueError):
+      value = math.nan
+    if not math.isfinite(value):
+      raise UserError(f'{_which(number)} has the score {score!r}, no number')
+    if self.range and not self.range[0] <= value <= self.range[1]:
+      raise UserError(
+        f'{_which(number)} has the score {value}, out of range={self.range}'
+      )
+    return np.float32(value)
+
+  def texts(self, record, number=None):
+    """Returns a record's texts: one, or two.
+
+    Raises:
+      UserError: it has none, or not as many as `pair` says.
+    """
+    pair = 'text' not in record if self.pair is None else self.pair
+    names = ('text_a', 'text_b') if pair else ('text',)
+    texts = [_field(record, name, number) for name in names]
+    for name, text in zip(names, texts):
+      if not isinstance(text, str) or not text.strip():
+        raise UserError(f'{_which(number)} has no text in {name!r}: {text!r}')
+    return texts
+
+  def ask(self, record):
+    """See ctxlm.objectives.Answers."""
+    return [framing.parts(self.tokenizer, self.texts(record), self.max_length)]
+
+  def prepare(self, example, rng):
+    """Returns 'tokens', 'segment_ids', 'type_ids' int32 [l], and 'target'."""
+    del rng  # nothing is drawn
+    (row,) = self.ask(example)
+    row = framing.padded(row, self.max_length, self.tokenizer.pad_id)
+    return row | {'target': self.target(example)}
+
+  def outputs(self, model, batch, rows=None):
+    """Returns logits float32 [b, classes], or the score [b, 1]."""
+    hidden = model(
+      batch['tokens'],
+      segment_ids=batch['segment_ids'],
+      type_ids=types(model, batch),
+      rows=rows,
+    ).astype(jnp.float32)
+    if self.pooling == 'pooled':
+      vector = model.head('pooler', mlm.Pooler(model.options), hidden)
+    elif self.pooling == 'first':
+      vector = hidden[:, 0]
+    else:
+      used = (batch['segment_ids'] > 0)[..., None].astype(jnp.float32)
+      vector = (hidden * used).sum(1) / jnp.maximum(used.sum(1), 1)
+    middle = sum(self.range) / 2  # a score begins there
+    head = Head(model.options, self.size, middle)
+    return model.head('classification', head, vector, rows)
+
+  def loss(self, apply, params, batch, rng):
+    """Returns sums of 'loss', and where there are classes 'accuracy'.
+
+    Of several classes an example is right if all of them are. With weights
+    or smoothed labels also 'nats', of the plain labels.
+    """
+    rows = losses.rows(batch, rng)
+    out = apply(params, lambda m: self.outputs(m, batch, rows), rng)
+    target, valid = batch['target'], batch['valid']
+    if self.kind == 'score':
+      error = (out[:, 0] - target) ** 2
+      return {'loss': ((error * valid).sum(), valid.sum())}
+    smoothing = self.label_smoothing
+    weights = jnp.asarray(self.class_weights or (1.0,) * self.size)
+    if self.kind == 'class':
+      right = losses.accuracy(out, target, valid)
+      nats = losses.cross_entropy(out, target, valid)
+      loss = losses.cross_entropy(
+        out, target, valid * weights[target], smoothing
+      )
+    else:
+      hits = ((out > 0) == (target > 0)).all(-1).astype(jnp.float32)
+      right = (hits * valid).sum(), valid.sum()
+      nats = losses.each_cross_entropy(out, target, valid[:, None])
+      soft = (1 - smoothing) * target + smoothing / 2
+      loss = losses.each_cross_entropy(out, soft, valid[:, None] * weights)
+    sums = {'loss': loss, 'accuracy': right}
+    if smoothing or self.class_weights:
+      sums['nats'] = nats
+    return sums
+
+  def answer(self, record, outputs):
+    """See ctxlm.objectives.Answers.
+
+    Returns:
+      {'label', 'probabilities': {label: float}}; of several classes 'labels',
+      those of more than 0.5; or {'score'}.
+    """
+    del record
+    (logits,) = outputs
+    logits = np.asarray(logits, np.float64)
+    if self.kind == 'score':
+      least, most = self.range or (-math.inf, math.inf)
+      return {'score': float(np.clip(logits[0], least, most))}
+    if self.kind == 'class':
+      p = np.exp(logits - logits.max())
+      p /= p.sum()
+      chosen = {'label': self.labels[int(p.argmax())]}
+    else:
+      p = 1 / (1 + np.exp(-logits))
+      chosen = {'labels': [n for n, one in zip(self.labels, p) if one > 0.5]}
+    rounded = {n: round(float(one), 6) for n, one in zip(self.labels, p)}
+    return chosen | {'probabilities': rounded}
+
+
+def types(model, batch):
+  """Returns type ids [b, l] that the model has embeddings for, or None."""
+  kinds = model.type_vocab_size
+  return jnp.minimum(batch['type_ids'], kinds - 1) if kinds else None
+
+
+class Head(nn.Module):
+  """A linear map behind dropout.
+
+  Attributes:
+    options: the model's.
+    size: numbers that it gives.
+    middle: what they begin at.
+  """
+
+  options: Any
+  size: int
+  middle: float = 0.0
+
+  @nn.compact
+  def __call__(self, x, rows):
+    """Returns [..., size] of x [b, ..., m]."""
+    o = self.options
+    x = layers.Dropout(o.dropout)(x, rows)
+    return nn.Dense(
+      self.size,
+      name='dense',
+      kernel_init=layers.normal(o.init_stddev),
+      bias_init=nn.initializers.constant(self.middle),
+    )(x)
+
+
+def _rises(pair):
+  return len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
+
+
+def _is_weight(x):
+  return isinstance(x, (int, float)) and 0 < x < math.inf
+
+
+def _order(name):
+  # Numbers by size, before all other names.
+  try:
+    return (0, float(name), name)
+  except ValueError:
+    return (1, 0.0, name)
+
+
+def _which(number):
+  if number is None:
+    return 'objective classification: a record'
+  return f'objective classification: record {number}'
+
+
+def _field(record, name, number):
+  if record.get(name) is None:
+    raise UserError(
+      f'{_which(number)} lacks the field {name!r}; it has {sorted(record)}: '
+      'name it in config.tasks.NAME.data.fields'
+    )
+  return record[name]

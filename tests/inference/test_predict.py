@@ -1,0 +1,159 @@
+"""Answers for records: as the evaluator judges them, in files and lines."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ctxlm import cli
+from ctxlm.errors import UserError
+from ctxlm.inference import loading, predict
+from ctxlm.training import loop, run_folder
+from tests import tiny
+
+WORDS = {'bad': ['cold', 'dull'], 'good': ['warm', 'bright']}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """A run folder of two classes, its dev file, and what was judged there."""
+  folder = tmp_path_factory.mktemp('classes')
+  rng = np.random.default_rng(0)
+  for name, count in (('train', 60), ('dev', 21)):
+    rows = []
+    for _ in range(count):
+      label = str(rng.choice(list(WORDS)))
+      words = [*rng.choice(WORDS[label], 2), *rng.choice(['a', 'the'], 3)]
+      rows.append({'text': ' '.join(rng.permutation(words)), 'label': label})
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    (folder / f'{name}.jsonl').write_text(text)
+  c = tiny.get_config('mlm')
+  c.num_steps, c.checkpoint.every_steps = 12, 0
+  c.optimizer.learning_rate = 1e-2
+  patterns = {
+    'train': str(folder / 'train.jsonl'),
+    'validation': str(folder / 'dev.jsonl'),
+  }
+  del c.tasks['mlm']
+  c.tasks.mood = {
+    'data': {'name': 'files', 'split_patterns': patterns},
+    'objective': {'name': 'classification', 'class_weights': 'balanced'},
+    'weight': 1.0,
+  }
+  c.evaluators.dev = {'name': 'classification'}
+  judged = loop.train(c, folder / 'run')
+  return folder / 'run', folder / 'dev.jsonl', judged
+
+
+@pytest.fixture(scope='module')
+def predictor(trained):
+  return predict.open_predictor(trained[0])
+
+
+def rows(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_folder_knows_its_labels(trained):
+  config = run_folder.load_config(trained[0])
+  objective = config.tasks.mood.objective
+  assert tuple(objective.labels) == ('bad', 'good')
+  assert objective.pair is False and len(objective.class_weights) == 2
+  assert loading.load(trained[0]).task == objective.to_dict()
+
+
+def test_answers_are_those_that_were_judged(trained, predictor):
+  _, dev, judged = trained
+  records = rows(dev)
+  answers = predictor(records)
+  right = [a['label'] == r['label'] for a, r in zip(answers, records)]
+  assert judged['eval/dev/accuracy'] == pytest.approx(np.mean(right))
+  assert np.mean(right) > 0.8
+  for record, answer in zip(records, answers):
+    assert list(answer['probabilities']) == ['bad', 'good']
+    assert sum(answer['probabilities'].values()) == pytest.approx(1, abs=1e-5)
+    (alone,) = predictor([record])
+    assert alone['probabilities'] == pytest.approx(
+      answer['probabilities'], abs=1e-5
+    )
+
+
+def test_a_file_that_is_stopped_goes_on(trained, predictor, tmp_path):
+  whole, broken = tmp_path / 'whole.jsonl', tmp_path / 'broken.jsonl'
+  predict.write_all(predictor, trained[1], whole, 4)
+  found = rows(whole)
+  given = rows(trained[1])
+  assert [{k: r[k] for k in ('text', 'label')} for r in found] == given
+  assert [r['answer']['label'] for r in found] == [
+    a['label'] for a in predictor(given)
+  ]
+  content = whole.read_bytes()
+  note = f'{whole.name}.settings.json'
+  (tmp_path / f'{broken.name}.settings.json').write_bytes(
+    (tmp_path / note).read_bytes()
+  )
+  broken.write_bytes(content[: len(content) // 2])
+  predict.write_all(predictor, trained[1], broken, 4)
+  assert broken.read_bytes() == content
+  other = tmp_path / 'other.jsonl'
+  other.write_text(json.dumps({'text': 'the warm', 'label': 'bad'}) + '\n')
+  with pytest.raises(UserError, match='is of other records than --input'):
+    predict.write_all(predictor, other, broken, 4)
+  assert broken.read_bytes() == content
+
+
+def test_files_of_every_kind(predictor, tmp_path):
+  texts = ['a warm', 'the cold']
+  wanted = predict.answers(predictor, texts)
+  forms = {
+    'a.jsonl': ''.join(json.dumps({'text': t}) + '\n' for t in texts),
+    'a.csv': 'text\n' + '\n'.join(texts),
+    'a.tsv': 'id\ttext\n' + '\n'.join(f'1\t{t}' for t in texts),
+    'a.txt': '\n'.join(texts),
+  }
+  for name, content in forms.items():
+    (tmp_path / name).write_text(content)
+    found = [a for _, a in predict.each(predictor, tmp_path / name)]
+    assert found == wanted, name
+
+
+@pytest.mark.parametrize(
+  'name, content, wanted',
+  [
+    ('a.jsonl', '{"text": "a"}\n{"words": "a"}', "record 2: .*field 'text'"),
+    ('a.jsonl', '{"text": "a"}\n{"text": 3}', 'record 2: .*no text'),
+    ('a.jsonl', '{"text": "a"}\n{"text', 'line 2, is not JSON'),
+    ('a.txt', 'a\n\na', "record 2: .*no text in 'text': ''"),
+    ('a.txt', 'a\tb', "record 1: .*lacks the field 'text'"),
+    ('a.txt', '', 'is empty'),
+  ],
+)
+def test_records_without_an_answer(predictor, tmp_path, name, content, wanted):
+  (tmp_path / name).write_text(content)
+  with pytest.raises(UserError, match=wanted):
+    predict.write_all(predictor, tmp_path / name, tmp_path / 'out.jsonl', 4)
+  assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_without_a_head():
+  loaded = loading.Loaded('folder', {}, None, None, tokenizer='one')
+  with pytest.raises(UserError, match='folder has no head that answers'):
+    predict.Predictor(loaded, None)
+
+
+def test_more_tokens_than_the_model_takes(trained):
+  with pytest.raises(UserError, match='--max_length 99 is more than the 24'):
+    predict.open_predictor(trained[0], max_length=99)
+
+
+def test_the_command(trained, predictor, capsys):
+  argv = ['ctxlm', 'predict', '--model', str(trained[0])]
+  with pytest.raises(SystemExit) as e:
+    cli.main([*argv, '--text', 'a warm'])
+  assert not e.value.code
+  (wanted,) = predict.answers(predictor, ['a warm'])
+  assert json.loads(capsys.readouterr().out) == wanted
+  with pytest.raises(SystemExit) as e:
+    cli.main([*argv, '--output', 'x.jsonl'])
+  assert e.value.code == 2
+  assert 'needs --input FILE' in capsys.readouterr().err
