@@ -14,6 +14,8 @@ from ctxlm.models.variables import make_apply
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import rows as rows_lib
 
+TABLES = ('jsonl', 'json', 'csv', 'tsv', 'parquet')  # endings
+
 
 class Predictor:
   """Records to answers, on all devices.
@@ -106,17 +108,17 @@ def open_predictor(folder, step='', max_length=0, batch_size=32):
 def read(path):
   """Returns the records of a file.
 
-  Of jsonl, csv and tsv they have the file's fields; of any other file see
-  `of_line`.
+  Of TABLES they have the file's fields; of any other file see `of_line`.
 
   Raises:
     UserError: no such file, or one that can't be read, or an empty one.
   """
   ending = files.ending(path)[1:].lower()
-  if ending in ('jsonl', 'csv', 'tsv'):
+  if ending in TABLES:
     source = files_source.Source(pattern=str(path))
     try:
-      records = list(file_formats.FORMATS[ending](path, source))
+      rows = file_formats.FORMATS[ending](path, source)
+      records = [record for _, record in rows]
     except UserError as e:
       raise UserError(f'--input {e}') from e
   else:

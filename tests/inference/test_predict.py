@@ -107,6 +107,7 @@ def test_files_of_every_kind(predictor, tmp_path):
   wanted = predict.answers(predictor, texts)
   forms = {
     'a.jsonl': ''.join(json.dumps({'text': t}) + '\n' for t in texts),
+    'a.json': json.dumps([{'text': t} for t in texts]),
     'a.csv': 'text\n' + '\n'.join(texts),
     'a.tsv': 'id\ttext\n' + '\n'.join(f'1\t{t}' for t in texts),
     'a.txt': '\n'.join(texts),
