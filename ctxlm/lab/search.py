@@ -11,7 +11,7 @@ from typing import Any
 from ctxlm.errors import UserError
 from ctxlm.lab import space as space_lib
 
-FIRST = 5  # points at random, before there is anything to go by
+FIRST = 5  # points that are spread, before there is anything to go by
 RUNNING = None
 
 
@@ -54,9 +54,13 @@ def propose(space, trials):
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   keys = {key: _distribution(part) for key, part in space.items()}
   tried = [trial.overrides for trial in trials]
+  if len(trials) < FIRST:
+    for point in space_lib.draw(space, FIRST):
+      if point not in tried:
+        return point
   for turn in range(space_lib.TRIES):
     sampler = optuna.samplers.TPESampler(
-      n_startup_trials=FIRST,
+      n_startup_trials=1,
       constant_liar=True,  # those that run count as bad, not to try them again
       seed=len(trials) + 1000 * turn,
     )

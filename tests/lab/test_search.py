@@ -42,6 +42,14 @@ def test_it_beats_as_many_draws():
   assert sum(map(math.isinf, late)) <= sum(map(math.isinf, drawn)) / 4
 
 
+def test_the_first_are_spread():
+  first = [t.overrides for t in run(search.FIRST)]
+  assert first == draw(SPACE, search.FIRST)
+  # Also where all of them run at once.
+  running = [search.Trial(point) for point in first]
+  assert search.propose(SPACE, running) not in first
+
+
 def test_one_that_goes_on_proposes_what_it_would_have():
   trials = run(12)
   assert run(12, trials[:7]) == trials
