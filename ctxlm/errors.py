@@ -58,6 +58,7 @@ def naming(path):
     yield
   except OSError as e:
     if e.errno is not None:
-      name = e.filename if isinstance(e.filename, str) else str(path)
+      name = e.filename2 or e.filename  # of a copy, where it goes
+      name = name if isinstance(name, str) else str(path)
       e.filename, e.filename2 = TEMPORARY.sub('', name), None
     raise

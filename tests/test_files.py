@@ -286,3 +286,6 @@ def test_errors_name_what_was_to_be_written(tmp_path, number):
     with pytest.raises(OSError) as e, errors.naming(path):
       raise OSError(number, os.strerror(number), said)
     assert e.value.filename == str(wanted) and e.value.errno == number
+  with pytest.raises(OSError) as e, errors.naming(path):
+    raise OSError(number, 'a copy', '/else/where', None, f'{path}/a.json')
+  assert e.value.filename == f'{path}/a.json'
