@@ -336,7 +336,7 @@ def test_a_snapshot_of_the_hubs_cache_is_read(folder, tmp_path):
 
 
 STORAGE = b'ctorch\nFloatStorage\n'
-DOUBLED = b'q\x00h\x00\x86' * 60
+DOUBLED = b'q\x00h\x00\x86' * 22
 PICKLES = {
   # State for a dtype, whose item size it would change.
   'a state for what is named': (
@@ -350,7 +350,7 @@ PICKLES = {
   'tuples without end': (
     b'\x80\x02)' + b'\x85' * 10**6 + b'.', 'holds no dictionary'
   ),
-  # Hashed, compared or shown, each of them would take longer than the sun has.
+  # To hash, to compare or to show it takes twice as long for each.
   'tuples, each twice the last': (
     b'\x80\x02})' + DOUBLED + b'Ns.', 'key that is no text'
   ),

@@ -7,7 +7,6 @@ import os
 import shutil
 import zipfile
 
-from google.protobuf import message
 from sentencepiece import sentencepiece_model_pb2
 
 DEEP = 3000
@@ -29,9 +28,7 @@ BYTES = (
   b'\xc3\x28', b'\xed\xa0\x80', b'cposix\nsystem\n', b'\x85' * DEEP, b'I9\n',
   b'..', b'/', b'\x8a\xff', b'(' * DEEP, b',', b'""""', b'1e999', b'NaN', b'-1',
 )  # fmt: skip
-
 DATA = ('a.jsonl', 'b.csv', 'c.tsv', 'd.txt')
-MISFITS = (ValueError, RecursionError, zipfile.BadZipFile, message.Error)
 
 
 def spoil(folder, outside, rng):
@@ -53,7 +50,7 @@ def spoil(folder, outside, rng):
       how = _way(path, rng)
       done.append(f'{how.__name__[1:]} {path.relative_to(folder)}')
       # What can't be read as what it is named stays as it is.
-      with contextlib.suppress(*MISFITS):
+      with contextlib.suppress(Exception):
         how(path, outside, rng)
   return ', '.join(done)
 
