@@ -196,7 +196,7 @@ def _make_texts(top):
 def _make_run(top):
   os.environ['TINY_TEXT'] = str(tiny.write_text(top / 'text.txt'))
   config = tiny.get_config('causal')
-  config.num_steps, config.checkpoint.every_steps = 2, 0
+  config.num_steps, config.checkpoint.every_steps = 4, 0
   with contextlib.redirect_stderr(io.StringIO()):
     loop.train(config, top / 'run')
 
