@@ -14,12 +14,11 @@ import torch
 
 from ctxlm import data as data_lib
 from ctxlm import decoding, files, plugins, trees
-from ctxlm.commands import convert
 from ctxlm.data.sources import files as text_files
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.families import export, folder, sentence
 from ctxlm.families.formats import tensors, tf_checkpoint
-from ctxlm.inference import loading, writing
+from ctxlm.inference import conversion, loading, writing
 from ctxlm.training import loop
 from tests import tiny
 
@@ -77,7 +76,7 @@ def make(top):
     shutil.copytree(TENSORFLOW / name, top / f'tensorflow_{name}')
   _make_texts(top)
   _make_run(top)
-  convert.convert(top / 'run', to=top / 'model_folder')
+  conversion.convert(top / 'run', to=top / 'model_folder')
   os.environ['CTXLM_CACHE'] = str(top / 'cache')
   read('cache', top / 'cache')
 
@@ -217,7 +216,7 @@ def _read_writer(path):
 def _read_converted(path):
   target = path.with_name('converted')
   shutil.rmtree(target, ignore_errors=True)
-  convert.convert(path, to_hf=target)
+  conversion.convert(path, to_hf=target)
 
 
 def _use(tokenizer):
