@@ -11,6 +11,7 @@ from typing import Any
 from ctxlm.errors import UserError
 from ctxlm.lab import space as space_lib
 
+TURNS = 10  # at proposing what was not tried
 FIRST = 5  # points that are spread, before there is anything to go by
 RUNNING = None
 
@@ -54,11 +55,14 @@ def propose(space, trials):
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   keys = {key: _distribution(part) for key, part in space.items()}
   tried = [trial.overrides for trial in trials]
-  if len(trials) < FIRST:
-    for point in space_lib.draw(space, FIRST):
-      if point not in tried:
-        return point
-  for turn in range(space_lib.TRIES):
+
+  def spread(count):
+    points = space_lib.draw(space, count)
+    return next((point for point in points if point not in tried), None)
+
+  if len(trials) < FIRST and (point := spread(FIRST)):
+    return point
+  for turn in range(TURNS):
     sampler = optuna.samplers.TPESampler(
       n_startup_trials=1,
       constant_liar=True,  # those that run count as bad, not to try them again
@@ -91,7 +95,7 @@ def propose(space, trials):
     }
     if point not in tried:
       return point
-  return None
+  return spread(len(trials) + 1)  # it would repeat the best of few
 
 
 def _distribution(part):
