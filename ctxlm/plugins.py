@@ -28,6 +28,7 @@ CLASSES = {
   'objectives': 'Objective',
   'models': 'Model',
   'evaluators': 'Evaluator',
+  'evaluators.metrics': 'Metric',
   'data.sources': 'Source',
   'data.views': 'View',
   'decoding.strategies': 'Strategy',

@@ -200,8 +200,9 @@ def test_references_follow():
 
 
 def test_values_that_are_no_text_stay():
-  pairs = {'optimizer.learning_rate': 1, 'num_steps': 7, 'seed': 0}
+  pairs = {'optimizer.learning_rate': 1, 'num_steps': 7, 'model.dropout': 0}
   c = overrides.apply(config.base(), pairs.items())
+  assert type(c.model.dropout) is float
   assert type(c.optimizer.learning_rate) is float and c.num_steps == 7
 
 

@@ -94,13 +94,14 @@ def test_plug_ins_of_a_file_are_found_by_its_folders_name(elsewhere, tmp_path):
   assert own is not decoder is sys.modules['json.decoder']
 
 
-def test_a_file_may_import_what_lies_beside_it(tmp_path):
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+  monkeypatch.delitem(sys.modules, 'colorsys', raising=False)
   (tmp_path / 'mylab').mkdir()
   (tmp_path / 'mylab/beside_it.py').write_text('STEPS = 7\n')
-  (tmp_path / 'mylab/json.py').write_text('raise ValueError\n')
+  (tmp_path / 'mylab/colorsys.py').write_text('raise ValueError\n')
   path = write(
     tmp_path / 'mylab/mine.py',
-    'import beside_it, json, json.encoder',
+    'import beside_it, colorsys  # and not what shadows it',
     'c = common.base()',
     'c.num_steps = beside_it.STEPS',
     'return c',

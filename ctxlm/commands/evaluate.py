@@ -25,12 +25,15 @@ def main(F):
   """Entry point of `ctxlm evaluate`."""
   from ctxlm.inference import judging
   from ctxlm.parallel import processes
+  from ctxlm.training import tracking
 
   processes.start(F.coordinator, F.num_processes, F.process_id)
   judged = judging.judge(F.model, F.step, F.config, F.overrides)
   width = max((len(name) for name in judged.metrics), default=0)
   step = '' if judged.step is None else f', step {judged.step}'
   print(f'{judged.folder}{step}')
-  for name, value in judged.metrics.items():
-    print(f'{name:<{width}}  {value:.6g}')
+  for name, text in tracking.with_intervals(judged.metrics, '.6g').items():
+    print(f'{name:<{width}}  {text}')
+  for name, text in judged.signatures.items():
+    print(f'{name:<{width}}  {text}')
   print(json.dumps({'step': judged.step, **judged.metrics}))

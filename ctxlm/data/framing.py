@@ -83,6 +83,16 @@ def reading(tokenizer, model):
   return text(tokenizer)
 
 
+def ends(tokenizer, encoder_decoder):
+  """Returns the ids that end what a model writes, as its targets did.
+
+  A tokenizer that was trained here has a token that ends a text, and another
+  one that ends a document.
+  """
+  frame = source(tokenizer) if encoder_decoder else document(tokenizer)
+  return tuple(i for i in frame.last if i is not None)
+
+
 def template(tokenizer):
   """Returns the Frame that the tokenizer's own files tell, or else `text`."""
   if tokenizer.template is None:

@@ -80,7 +80,8 @@ def config_of(settings):
 
   Args:
     settings: {key: value}: keys of decoding.base, a strategy and processors as
-      `parse` reads them, and the FILTERS, which come after the processors.
+      blocks or as `parse` reads them, and the FILTERS, which come after the
+      processors.
 
   Raises:
     UserError: an unknown key, or a value that can't be.
@@ -89,10 +90,10 @@ def config_of(settings):
   values = {name: settings.pop(name, None) for name in FILTERS}
   strategy = settings.pop('strategy', None)
   if strategy is not None:
-    c.strategy = parse('decoding.strategies', strategy)
-  texts = [*settings.pop('processors', ())]
-  texts += [f'{k}:{v}' for k, v in values.items() if v is not None]
-  c.processors = tuple(parse('decoding.processors', text) for text in texts)
+    c.strategy = _block('decoding.strategies', strategy)
+  said = [*several(settings.pop('processors', ()))]
+  said += [f'{k}:{v}' for k, v in values.items() if v is not None]
+  c.processors = tuple(_block('decoding.processors', one) for one in said)
   for key, value in settings.items():
     if key not in c:
       known = (*base(), *FILTERS)
@@ -127,6 +128,10 @@ def parse(kind, text):
   if len(first) < len(values):
     raise UserError(f'{text!r}: {name} has no so many options')
   return block | dict(zip(first, values, strict=True)) | named
+
+
+def _block(kind, said):
+  return parse(kind, said) if isinstance(said, str) else said
 
 
 def _value(node):

@@ -121,12 +121,19 @@ class Generator:
         f'{most}: give max_new_tokens'
       )
 
+  def take(self, params):
+    """Goes on with other parameters of the model; None lets them go."""
+    if params is not None:
+      _, params = self._writer.model.to_write(params)
+    self._params[0] = params
+
   def __call__(self, prompts, first=0, size=None):
     """Writes texts.
 
     Args:
       prompts: list of lists of token ids; an encoder-decoder's are sources.
-      first: the first prompt's number among all; randomness is of it.
+      first: the first prompt's number among all, or each one's; randomness is
+        of it.
       size: rows of the compiled batch; None is the number of prompts.
 
     Returns:
@@ -218,9 +225,11 @@ class Generator:
       'tokens': np.full((size, width), self._writer.pad_id, np.int32),
       'start': np.zeros(size, np.int32),
       'limit': np.zeros(size, np.int32),
-      'index': first + np.arange(size, dtype=np.int32),
+      'index': np.zeros(size, np.int32),
       'seed': np.full(size, self.config.seed, np.int32),
     }
+    numbers = first if np.ndim(first) else first + np.arange(len(rows))
+    batch['index'][: len(rows)] = numbers
     for i, row in enumerate(rows):
       batch['tokens'][i, width - len(row) :] = row
       batch['start'][i] = width - len(row)

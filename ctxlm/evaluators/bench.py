@@ -9,6 +9,7 @@ import numpy as np
 from ctxlm import data as data_lib
 from ctxlm import plugins
 from ctxlm.data import loader
+from ctxlm.decoding.generator import Generator, Writer
 from ctxlm.errors import UserError
 from ctxlm.objectives import task as task_lib
 from ctxlm.parallel import rows as rows_lib
@@ -24,13 +25,17 @@ class Bench:
     tokenizer: the run's tokenizer.
     tasks: {name: Task}.
     params: the parameters to judge; set by `run`.
+    signatures: {'eval/NAME/METRIC': how it is computed}, of those that say it.
   """
 
-  def __init__(self, config, tokenizer, placement, apply, tasks):
+  def __init__(self, config, tokenizer, placement, model, apply, tasks):
     self.config = config
+    self.model = model
     self.tokenizer = tokenizer
     self.tasks = {task.name: task for task in tasks}
     self.params = None
+    self.signatures = {}
+    self._name = ''
     self._rehearsing = False
     self._placement = placement
     self._apply = apply
@@ -50,6 +55,7 @@ class Bench:
     self.params = params
     metrics = {}
     for name in names:
+      self._name = name
       evaluator = plugins.build('evaluators', self.config.evaluators[name])
       for metric, value in evaluator.run(self).items():
         metrics[f'eval/{name}/{metric}'] = float(value)
@@ -74,6 +80,10 @@ class Bench:
   def enough(self, count):
     """Whether an evaluator that has read `count` examples needs no more."""
     return self._rehearsing and count >= FEW
+
+  def sign(self, metric, signature):
+    """Keeps the text that says how a metric of this evaluator is computed."""
+    self.signatures[f'eval/{self._name}/{metric}'] = signature
 
   def task(self, name=''):
     """Returns the Task of that name; '' is the first.
@@ -191,6 +201,36 @@ class Bench:
         lambda length: objective.max_length,
       )
     return self._compiled[key](self.params, rows)
+
+  def writer(self, task, decoding):
+    """Returns the Generator of a task's model, with the present parameters.
+
+    It is given back by `take(None)`, so that they aren't held.
+
+    Args:
+      task: whose objective is ctxlm.objectives.Writes.
+      decoding: decoding config, see ctxlm.decoding.base.
+    """
+    key = 'writer', task.name, decoding.to_json(sort_keys=True)
+    if key not in self._compiled:
+      t, model = self.tokenizer, self.model
+      start = ()
+      if model.encoder_decoder:
+        start = (getattr(t, f'{model.decoder_start}_id'),)
+      self._compiled[key] = Generator(
+        Writer(
+          model,
+          self.params,
+          t,
+          task.objective.ends,
+          t.pad_id,
+          start,
+          placement=self._placement,
+        ),
+        decoding,
+      )
+    self._compiled[key].take(self.params)
+    return self._compiled[key]
 
   def _batches(self, view, task):
     batches = self._all_batches(view, task)

@@ -23,11 +23,13 @@ class Judged:
     folder: pathlib.Path.
     step: of a run, or None.
     metrics: {'eval/NAME/METRIC': float}.
+    signatures: {'eval/NAME/METRIC': how it is computed}, of some.
   """
 
   folder: Path
   step: int | None
   metrics: dict
+  signatures: dict
 
 
 def judge(folder, step='', recipe=None, overrides=()):
@@ -83,7 +85,7 @@ def judge(folder, step='', recipe=None, overrides=()):
   params = opened.read_all(placement.shardings)
   program.bench.rehearse(params)  # mistakes come before long work
   metrics = program.evaluate(list(config.evaluators), params)
-  return Judged(folder, step, metrics)
+  return Judged(folder, step, metrics, program.bench.signatures)
 
 
 def _check_heads(program, opened):

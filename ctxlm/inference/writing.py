@@ -62,8 +62,8 @@ def generator_of(loaded, config, placement=None):
   if not model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
   said = defaults.read(loaded.small)
-  eos = said.get('eos_token_id', t.eos_id)
-  eos = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+  eos = said.get('eos_token_id', framing.ends(t, model.encoder_decoder))
+  eos = tuple(eos) if isinstance(eos, list | tuple) else (eos,)
   config, unsupported = defaults.complete(
     config, None if _trained_here(loaded) else said, model, eos
   )

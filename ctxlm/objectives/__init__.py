@@ -145,3 +145,29 @@ class Answers(Protocol):
       record: as in `ask`.
       outputs: of each row that `ask` gave, numpy arrays.
     """
+
+
+@runtime_checkable
+class Writes(Protocol):
+  """An objective by which a model learns to write a text after another.
+
+  Attributes:
+    ends: ids that end what is written.
+  """
+
+  ends: tuple[int, ...]
+
+  def prompted(self, record, rng, room):
+    """Returns (ids that the model is given for a record, the right text).
+
+    The ids are a decoder's prompt, or an encoder-decoder's source, framed and
+    cut as in training.
+
+    Args:
+      record: of a source, with 'text_a' and 'text_b'.
+      rng: numpy Generator of this record alone.
+      room: ids of a prompt at most; None is no limit.
+
+    Raises:
+      UserError: the record lacks what is read.
+    """

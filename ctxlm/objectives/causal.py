@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ctxlm.data import framing
+from ctxlm.data.sources import units
 from ctxlm.objectives import losses
 from ctxlm.ranges import BelowOne, Count
 
@@ -38,6 +40,21 @@ class Objective:
   def every_token(self):
     """Whether all tokens are predicted; those of a prefix are not."""
     return not self.prefix
+
+  @property
+  def ends(self):
+    """Ids that end a document."""
+    return framing.ends(self.tokenizer, encoder_decoder=False)
+
+  def prompted(self, record, rng, room):
+    """See ctxlm.objectives.Writes; the newest ids are kept."""
+    del rng  # nothing is drawn
+    prompt, target = units.read(record, ('text_a', 'text_b'), {})
+    first = framing.document(self.tokenizer).first
+    ids = self.tokenizer.encode(prompt, data=True)
+    if room is not None:
+      ids = ids[max(len(ids) + len(first) - room, 0) :]
+    return [*first, *ids], target
 
   def prepare(self, example, rng):
     """Adds targets, weights and, with a prefix, which tokens are in it.

@@ -65,6 +65,18 @@ class Objective:
     ids = framing.beginning(t, text, length)
     return framing.source(t).row(ids, length, t.pad_id)
 
+  @property
+  def ends(self):
+    """Ids that end a target."""
+    return framing.ends(self.tokenizer, encoder_decoder=True)
+
+  def prompted(self, record, rng, room):
+    """See ctxlm.objectives.Writes."""
+    del room  # as many as in training
+    source, target = self.texts(record, rng)
+    tokens, segments = self.row(self.prompt + source, self.max_length)
+    return tokens[segments > 0].tolist(), target
+
   def prepare(self, example, rng):
     """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""
     source, target = self.texts(example, rng)

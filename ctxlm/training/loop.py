@@ -56,10 +56,12 @@ def _train(config, workdir, placement):
         with clock.paused(), saved.on_error(done, state):
           judged = program.evaluate(due.evaluators, state.judged)
         tracker.write(done, judged)
+        told = tracking.with_intervals(judged, '.4f')
         progress.say(
-          f'step {done}: '
-          + ', '.join(f'{k} {v:.4f}' for k, v in judged.items())
+          f'step {done}: ' + ', '.join(f'{k} {v}' for k, v in told.items())
         )
+        for name, text in tracker.sign(program.bench.signatures).items():
+          progress.say(f'{name}: {text}')
       if due.save or stopping:
         saved.save(done, state, judged)
       return judged

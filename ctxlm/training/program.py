@@ -240,7 +240,12 @@ class Program:
   def bench(self):
     """What evaluators are given."""
     return Bench(
-      self.config, self.tokenizer, self.placement, self.apply, self.tasks
+      self.config,
+      self.tokenizer,
+      self.placement,
+      self.model,
+      self.apply,
+      self.tasks,
     )
 
   def rehearse(self, params):

@@ -60,6 +60,7 @@ class Tracker:
     doesn't hold; those lines are dropped, since the steps are run again.
     """
     self._file = self._board = self._wandb = None
+    self._folder, self._signatures = workdir, {}
     if jax.process_index():
       return
     self._path = workdir / METRICS
@@ -93,6 +94,22 @@ class Tracker:
       self._board.write(step, metrics)
     if self._wandb:
       self._wandb.log(metrics, step=step)
+
+  def sign(self, signatures):
+    """Writes how metrics are computed to signatures.json, where that is new.
+
+    Args:
+      signatures: {metric: text}.
+
+    Returns:
+      those that are new.
+    """
+    known, self._signatures = self._signatures, dict(signatures)
+    new = {k: v for k, v in signatures.items() if known.get(k) != v}
+    if new and self._file:
+      text = json.dumps(signatures, indent=2) + '\n'
+      files.write_text(self._folder / 'signatures.json', text)
+    return new
 
   def close(self):
     """Flushes and closes everything."""
@@ -159,6 +176,22 @@ def _import(module, extra):
     raise UserError(
       f"config.tracking needs {module}: pip install 'ctxlm[{extra}]'"
     ) from e
+
+
+def with_intervals(metrics, form):
+  """Returns {metric: text}, with the interval behind what it is of.
+
+  >>> with_intervals({'f1': 0.5, 'f1_low': 0.25, 'f1_high': 1}, '.2f')
+  {'f1': '0.50 (0.25 to 1.00)'}
+  """
+  told, ends = {}, ('_low', '_high')
+  for name, value in metrics.items():
+    low, high = (metrics.get(name + end) for end in ends)
+    if None not in (low, high):
+      told[name] = f'{value:{form}} ({low:{form}} to {high:{form}})'
+    elif not any(name.removesuffix(end) in told for end in ends):
+      told[name] = f'{value:{form}}'
+  return told
 
 
 class Progress:

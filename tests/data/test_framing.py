@@ -109,6 +109,16 @@ def test_a_prompt_keeps_its_own_end():
     framing.prompt(words, ' ', frame)
 
 
+def test_what_is_written_ends_as_targets_do(tokenizer):
+  tokenizer.eos_id = 4
+  assert framing.ends(tokenizer, encoder_decoder=True) == (2,)  # sep
+  assert framing.ends(tokenizer, encoder_decoder=False) == (4,)
+  tokenizer.sep_id = None  # as T5's
+  assert framing.ends(tokenizer, encoder_decoder=True) == (4,)
+  tokenizer.eos_id = None
+  assert framing.ends(tokenizer, encoder_decoder=False) == ()
+
+
 def test_dialogues_are_cut_by_whole_turns():
   turns = [[5, 6], [7], [8, 9, 10], [11]]
   whole = [5, 6, 0, 7, 0, 8, 9, 10, 0, 11, 0]

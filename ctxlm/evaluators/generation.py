@@ -1,0 +1,164 @@
+"""What the model writes for a split, against what is right there.
+
+A seq2seq task's targets of its sources, or a causal model's completions of
+prompts, by any strategy of ctxlm.decoding:
+
+    c.evaluators.translation = {
+      'name': 'generation',
+      'metrics': ('bleu', 'chrf:word_order=2'),
+      'decoding': {'strategy': 'beam:num_beams=4', 'max_new_tokens': 64},
+    }
+
+Each figure has an interval of 95 %, `bleu_low` to `bleu_high`, see
+ctxlm.evaluators.metrics.bootstrap.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ctxlm import decoding as decoding_lib
+from ctxlm import objectives, plugins
+from ctxlm.data.views import texts
+from ctxlm.decoding import build, stream
+from ctxlm.errors import UserError
+from ctxlm.evaluators.bench import FEW
+from ctxlm.evaluators.metrics import bootstrap
+from ctxlm.ranges import Whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Judges texts that the model writes.
+
+  Attributes:
+    metrics: names of ctxlm.evaluators.metrics, with their options as in
+      'bleu:tokenize=intl'.
+    decoding: settings of ctxlm.decoding.build.config_of: strategy, processors,
+      max_new_tokens, temperature, ... Left out, the strategy is greedy.
+    data: ctxlm.data.sources.Source whose records have 'text_a', the source or
+      prompt, and 'text_b', the target; beside it may be 'references', a list of
+      texts each of which is right. Left out, it is the task's own.
+    task: whose objective is ctxlm.objectives.Writes; '' is the first.
+    split: of the data.
+    limit: examples, the first ones of the split; 0 is all.
+  """
+
+  metrics: tuple[str, ...] = ()
+  decoding: dict = dataclasses.field(default_factory=dict)
+  data: Any = plugins.field('data.sources')
+  task: str = ''
+  split: str = 'validation'
+  limit: Whole = 0
+
+  def __post_init__(self):
+    self._metrics()
+    self._config()
+
+  def _metrics(self):
+    # {name: Metric}
+    if not self.metrics:
+      known = plugins.names('evaluators.metrics')
+      raise UserError(
+        f'evaluator generation needs metrics, of {", ".join(known)}'
+      )
+    kind, found = 'evaluators.metrics', {}
+    for text in self.metrics:
+      block = build.parse(kind, text)
+      name = block['name']
+      if name in found:
+        raise UserError(f'evaluator generation: the metric {name} is twice')
+      found[name] = plugins.build(kind, block)
+    return found
+
+  def _config(self):
+    # The decoding config, in which nothing is None.
+    config, said = decoding_lib.base(), build.config_of(self.decoding)
+    config.strategy.name = 'greedy'
+    for key, value in said.items():
+      if value is not None:
+        config[key] = value
+    build.check(config)
+    if config.num_samples > 1 or config.strategy.get('draft'):
+      raise UserError(
+        'evaluator generation: one text an example is judged, without a draft '
+        "model: leave out decoding's num_samples and draft"
+      )
+    return config
+
+  def run(self, bench):
+    """Returns the metrics' figures, tokens of a text (mean), and examples."""
+    task = bench.task(self.task)
+    objective = task.objective
+    if not isinstance(objective, objectives.Writes) or task.source:
+      raise UserError(
+        f'evaluator generation: task {task.name!r} does not learn to write '
+        'texts: it is for seq2seq and causal'
+      )
+    generator = bench.writer(task, self._config())
+    try:
+      prompts, references = self._examples(bench, task, generator)
+      written = _write(generator, prompts, bench.config.batch_size)
+    finally:
+      generator.take(None)
+    found = [stream.clean(generator, tokens).strip() for tokens in written]
+    figures = {
+      'tokens': np.mean([len(tokens) for tokens in written]),
+      'examples': len(written),
+    }
+    for name, metric in self._metrics().items():
+      score, signature = metric.measure(found, references)
+      figures |= bootstrap.figures(score, len(found), metric.halves)
+      if signature:
+        bench.sign(name, signature)
+    return figures
+
+  def _examples(self, bench, task, generator):
+    """Returns (ids of each prompt, [texts] that are right for each)."""
+    source = self.data or plugins.build(
+      'data.sources', bench.config.tasks[task.name].data
+    )
+    view = texts.View.open(
+      source.records(self.split),
+      source.fingerprint(self.split),
+      *(bench.tokenizer, task.objective.max_length, task.objective),
+    )
+    room = sees = generator.context_length
+    if sees is not None:  # the last token that is written is not read
+      room = max(sees - generator.config.max_new_tokens + 1, sees // 2)
+    prompts, references = [], []
+    for i in range(min(len(view), self.limit or len(view))):
+      rng = np.random.default_rng([bench.config.seed, i])
+      record = view.read(i, rng)
+      ids, target = task.objective.prompted(record, rng, room)
+      right = record.get('references', target)
+      right = [right] if isinstance(right, str) else right
+      if not isinstance(right, (list, tuple)) or not all(
+        isinstance(one, str) for one in right
+      ):
+        raise UserError(
+          f'evaluator generation: what is right for record {i} of the split '
+          f'{self.split!r} is no text, or list of them'
+        )
+      generator.check(ids)
+      prompts.append(ids)
+      references.append([one.strip() for one in right])
+    if bench.enough(len(prompts)):
+      return prompts[:FEW], references[:FEW]
+    return prompts, references
+
+
+def _write(generator, prompts, size):
+  """Returns the ids that are written after each prompt, in their order.
+
+  Those of like length are written together, as they end at like times.
+  """
+  order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+  out = [None] * len(prompts)
+  for start in range(0, len(order), size):
+    chosen = order[start : start + size]
+    texts = generator([prompts[i] for i in chosen], chosen, size)
+    for i, own in zip(chosen, texts, strict=True):
+      out[i] = own[0]['tokens']
+  return out
