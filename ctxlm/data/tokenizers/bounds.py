@@ -56,6 +56,8 @@ def check(content):
       growth *= _growth(one.get('pattern'), one.get('content'))
     if 'precompiled_charsmap' in one:
       growth *= _longest_of(one['precompiled_charsmap'])
+    if one.get('type') == 'ByteLevel':
+      growth *= 2  # a byte that is not printed becomes a character of two
     if growth > MOST_GROWTH:
       raise UserError(
         f'what it replaces makes a text more than {MOST_GROWTH} times as long'
@@ -63,6 +65,7 @@ def check(content):
     if one.get('type') == 'FixedLength' and one.get('length') in (0, None):
       raise UserError('it cuts a text into pieces of length 0')
     check_ids(one.get('vocab'))
+    _check_merges(one)
 
 
 def check_ids(vocab):
@@ -71,6 +74,20 @@ def check_ids(vocab):
     type(i) is int and 0 <= i < MOST_TOKENS for i in vocab.values()
   ):
     raise UserError(f'ids of its vocabulary must be 0 to {MOST_TOKENS - 1}')
+
+
+def _check_merges(model):
+  # The library cuts the prefix off the second part, whatever it is.
+  prefix, merges = model.get('continuing_subword_prefix'), model.get('merges')
+  if not isinstance(prefix, str) or not isinstance(merges, list):
+    return
+  for merge in merges:
+    parts = merge.split(' ') if isinstance(merge, str) else merge
+    last = parts[-1] if isinstance(parts, list) and parts else None
+    if not isinstance(last, str) or not last.startswith(prefix):
+      raise UserError(
+        'its merges have a second part without continuing_subword_prefix'
+      )
 
 
 def _growth(pattern, content):

@@ -28,6 +28,11 @@ WHOLE = {
 }
 SPLIT = {'type': 'Split', 'behavior': 'Isolated', 'invert': False}
 
+BYTES = {
+  **{'type': 'ByteLevel', 'add_prefix_space': False},
+  **{'trim_offsets': False, 'use_regex': False},
+}
+
 
 def replace(content, pattern=None):
   pattern = pattern or {'String': 'a'}
@@ -69,6 +74,19 @@ TOKENIZERS = {  # parts of tokenizer.json, and the line
     {'normalizer': {'type': 'Precompiled', 'precompiled_charsmap': 7}},
     'is no base64',
   ),
+  'bytes of bytes': (
+    {'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [BYTES] * 21}},
+    'more than 1000 times as long',
+  ),
+  'a prefix that is not there': (
+    {
+      'model': {
+        **{'type': 'BPE', 'vocab': {'a': 0, 'b': 1, '</s>': 2}},
+        **{'merges': [['a', 'b']], 'continuing_subword_prefix': '###'},
+      }
+    },
+    'second part without continuing_subword_prefix',
+  ),
   'pieces of nothing': (
     {'pre_tokenizer': {'type': 'FixedLength', 'length': 0}},
     'pieces of length 0',
@@ -96,11 +114,7 @@ def test_tokenizer_json_is_bounded(tmp_path, name):
 
 def test_what_no_byte_level_vocabulary_has_is_shown_as_it_is(tmp_path):
   model = WHOLE['model'] | {'vocab': {'</s>': 0, '—': 1, 'Ġa': 2}}
-  decoder = {
-    **{'type': 'ByteLevel', 'add_prefix_space': False},
-    **{'trim_offsets': False, 'use_regex': False},
-  }
-  text = json.dumps(WHOLE | {'model': model, 'decoder': decoder})
+  text = json.dumps(WHOLE | {'model': model, 'decoder': BYTES})
   (tmp_path / 'tokenizer.json').write_text(text)
   assert data.load_tokenizer(tmp_path).pieces([1, 2]) == ['—', ' a']
 
