@@ -1,10 +1,10 @@
-r"""Answer for texts by a model's head: classes, scores.
+r"""Answer for texts by a model's head: classes, scores, tags of words.
 
 Of lines, one JSON object for each, with its "answer": the label and each one's
-probability, or the score. A line is a text, or two with a tab between; records
-of json, jsonl, csv, tsv and Parquet have the fields 'text', or 'text_a' and
-'text_b'. With --output a file is written on all devices, and the same command
-again goes on where it was stopped.
+probability, the score, or the tags. A line is a text, or two with a tab
+between; records of json, jsonl, csv, tsv and Parquet have the fields 'text',
+or 'text_a' and 'text_b'. With --output a file is written on all devices, and
+the same command again goes on where it was stopped.
 
   ctxlm predict --model runs/sst2 --text "a film to remember"
   ctxlm predict --model runs/sst2 --input reviews.jsonl --output answers.jsonl

@@ -9,8 +9,11 @@ from ctxlm import objectives, plugins
 from ctxlm.errors import UserError
 
 # Objectives with a head that a reference may have, under the same name.
-NAMES = ('classification',)
-CLASSES = {'classification': 'ForSequenceClassification'}
+NAMES = ('classification', 'tagging')
+CLASSES = {
+  'classification': 'ForSequenceClassification',
+  'tagging': 'ForTokenClassification',
+}
 PROBLEMS = {  # objective.kind: config.json's problem_type
   'class': 'single_label_classification',
   'classes': 'multi_label_classification',
@@ -63,7 +66,11 @@ def _labels(settings, size):
   return [names[i] for i in range(size)]
 
 
-READ = {'classification': _classification}
+def _tagging(settings, size):
+  return {'labels': _labels(settings, size)}
+
+
+READ = {'classification': _classification, 'tagging': _tagging}
 
 
 def head(task):
@@ -77,12 +84,18 @@ def head(task):
   return task['name'] if task.get('pooling', 'pooled') == 'pooled' else ''
 
 
-def write(task):
-  """Returns config.json's keys of a task's block."""
+def write(task, original):
+  """Returns config.json's keys of a task's block.
+
+  Args:
+    task: block of the objective.
+    original: config.json that the model came from, which may name a score.
+  """
   keys = {}
   if 'kind' in task:
     keys['problem_type'] = PROBLEMS[task['kind']]
-  labels = task.get('labels') or ['LABEL_0']
+  names = (original.get('id2label') or {'0': 'LABEL_0'}).values()
+  labels = task.get('labels') or list(names)[:1]
   keys['id2label'] = {str(i): name for i, name in enumerate(labels)}
   keys['label2id'] = {name: i for i, name in enumerate(labels)}
   return keys

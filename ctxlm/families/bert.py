@@ -70,9 +70,11 @@ FAMILY = Family(
     'lm': {'lm_head': 'cls.predictions.decoder'},
     'next_sentence': {'heads/next_sentence': 'cls.seq_relationship'},
     'classification': {'heads/classification/dense': 'classifier'},
+    'tagging': {'heads/tagging/dense': 'classifier'},
   },
   architectures=(
     (('classification', 'pooler'), 'BertForSequenceClassification'),
+    (('tagging',), 'BertForTokenClassification'),
     (('mlm', 'pooler', 'next_sentence'), 'BertForPreTraining'),
     (('mlm',), 'BertForMaskedLM'),
     (('pooler', 'next_sentence'), 'BertForNextSentencePrediction'),

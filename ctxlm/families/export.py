@@ -110,7 +110,7 @@ def write(
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)
   if head and head in heads:
-    config |= answers.write(task)
+    config |= answers.write(task, original)
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
   if plugins.find('models', block['name']).encoder_decoder:

@@ -45,6 +45,7 @@ FAMILY = Family(
       'heads/pooler/dense': 'classifier.dense',
       'heads/classification/dense': 'classifier.out_proj',
     },
+    'tagging': {'heads/tagging/dense': 'classifier'},
     'pooler': bert.POOLER,
     'mlm': {
       'heads/mlm/dense': 'lm_head.dense',
@@ -55,6 +56,7 @@ FAMILY = Family(
   },
   architectures=(
     (('classification',), 'RobertaForSequenceClassification'),
+    (('tagging',), 'RobertaForTokenClassification'),
     (('mlm',), 'RobertaForMaskedLM'),
     ((), 'RobertaModel'),
   ),

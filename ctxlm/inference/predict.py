@@ -1,4 +1,4 @@
-"""What a model's head answers for records: classes, scores."""
+"""What a model's head answers for records: classes, scores, tags."""
 
 import functools
 

@@ -5,7 +5,14 @@ import numpy as np
 
 from ctxlm import objectives
 from ctxlm.errors import UserError
-from ctxlm.objectives import causal, classification, contrastive, mlm, seq2seq
+from ctxlm.objectives import (
+  causal,
+  classification,
+  contrastive,
+  mlm,
+  seq2seq,
+  tagging,
+)
 from ctxlm.parallel import memory
 
 READ_ROWS = (
@@ -13,6 +20,7 @@ READ_ROWS = (
   classification.Objective,
   contrastive.Objective,
   mlm.Objective,
+  tagging.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
 

@@ -69,7 +69,7 @@ def answers(loaded, text):
     lambda apply, _: apply(lambda model: o.outputs(model, batch)),
     [{'tokens': [1]}],
   )[0]
-  return logits, o.answer({}, [logits])
+  return logits, o.answer({'text': text}, [logits])
 
 
 @pytest.mark.parametrize(
@@ -182,3 +182,36 @@ def test_names_that_are_not_said(tokenizer, tmp_path):
   task = loading.load(tmp_path).task
   assert task['labels'] == ['LABEL_0', 'LABEL_1', 'LABEL_2']
   assert task['kind'] == 'class'
+
+
+@pytest.mark.parametrize(
+  'family', ['Bert', pytest.param('Roberta', marks=pytest.mark.slow)]
+)
+def test_tags_go_in_and_out(family, tokenizer, tmp_path):
+  make(family, 'class', tokenizer, tmp_path / 'other')
+  config = tr.AutoConfig.from_pretrained(tmp_path / 'other')
+  config.problem_type = None
+  theirs = getattr(tr, f'{family}ForTokenClassification')(config)
+  reference.randomise(theirs)
+  theirs.eval().save_pretrained(tmp_path / 'other')
+  conversion.convert(tmp_path / 'other', tmp_path / 'ours')
+  _, left_out = conversion.convert(tmp_path / 'ours', to_hf=tmp_path / 'back')
+  assert left_out == []
+  loaded = loading.load(tmp_path / 'ours')
+  assert loaded.task == {'name': 'tagging', 'labels': list(NAMES)}
+  back, info = type(theirs).from_pretrained(
+    tmp_path / 'back', output_loading_info=True
+  )
+  assert not any(info.values())
+  assert back.config.id2label == theirs.config.id2label
+  for name, x in theirs.state_dict().items():
+    assert torch.equal(x, back.state_dict()[name]), name
+  pipe = tr.pipeline('token-classification', model=str(tmp_path / 'back'))
+  logits, answer = answers(loaded, 'the moon and a cat')
+  ids = torch.tensor([pipe.tokenizer('the moon and a cat')['input_ids']])
+  with torch.no_grad():
+    wanted = theirs(ids).logits[0]
+  np.testing.assert_allclose(logits[: len(wanted)], wanted, atol=1e-4)
+  said = pipe('the moon and a cat')
+  words = [one['entity'] for one in said if not one['word'].startswith('##')]
+  assert answer['tags'] == words

@@ -157,6 +157,8 @@ def test_curve_of_a_head(tmp_path):
   reference.randomise(model)
   model.save_pretrained(tmp_path / 'theirs')
   tokenizer.save(tmp_path / 'theirs')
+  # Its template is of the folder: what stands around a pair.
+  tokenizer = data_lib.load_tokenizer(tmp_path / 'theirs')
   config = finetune.get_config(tmp_path / 'theirs')
   data = {'name': 'files', 'split_patterns': {'train': str(path)}}
   config.tasks.text.data = ConfigDict(data)

@@ -1,0 +1,70 @@
+"""Accuracy of a tagging task's words, and F1 of the spans of its BIO tags.
+
+A span counts if its label, its first and its last word are right, as in the
+evaluation of CoNLL-2000 (Tjong Kim Sang & Buchholz 2000).
+"""
+
+import dataclasses
+
+from ctxlm.errors import UserError
+from ctxlm.evaluators import bench as bench_lib
+from ctxlm.objectives import tagging
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Attributes: task ('' is the first), split (of its data)."""
+
+  task: str = ''
+  split: str = 'validation'
+
+  def run(self, bench):
+    """Returns accuracy; of BIO precision, recall and f1; examples.
+
+    Every tag of the split is looked at before the training, too. Words beyond
+    a row are outside of all spans, and wrong.
+    """
+    task = bench.task(self.task)
+    objective = task.objective
+    if not isinstance(objective, tagging.Objective):
+      raise UserError(
+        f'evaluator tagging: task {task.name!r} is of another objective'
+      )
+    view = bench.view(task, self.split)
+    records = [view.read(i, None) for i in range(len(view))]
+    try:
+      targets = [objective.target(r, i) for i, r in enumerate(records)]
+    except UserError as e:
+      raise UserError(f'split {self.split!r}: {e}') from e
+    if bench.enough(len(records)):
+      records, targets = records[: bench_lib.FEW], targets[: bench_lib.FEW]
+    given = bench.answers(task, records)
+    found = [
+      objective.answer(record, outputs)['tags']
+      for record, outputs in zip(records, given)
+    ]
+    wanted = [[objective.labels[t] for t in target] for target in targets]
+    return scores(wanted, found, objective.bio) | {'examples': len(records)}
+
+
+def scores(wanted, found, bio):
+  """Returns the metrics of tags.
+
+  Args:
+    wanted, found: lists of a text's tags; None in `found` is none.
+    bio: whether they are BIO's.
+  """
+  pairs = [p for w, f in zip(wanted, found) for p in zip(w, f, strict=True)]
+  metrics = {'accuracy': sum(w == f for w, f in pairs) / len(pairs)}
+  if not bio:
+    return metrics
+  own, theirs = (
+    {(i, *span) for i, tags in enumerate(each) for span in tagging.spans(tags)}
+    for each in (found, wanted)
+  )
+  right = len(own & theirs)
+  return metrics | {
+    'precision': right / max(len(own), 1),
+    'recall': right / max(len(theirs), 1),
+    'f1': 2 * right / max(len(own) + len(theirs), 1),
+  }

@@ -1,0 +1,249 @@
+"""A label for each word of a text: parts of speech, chunks, names.
+
+Devlin et al. 2019 (arXiv:1810.04805), section 5.3: a linear map of the vector
+of each word's first piece; its other pieces are read, and have no label.
+Labels that are O, or begin with B- or I-, are BIO (Ramshaw & Marcus 1995).
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from ctxlm import plugins
+from ctxlm.data import framing
+from ctxlm.errors import UserError
+from ctxlm.objectives import classification, losses
+from ctxlm.ranges import BelowOne, Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Records with 'tokens', a list of words, and 'tags', one for each.
+
+  Attributes:
+    labels: the tags' names; () takes those of the training data, sorted. A tag
+      of the data is one of them, or a number, from 0.
+    label_smoothing: share of a tag that is spread over the labels.
+    tokenizer, max_length: given by the loop.
+  """
+
+  labels: tuple[str, ...] = ()
+  label_smoothing: BelowOne = 0.0
+  tokenizer: Any = None
+  max_length: Count = 128
+
+  view = 'texts'
+  terms = {'loss': 1.0}
+
+  def __post_init__(self):
+    twice = sorted({n for n in self.labels if self.labels.count(n) > 1})
+    if twice:
+      raise ValueError(f'labels: {twice[0]!r} is there twice')
+
+  @property
+  def bio(self):
+    """Whether the labels are BIO's."""
+    return is_bio(self.labels)
+
+  @functools.cached_property
+  def _places(self):
+    return {name: i for i, name in enumerate(self.labels)}
+
+  def settled(self, records):
+    """See ctxlm.objectives.Settles; every record is looked at."""
+    labels = self.labels
+    if not labels:
+      found = {
+        str(tag)
+        for i in range(len(records))
+        for tag in _list(records[i], 'tags', i)
+      }
+      labels = tuple(sorted(found))
+    own = dataclasses.replace(self, labels=labels)
+    for i in range(len(records)):
+      own.target(records[i], i)
+    return {} if self.labels else {'labels': labels}
+
+  def target(self, record, number=None):
+    """Returns the number of each word's label, int32 [words].
+
+    Args:
+      record: of the data.
+      number: which it is, for what is said of a mistake.
+
+    Raises:
+      UserError: tags and words differ in number, a tag is none of the labels,
+        or I- goes on with what didn't begin.
+    """
+    words, tags = words_of(record, number), _list(record, 'tags', number)
+    if len(words) != len(tags):
+      raise UserError(
+        f'{_which(number)} has {len(words)} words and {len(tags)} tags'
+      )
+    places = []
+    for tag in map(str, tags):
+      place = self._places.get(tag)
+      if place is None and tag.isdecimal() and int(tag) < len(self.labels):
+        place = int(tag)
+      if place is None:
+        raise UserError(
+          f'{_which(number)} has the tag {tag!r}, which is none of the '
+          f'{len(self.labels)} labels.' + plugins.suggest(tag, self.labels[:20])
+        )
+      places.append(place)
+    if self.bio:
+      self._check_bio([self.labels[place] for place in places], number)
+    return np.array(places, np.int32)
+
+  def _check_bio(self, tags, number):
+    for i, tag in enumerate(tags):
+      before = tags[i - 1] if i else 'O'
+      if tag[:2] == 'I-' and before[1:] != tag[1:]:
+        raise UserError(
+          f'{_which(number)}, word {i + 1}: {tag} goes on with what did not '
+          f'begin, behind {before}: begin it with B{tag[1:]}'
+        )
+
+  def _row(self, record, number=None):
+    # The ids of a row, and the place of each word's first piece, -1 where it
+    # has none or is cut off.
+    words = words_of(record, number)
+    spaced = [' ' * (i > 0) + word for i, word in enumerate(words)]
+    frame = framing.template(self.tokenizer)
+    ids, first = [], []
+    for pieces in self.tokenizer.encode_batch(spaced, data=True):
+      first.append(len(frame.first) + len(ids) if pieces else -1)
+      ids += pieces
+    row = frame(ids, self.max_length)
+    end = len(row) - len(frame.last)
+    return row, [at if at < end else -1 for at in first]
+
+  def ask(self, record):
+    """See ctxlm.objectives.Answers; a record may have a 'text' of words."""
+    row, _ = self._row(record)
+    return [{'tokens': row, 'type_ids': [0] * len(row)}]
+
+  def prepare(self, example, rng):
+    """Returns 'tokens', 'segment_ids', 'type_ids' int32 [l], and the labels.
+
+    Those are 'targets' int32 [l] and 'weights' float32 [l], which is 1 at the
+    first piece of a word.
+    """
+    del rng  # nothing is drawn
+    ids, first = self._row(example)
+    row = {'tokens': ids, 'type_ids': [0] * len(ids)}
+    row = framing.padded(row, self.max_length, self.tokenizer.pad_id)
+    targets = np.zeros(self.max_length, np.int32)
+    weights = np.zeros(self.max_length, np.float32)
+    for at, target in zip(first, self.target(example)):
+      if at >= 0:
+        targets[at], weights[at] = target, 1
+    return row | {'targets': targets, 'weights': weights}
+
+  def outputs(self, model, batch, rows=None):
+    """Returns logits float32 [b, l, labels]."""
+    if not self.labels:
+      raise UserError('objective tagging needs labels')
+    hidden = model(
+      batch['tokens'],
+      segment_ids=batch['segment_ids'],
+      type_ids=classification.types(model, batch),
+      rows=rows,
+    ).astype('float32')
+    head = classification.Head(model.options, len(self.labels))
+    return model.head('tagging', head, hidden, rows)
+
+  def loss(self, apply, params, batch, rng):
+    """Returns sums of nats ('loss') and right words ('accuracy')."""
+    rows = losses.rows(batch, rng)
+    out = apply(params, lambda m: self.outputs(m, batch, rows), rng)
+    weights = batch['weights'] * batch['valid'][:, None]
+    targets, smoothing = batch['targets'], self.label_smoothing
+    sums = {
+      'loss': losses.cross_entropy(out, targets, weights, smoothing),
+      'accuracy': losses.accuracy(out, targets, weights),
+    }
+    if smoothing:
+      sums['nats'] = losses.cross_entropy(out, targets, weights)
+    return sums
+
+  def answer(self, record, outputs):
+    """See ctxlm.objectives.Answers.
+
+    Returns:
+      {'words', 'tags'}, None for a word beyond the row; of BIO 'spans' too,
+      [{'label', 'first', 'last', 'text'}], by the numbers of words from 0.
+    """
+    words, (_, first) = words_of(record), self._row(record)
+    (logits,) = outputs
+    found = np.asarray(logits).argmax(-1)
+    tags = [self.labels[int(found[at])] if at >= 0 else None for at in first]
+    answer = {'words': words, 'tags': tags}
+    if self.bio:
+      answer['spans'] = [
+        {
+          'label': label,
+          'first': begin,
+          'last': end - 1,
+          'text': ' '.join(words[begin:end]),
+        }
+        for label, begin, end in spans(tags)
+      ]
+    return answer
+
+
+def is_bio(labels):
+  """Whether labels are O, and others that begin with B- or I-."""
+  kinds = {label[:2] for label in labels}
+  return 'O' in kinds and 'B-' in kinds and kinds <= {'O', 'B-', 'I-'}
+
+
+def spans(tags):
+  """Returns [(label, first word, last word + 1)] of BIO tags.
+
+  As conlleval has it, I- of another label than before begins one too; None is
+  outside.
+
+  >>> spans(['B-NP', 'I-NP', 'B-NP', 'O', 'I-VP'])
+  [('NP', 0, 2), ('NP', 2, 3), ('VP', 4, 5)]
+  """
+  found, begun = [], None
+  for i, tag in enumerate([*tags, None]):
+    kind, label = (tag or 'O')[:1], (tag or 'O')[2:]
+    if begun and not (kind == 'I' and label == begun[0]):
+      found.append((*begun, i))
+      begun = None
+    if kind in 'BI' and not begun:
+      begun = (label, i)
+  return found
+
+
+def words_of(record, number=None):
+  """Returns a record's words: its 'tokens', or its 'text' cut at spaces."""
+  if 'tokens' not in record and isinstance(record.get('text'), str):
+    words = record['text'].split()
+  else:
+    words = _list(record, 'tokens', number)
+  if not words or not all(isinstance(w, str) and w.strip() for w in words):
+    raise UserError(f'{_which(number)} has no words, or an empty one: {words}')
+  return list(words)
+
+
+def _which(number):
+  return 'objective tagging: ' + (
+    'a record' if number is None else f'record {number}'
+  )
+
+
+def _list(record, name, number):
+  value = record.get(name)
+  if isinstance(value, str):
+    value = value.split()
+  if not isinstance(value, (list, tuple)):
+    raise UserError(
+      f'{_which(number)} has no list {name!r}; it has {sorted(record)}: name '
+      'it in config.tasks.NAME.data.fields'
+    )
+  return value
