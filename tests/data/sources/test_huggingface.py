@@ -146,7 +146,8 @@ def test_damage_is_one_line_and_reads_nothing_else(saved):
 
 @pytest.mark.slow
 def test_what_the_library_writes(tmp_path):
-  datasets = pytest.importorskip('datasets')
+  import datasets
+
   whole = datasets.Dataset.from_list(ROWS)
   part = whole.shuffle(seed=0).select(range(7))
   both = datasets.DatasetDict({'train': whole, 'test': part})
