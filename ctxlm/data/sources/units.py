@@ -108,7 +108,8 @@ def read(record, names, others):
     others: {names: what to set so that these are read in their place}.
 
   Raises:
-    UserError: the record lacks one; says which setting suits it.
+    UserError: the record lacks one, or it is no text; says which setting
+      suits it.
   """
   if not all(name in record for name in names):
     cures = [
@@ -121,7 +122,15 @@ def read(record, names, others):
       f'{", ".join(sorted(record))}: {"".join(cures[-1:])}name them in '
       'config.tasks.NAME.data.fields'
     )
-  return [record[name] for name in names]
+  values = [record[name] for name in names]
+  for name, value in zip(names, values, strict=True):
+    if not isinstance(value, str):
+      raise UserError(
+        f'the field {name!r} of a record is no text but '
+        f'{type(value).__name__}; of a list, "FIELD.0" is the first, and '
+        '"FIELD.+" joins all: set them in config.tasks.NAME.data.fields'
+      )
+  return values
 
 
 def texts(records):

@@ -105,3 +105,11 @@ def test_any_source_has_them():
   assert [tuple(deep[i].values()) for i in range(len(deep))] == [
     ('a', 1), ('a', 2), ('b', 3)
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize('value', [['a', 'b'], 3, None, {'x': 'a'}])
+def test_what_an_objective_reads_is_text(value):
+  record = {'text_a': 'a', 'text_b': value}
+  assert units.read(record | {'text_b': ''}, ['text_a', 'text_b'], {})
+  with pytest.raises(UserError, match="'text_b' of a record is no text but"):
+    units.read(record, ['text_a', 'text_b'], {})
