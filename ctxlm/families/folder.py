@@ -130,11 +130,15 @@ def _parameters(folder, options):
   model = plugins.build('models', block)
   try:
     wanted = shapes(model)
-  except (TypeError, ValueError, OverflowError) as e:  # of odd sizes
+  except NO_MODEL as e:
     raise UserError(f'config.json: no such model: {reason(e)}') from e
   places = source.places(wanted, family_lib.complete(block))
   found = {path: read.shape.shape for path, read in places.items()}
   return block, places, answers.read(config, found)
+
+
+# What Flax and JAX raise of a model of odd sizes, such as no tokens.
+NO_MODEL = (TypeError, ValueError, OverflowError, IndexError)
 
 
 def shapes(model):

@@ -132,5 +132,5 @@ def _wanted(block, path):
     return folder_lib.shapes(plugins.build('models', block))
   except UserError as e:
     raise UserError(f'{path}: {e}') from e
-  except (TypeError, ValueError, OverflowError) as e:  # of odd sizes
+  except folder_lib.NO_MODEL as e:
     raise UserError(f'{path}: no such model: {reason(e)}') from e

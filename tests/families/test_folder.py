@@ -266,6 +266,10 @@ def test_model_folders_are_no_runs(small, tmp_path):
   (tmp_path / 'model/model.json').write_text(json.dumps(about | {'layout': 9}))
   with pytest.raises(UserError, match='of layout 9, this is for 1'):
     loading.load(tmp_path / 'model')
+  about['model']['vocab_size'] = 0
+  (tmp_path / 'model/model.json').write_text(json.dumps(about))
+  with pytest.raises(UserError, match='model.json: no such model'):
+    loading.load(tmp_path / 'model')
 
 
 def recipe(name):
