@@ -4,13 +4,16 @@ A user's mistake is one line on standard error and exit status 2; `--debug`
 shows the traceback.
 """
 
+import _thread
 import argparse
 import errno
 import importlib
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from absl import logging
@@ -142,6 +145,25 @@ def prepare_streams():
   sys.stderr = Lasting(sys.stderr)
 
 
+def heed_interrupts():
+  """Lets Ctrl-C raise KeyboardInterrupt, wherever it is caught.
+
+  What is raised in a callback of the garbage collector, of which JAX has one,
+  is dropped by Python: it is raised again, after that.
+  """
+  if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+  others = sys.unraisablehook
+
+  def again(what):
+    if what.exc_type is KeyboardInterrupt:
+      threading.Timer(0.01, _thread.interrupt_main).start()
+    else:
+      others(what)
+
+  sys.unraisablehook = again
+
+
 def use_huge_pages():
   """Begins the process anew with huge pages, where Linux gives them if asked.
 
@@ -175,6 +197,7 @@ def run(verb, module, words, begun=False):
     _check_paths(F)
     if begun:
       use_huge_pages()
+      heed_interrupts()
     if verb in RUN_CODE or vars(F).get('config'):
       find_own_modules()
     _allow_code(F.allow_code)

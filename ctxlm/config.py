@@ -202,7 +202,7 @@ def check(config):
   if 0 < config.num_steps < config.optimizer.warmup_steps:
     raise UserError(
       f'config.optimizer.warmup_steps={config.optimizer.warmup_steps} is more '
-      f'than config.num_steps={config.num_steps}: lower it'
+      f'than config.num_steps={config.num_steps}: lower the former'
     )
   for key in ('tasks', 'evaluators'):
     if not isinstance(config[key], ml_collections.ConfigDict):

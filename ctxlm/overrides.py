@@ -112,6 +112,8 @@ def with_data(config, text):
   >>> with_data(c, 'books/*.jsonl:body').tasks.text.data.to_dict()
   {'fields': {'text': 'body'}, 'name': 'files', 'pattern': 'books/*.jsonl'}
   """
+  if not text:
+    raise UserError('--data is empty: name files')
   names = list(config.tasks)
   task, ends, files = text.partition('=')
   if not ends or not (task.isidentifier() or task in names):

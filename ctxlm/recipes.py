@@ -95,6 +95,8 @@ def find(name):
     if path.parts[0] in FOLDERS and own.is_file():
       return own
     raise UserError(f'{name}: no such recipe or experiment, a file of Python')
+  if path.is_dir() and len(path.parts) > 1 or name == '' or path.is_file():
+    raise UserError(f'{name!r} is no recipe: name one, or a file of Python')
   known = ours()
   if name in known:
     return known[name]

@@ -289,3 +289,44 @@ def test_modules_are_allowed_however_the_flag_is_written(
   assert answer(capfd, look, *form.split()) == (0, '')
   assert seen == ['a,b,c']
   assert sys.path[-1] == str(tmp_path)  # after all that is installed
+
+
+def test_ctrl_c_in_a_callback_of_the_collector_is_heard(tmp_path):
+  script = (
+    'import gc, signal, sys, time\n'
+    'from ctxlm import cli\n'
+    'cli.heed_interrupts()\n'
+    'def interrupted(phase, info):\n'
+    '  gc.callbacks.clear()\n'
+    '  signal.raise_signal(signal.SIGINT)\n'
+    'gc.callbacks.append(interrupted)\n'
+    'try:\n'
+    '  gc.collect()\n'
+    '  time.sleep(20)\n'
+    'except KeyboardInterrupt:\n'
+    '  sys.exit(3)\n'
+  )
+  argv = [sys.executable, '-c', script]
+  done = subprocess.run(argv, capture_output=True, check=False)
+  assert (done.returncode, done.stderr) == (3, b'')
+
+
+@pytest.mark.parametrize('ignored', [False, True])
+def test_ctrl_c_at_the_start_is_silent(ignored):
+  script = (
+    'import os, signal, subprocess, sys, time\n'
+    f'if {ignored}:\n'
+    '  signal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+    'argv = [sys.executable, "-X", "importtime", "-m", "ctxlm", "recipes"]\n'
+    'p = subprocess.Popen(argv, stdout=-1, stderr=-1, text=True)\n'
+    'err = ""\n'
+    'while "numpy" not in err:\n'
+    '  err += p.stderr.readline()\n'
+    'p.send_signal(signal.SIGINT)\n'
+    'out, err = p.communicate()\n'
+    'print(p.returncode, "Traceback" in err)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', script], capture_output=True, text=True, check=False
+  )
+  assert done.stdout.split() == (['0', 'False'] if ignored else ['-2', 'False'])

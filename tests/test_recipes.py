@@ -140,7 +140,7 @@ def test_what_its_code_gets_wrong(elsewhere, lines, wanted):
     ('configs/none.py', 'configs/none.py: no such recipe'),
     ('README.md', 'no recipe or experiment named'),
     ('.', 'no recipe or experiment named'),
-    ('', 'no recipe or experiment named'),
+    ('', 'no recipe: name one, or a file of Python'),
     ('common', 'no recipe or experiment named'),
     ('configs/common.py', 'no recipe: it has no get_config()'),
     ('quickstart_mlm:3', "quickstart_mlm takes no argument, '3'"),

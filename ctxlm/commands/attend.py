@@ -47,6 +47,7 @@ def main(F):
     raise UserError(f'--out {out}: name a file in a folder that is there')
   if not out.suffix:
     raise UserError(f'--out {out}: end it in .png, .pdf, .svg or .html')
+  lines.check_one(F)
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
   text = F.text if F.text is not None else lines.only(F.input)

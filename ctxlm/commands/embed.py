@@ -29,14 +29,14 @@ def add_flags(parser):
     '--output',
     metavar='FILE.npy',
     needed=True,
-    help='the vectors',
+    help='the vectors; a file of that name is replaced',
   )
   use = 'how'
   parser.add(
     use,
     '--pooling',
     **flags.one_of(('cls', 'mean')),
-    help="left out, the folder's own",
+    help="left out, the folder's own; a run of no contrastive task has none",
   )
   parser.add(
     use,

@@ -30,6 +30,7 @@ def main(F):
   from ctxlm.inference import fill, lines, loading
   from ctxlm.parallel import processes
 
+  lines.check_one(F)
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
   if F.text is not None:
@@ -37,7 +38,7 @@ def main(F):
     return
 
   def answer(texts):
-    return [fill.fill(loaded, text, F.top) for text in texts]
+    return [fill.fill(loaded, text, F.top, needed=False) for text in texts]
 
   for text, masks in lines.answers(F.input, answer):
     best = [[(token, round(p, 6)) for token, p in own] for own in masks]

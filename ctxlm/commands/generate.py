@@ -94,7 +94,7 @@ def main(F):
   from ctxlm.parallel import processes
 
   if F.prompt is not None and (F.input or F.output):
-    raise UserError('give --prompt TEXT, or --input FILE with --output FILE')
+    raise UserError('give --prompt, or --input and --output, and not both')
   processes.start()
   c = decoding_flags.config_of(F)
   c.num_samples, c.show_probs = F.num_samples, F.show_probs

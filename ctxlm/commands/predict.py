@@ -1,4 +1,4 @@
-r"""Answer for texts by a model's head: classes, scores, tags of words.
+r"""Answer for texts by a model's head: classes, scores, tags.
 
 Of lines, one JSON object for each, with its "answer": the label and each one's
 probability, the score, or the tags. A line is a text, or two with a tab

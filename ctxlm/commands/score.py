@@ -25,6 +25,7 @@ def main(F):
   from ctxlm.inference import lines, loading, score
   from ctxlm.parallel import processes
 
+  lines.check_one(F)
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
   score.need_causal(loaded.model)

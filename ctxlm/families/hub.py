@@ -20,6 +20,8 @@ def find(name):
   Raises:
     UserError: it is no folder, and no snapshot of that name is here.
   """
+  if name == '':
+    raise UserError('a folder of no name')
   path = Path(name)
   if path.is_dir():
     return path

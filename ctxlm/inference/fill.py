@@ -10,13 +10,14 @@ from ctxlm.models import heads
 from ctxlm.objectives import mlm
 
 
-def fill(loaded, text, top=5):
+def fill(loaded, text, top=5, needed=True):
   """Returns, for each mask, its `top` (token, probability).
 
   Args:
     loaded: ctxlm.inference.loading.Loaded of a masked language model.
     text: with the tokenizer's mask token, e.g. [MASK].
     top: how many.
+    needed: whether a text without a mask is a mistake.
 
   Raises:
     UserError: there is no mask, the text is too long, or the run has no MLM
@@ -28,6 +29,8 @@ def fill(loaded, text, top=5):
   row = framing.reading(t, loaded.model)(t.encode(text))
   places = [i for i, token in enumerate(row) if token == t.mask_id]
   if not places:
+    if not needed:
+      return []
     raise UserError(
       f'the text has no {t.tokens([t.mask_id])[0]}: put one where to fill'
     )

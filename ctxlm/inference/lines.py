@@ -22,7 +22,14 @@ def read(path=None):
   try:
     yield from files.lines(STDIN if path is None else path)
   except UserError as e:
-    raise UserError(f'{named(path)}: {e}') from e
+    said = str(e).replace(STDIN, 'standard input')
+    raise UserError(said if path is None else f'--input: {said}') from e
+
+
+def check_one(F):
+  """Raises UserError if a verb was given both --text and --input."""
+  if F.text is not None and F.input is not None:
+    raise UserError('give --text or --input, and not both')
 
 
 def named(path):

@@ -32,7 +32,9 @@ def begin(path, settings, rows, asked, word):
     files.write_text(note, text)
     path.touch()
     return 0
-  if not note.exists() or note.read_bytes() != text.encode():
+  if not note.exists():
+    raise UserError(f'--output {path} is there, and was not written by ctxlm')
+  if note.read_bytes() != text.encode():
     raise UserError(
       f'--output {path} was written with other settings; use another file'
     )
@@ -72,6 +74,8 @@ def write_all(answer, rows, path, batch_size, settings, asked, word):
   Raises:
     UserError: the file is another's, or of other settings or rows.
   """
+  if not Path(path).resolve().parent.is_dir():
+    raise UserError(f'--output {path}: name a file in a folder that is there')
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       held.enter_context(contextlib.closing(locks.Lock.of_output(path)))

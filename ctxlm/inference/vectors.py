@@ -6,7 +6,7 @@ Texts are sorted by length, so that a batch has little padding.
 import numpy as np
 
 from ctxlm.data import framing
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.inference import loading
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import contrastive
@@ -79,6 +79,12 @@ class Embedder:
       return np.zeros((0, self._size), np.float32)
     prompted = [self._prompt + t for t in texts]
     ids = framing.texts(self._tokenizer, prompted, self.max_length)
+    full = sum(len(i) >= self.max_length for i in ids)
+    if full:
+      note(
+        f'{full:,} of {len(ids):,} texts fill max_length={self.max_length} '
+        'tokens: what is longer is cut'
+      )
     vectors = np.stack(
       self._rows(self._params, [{'tokens': i} for i in ids], progress)
     )

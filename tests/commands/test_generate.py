@@ -152,7 +152,7 @@ MISTAKES = [
   (['--prompt=a', '--strategy=beam:beams=3'], "Did you mean 'num_beams'"),
   (['--prompt=a', '--strategy=greedy', '--num_samples=2'], 'draws nothing'),
   (['--input=/none.jsonl', '--output=/tmp/x.jsonl'], '/none.jsonl'),
-  (['--prompt=a', '--input=b'], 'give --prompt TEXT, or --input'),
+  (['--prompt=a', '--input=b'], 'give --prompt, or --input'),
   (['--prompt=a', '--tensor=2'], 'must divide the 1 devices'),
   (['--prompt=a', '--model=/none'], '/none'),
 ]

@@ -198,7 +198,7 @@ def test_command(folder, tmp_path):
   'flag, value, wanted',
   [
     ('output', '/none/out.npy', '--output /none/out.npy'),
-    ('input', '/none', '--input /none'),
+    ('input', '/none', "--input: can't read /none"),
     ('model', '/none', 'no folder /none'),
   ],
 )

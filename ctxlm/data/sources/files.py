@@ -85,8 +85,11 @@ class Source:
     base = (records.WholeFiles if whole else records.Store)(folder / split)
     if not len(base):
       raise UserError(
-        f'split {split!r} of {self._pattern(split)} has no records; with few '
-        'of them, give data.split_patterns'
+        f'split {split!r} of {self._pattern(split)} has no records: a text '
+        'file is one record, but for blank lines, which end one, and too few '
+        'leave a split empty. Put blank lines between them, or name files for '
+        "each split, --config.tasks.NAME.data={'name': 'files', "
+        "'split_patterns': {'train': FILES, 'validation': FILES}}"
       )
     fingerprint = self.fingerprint(split)
     return units.choose(base, None, self.unit, fingerprint)
@@ -199,7 +202,10 @@ def _match(pattern):
   found = glob.glob(os.path.expanduser(pattern), recursive=True)
   found = sorted(p for p in found if os.path.isfile(p))
   if not found:
-    raise UserError(f'no file matches {pattern!r} in {os.getcwd()}')
+    if os.path.exists(os.path.expanduser(pattern)):
+      raise UserError(f'{pattern!r} is no file that can be read again')
+    where = '' if os.path.isabs(pattern) else f' in {os.getcwd()}'
+    raise UserError(f'no file matches {pattern!r}{where}')
   return found
 
 

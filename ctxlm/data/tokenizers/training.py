@@ -140,7 +140,10 @@ def _some(texts):
     empty = empty and not text.strip()
     yield text
   if empty:
-    raise UserError('there is no text to train a tokenizer on')
+    raise UserError(
+      'there is no text to train a tokenizer on: is it in another field? '
+      'Name it, --data FILES:FIELD, or in config.tasks.NAME.data.fields'
+    )
 
 
 def _check_size(vocab_size, least):
