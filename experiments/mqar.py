@@ -34,6 +34,7 @@ MIXERS = {
   'convolution': {'model.name': 'convolution', 'model.num_layers': 2},
   'lstm': {'model.name': 'recurrent', 'model.num_layers': 1},
 }
+SAME = ('vocab_size', 'init_stddev', 'position')  # of every mixer
 SCALES = {
   'smoke': Scale(
     vocab_size=16,
@@ -179,6 +180,13 @@ def get_config(scale='small'):
 
 def sweep(scale):
   """Yields the mixers at several widths and numbers of pairs."""
+  # Another model begins with its own defaults, and these are all models'.
+  model = get_config(scale).model
+  same = {f'model.{k}': model[k] for k in SAME}
+  return [overrides | same for overrides in _sweep(scale)]
+
+
+def _sweep(scale):
   if scale == 'smoke':
     mixers = [MIXERS[k] for k in MIXERS if k != 'attention, 1 layer']
     return product(mixers, {PAIRS: (2,), WIDTH: (8,)})
