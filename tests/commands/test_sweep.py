@@ -62,7 +62,7 @@ def test_a_wrong_key_is_one_line_before_anything_starts(tmp_path):
   'argv, wanted',
   [
     (['none.py', '--workdir=d'], 'none.py: no such recipe or experiment'),
-    (['README.md', '--workdir=d'], 'no recipe or experiment named'),
+    (['README.md', '--workdir=d'], "'README.md' is no recipe"),
     (['tests/tiny.py', '--workdir=d'], 'it has no sweep()'),
     (['tests/toy.py', '--workdir=README.md'], 'README.md is a file'),
     (

@@ -162,7 +162,7 @@ CASES = [
   Case(
     'a warm-up that is longer than the run',
     train('config.optimizer.warmup_steps=13'),
-    'warmup_steps=13 is more than config.num_steps=12: lower it$',
+    'warmup_steps=13 is more than config.num_steps=12: lower the former$',
   ),
   Case(
     'embed: a text that is no Unicode',
