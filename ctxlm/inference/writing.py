@@ -7,7 +7,7 @@ import jax
 from ctxlm.data import framing
 from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.inference import defaults, loading
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
@@ -61,6 +61,12 @@ def generator_of(loaded, config, placement=None):
   model, t, folder = loaded.model, loaded.tokenizer, loaded.folder
   if not model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
+  sees = model.context_length
+  if sees is not None and (config.max_new_tokens or 0) > sees:
+    note(
+      f'the model sees {sees} tokens: a text ends there, before '
+      f'max_new_tokens={config.max_new_tokens}'
+    )
   said = defaults.read(loaded.small)
   eos = said.get('eos_token_id', framing.ends(t, model.encoder_decoder))
   eos = tuple(eos) if isinstance(eos, list | tuple) else (eos,)

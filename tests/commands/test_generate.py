@@ -59,6 +59,13 @@ def test_prompt_is_answered(run, tmp_path):
   assert encode('the cat')[0] == generator.tokenizer.bos_id
 
 
+@pytest.mark.parametrize('most', [24, 25])
+def test_more_than_the_model_sees_is_said(run, capsys, most):
+  writing.open_generator(run, config(max_new_tokens=most))
+  said = 'the model sees 24 tokens: a text ends there'
+  assert (said in capsys.readouterr().err) == (most > 24)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['recurrent', 'convolution'])
 def test_models_of_states_write_too(text, tmp_path, name):
