@@ -19,7 +19,8 @@ from pathlib import Path
 from absl import logging
 
 import ctxlm
-from ctxlm import flags, plugins
+from ctxlm import plugins
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 VERBS = (
@@ -183,7 +184,7 @@ def run(verb, module, words, begun=False):
 
   Args:
     verb: its name.
-    module: see ctxlm.flags; its main returns an exit status, or None.
+    module: see ctxlm.commands.flags; its main returns an exit status, or None.
     words: what follows the verb on the command line.
     begun: whether this is the process that a shell began.
   """

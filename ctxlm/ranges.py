@@ -139,15 +139,19 @@ def check(cls, options, where=''):
 
 
 def check_json(kinds, content, where):
-  """Raises UserError, one line, for the first key of JSON that can't be.
+  """Returns {key: value or None} of the keys of JSON that are read.
 
   Args:
     kinds: {key: type} of the keys that are read; null is let pass.
     content: dict that somebody else may have written.
     where: what is said before the key, such as 'config.json: '.
+
+  Raises:
+    UserError: one line, for the first that can't be.
   """
+  values = {key: content.get(key) for key in kinds}
   for key, hint in kinds.items():
-    value = content.get(key)
+    value = values[key]
     if value is None:
       continue
     union = isinstance(hint, types.UnionType) or get_origin(hint) is Union
@@ -155,6 +159,7 @@ def check_json(kinds, content, where):
     if None not in wanted:
       shown, words = reprlib.repr(value), ', or '.join(wanted)
       raise UserError(f'{where}{key}={shown} must be {words}')
+  return values
 
 
 def missed(hint, value):

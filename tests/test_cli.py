@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ctxlm import cli, plugins
-from ctxlm.flags import number, one_of
+from ctxlm.commands.flags import number, one_of
 from ctxlm.ranges import Count
 
 

@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent / 'ctxlm'
 # From the top down: a module may import what stands in a lower line, or in
 # its own.
 LAYERS = [
-  {'__main__', 'commands'},  # one verb a file: flags in, one call, words out
+  # The command line, and one verb a file: flags in, one call, words out.
+  {'__main__', 'cli', 'commands'},
   {'lab'},  # what experiments run on: points, launchers, verdicts, reports
   {'inference'},  # a checkpoint opened, to write, to fill, to score
   {'training'},  # the one assembly and the one loop
@@ -20,18 +21,15 @@ LAYERS = [
   {'models'},  # attention, positions, layers, then one file a model
   {'data'},  # sources, views, tokenizers, and the loader
   {'parallel'},  # where arrays live
-  {'cli'},  # the ground: the command line,
-  {'flags'},  # what a verb may be told on it,
-  {'overrides', 'recipes'},  # what it changes, and in what,
-  {'config'},  # every key and its check,
+  {'recipes'},  # configs by name, and what a command line changes in them
+  {'config'},  # the ground: every key and its check,
   {'plugins'},  # names that become classes,
   {'ranges'},  # what their options may be,
   {'files', 'trees'},  # files written whole, leaves by path,
-  {'locks'},  # who writes,
   {'errors'},  # and the one exception of a user's mistake
 ]
 GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
-GROUND |= {'files', 'flags', 'locks', 'overrides', 'ranges', 'recipes', 'trees'}
+GROUND |= {'files', 'ranges', 'trees'}
 
 
 def layer(name):

@@ -11,9 +11,10 @@ import types
 
 import pytest
 
-from ctxlm import cli, config, overrides, recipes
+from ctxlm import cli, config, recipes
 from ctxlm.configs import common
 from ctxlm.lab import recipe
+from ctxlm.recipes import overrides
 from ctxlm.training import initial
 from tests import test_imports
 

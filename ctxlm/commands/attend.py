@@ -10,7 +10,8 @@ chosen. Of an encoder-decoder it is the encoder that attends.
 
 from pathlib import Path
 
-from ctxlm import flags, ranges
+from ctxlm import ranges
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 

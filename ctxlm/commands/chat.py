@@ -11,8 +11,7 @@ longer than the model sees, the oldest turns are left out, whole.
 
 import sys
 
-from ctxlm import flags
-from ctxlm.commands import decoding_flags
+from ctxlm.commands import decoding_flags, flags
 from ctxlm.errors import UserError
 
 

@@ -12,7 +12,7 @@ sentence-transformers load.
 
 import sys
 
-from ctxlm import flags
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 

@@ -1,6 +1,7 @@
 """The flags that a decoding config is made of; of `generate` and `chat`."""
 
-from ctxlm import flags, ranges
+from ctxlm import ranges
+from ctxlm.commands import flags
 from ctxlm.decoding import FILTERS
 
 

@@ -11,8 +11,9 @@ float32 [lines, hidden size], as numpy reads it, made on all devices.
 import contextlib
 from pathlib import Path
 
-from ctxlm import flags, locks, ranges
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
+from ctxlm.parallel import locks
 
 
 def add_flags(parser):
@@ -31,29 +32,13 @@ def add_flags(parser):
     needed=True,
     help='the vectors; a file of that name is replaced',
   )
-  use = 'how'
   parser.add(
-    use,
+    'how',
     '--pooling',
     **flags.one_of(('cls', 'mean')),
     help="left out, the folder's own; a run of no contrastive task has none",
   )
-  parser.add(
-    use,
-    '--max_length',
-    metavar='N',
-    type=flags.number(ranges.Whole),
-    default=0,
-    help="tokens of a text; 0 is the folder's own",
-  )
-  parser.add(
-    use,
-    '--batch_size',
-    metavar='N',
-    type=flags.number(ranges.Count),
-    default=32,
-    help='texts at a time',
-  )
+  flags.add_rows(parser, "the folder's own")
 
 
 def main(F):

@@ -11,7 +11,7 @@ its model is judged by.
 
 import json
 
-from ctxlm import flags
+from ctxlm.commands import flags
 
 
 def add_flags(parser):

@@ -8,7 +8,8 @@ their probabilities.
   ctxlm fill --model bert-base-uncased --input lines.txt > filled.jsonl
 """
 
-from ctxlm import flags, ranges
+from ctxlm import ranges
+from ctxlm.commands import flags
 
 
 def add_flags(parser):

@@ -13,8 +13,8 @@ was stopped.
 
 import math
 
-from ctxlm import flags, ranges
-from ctxlm.commands import decoding_flags
+from ctxlm import ranges
+from ctxlm.commands import decoding_flags, flags
 from ctxlm.errors import UserError
 
 

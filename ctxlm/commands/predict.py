@@ -11,7 +11,7 @@ the same command again goes on where it was stopped.
   echo "a film to remember" | ctxlm predict --model runs/sst2
 """
 
-from ctxlm import flags, ranges
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 
@@ -25,23 +25,7 @@ def add_flags(parser):
     metavar='FILE.jsonl',
     help='left out, standard output',
   )
-  use = 'how'
-  parser.add(
-    use,
-    '--max_length',
-    metavar='N',
-    type=flags.number(ranges.Whole),
-    default=0,
-    help='tokens of a row; 0 is as it was trained',
-  )
-  parser.add(
-    use,
-    '--batch_size',
-    metavar='N',
-    type=flags.number(ranges.Count),
-    default=32,
-    help='rows at a time',
-  )
+  flags.add_rows(parser, 'as it was trained')
 
 
 def main(F):

@@ -11,7 +11,7 @@ one's probability, their sum, and the perplexity a token.
 import functools
 import math
 
-from ctxlm import flags
+from ctxlm.commands import flags
 
 
 def add_flags(parser):

@@ -19,7 +19,8 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from ctxlm import flags, lab, ranges, recipes
+from ctxlm import lab, ranges, recipes
+from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 
@@ -153,9 +154,9 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm sweep`."""
-  from ctxlm import locks
   from ctxlm.lab import cluster, experiment, launchers
   from ctxlm.lab.points import command, points, write
+  from ctxlm.parallel import locks
 
   if len(F.paths) != 1:
     raise UserError('usage: ctxlm sweep EXPERIMENT.py --workdir DIR')
@@ -231,13 +232,14 @@ def _sweep_recipe(F):
 
 
 def _launcher(F, queued=None):
+  from ctxlm import cli
   from ctxlm.lab import cluster, local
 
   if F.launcher == 'ray':
     return cluster.Ray(
       F.ray_address, F.ray_cpus, F.ray_gpus, F.ray_resources, queued
     )
-  return local.Local(F.jobs)
+  return local.Local(F.jobs, cli.main)
 
 
 def _halving(F):

@@ -12,7 +12,7 @@ The same command again goes on from the newest checkpoint.
 in `ctxlm/config.py`; --config.KEY=VALUE sets it, and any option of a plug-in.
 """
 
-from ctxlm import flags
+from ctxlm.commands import flags
 
 
 def add_flags(parser):
@@ -41,8 +41,9 @@ def add_flags(parser):
 def main(F):
   """Entry point of `ctxlm train`."""
   from ctxlm import config as config_lib
-  from ctxlm import overrides, recipes
+  from ctxlm import recipes
   from ctxlm.parallel import processes
+  from ctxlm.recipes import overrides
   from ctxlm.training import loop
 
   config = recipes.load(F.config)

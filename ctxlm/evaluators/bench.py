@@ -99,6 +99,33 @@ class Bench:
       )
     return self.tasks[name]
 
+  def labelled(self, evaluator, objective, target):
+    """Returns (task, records, targets) of a split whose labels are known.
+
+    Every one is looked at, before the training too; a rehearsal has FEW.
+
+    Args:
+      evaluator: with `task` and `split`.
+      objective: class that the task's objective must be of.
+      target: (objective, record, number) -> the record's target.
+
+    Raises:
+      UserError: another objective, or a label that can't be.
+    """
+    task = self.task(evaluator.task)
+    if not isinstance(task.objective, objective):
+      raise UserError(
+        f'task {task.name!r} is of another objective than its evaluator'
+      )
+    view = self.view(task, evaluator.split)
+    records = [view.read(i, None) for i in range(len(view))]
+    try:
+      targets = [target(task.objective, r, i) for i, r in enumerate(records)]
+    except UserError as e:
+      raise UserError(f'split {evaluator.split!r}: {e}') from e
+    few = FEW if self.enough(len(records)) else len(records)
+    return task, records[:few], targets[:few]
+
   def view(self, task, split):
     """Returns the view of a task's data on a split."""
     key = task.name, split

@@ -11,8 +11,6 @@ import warnings
 import numpy as np
 from scipy import stats
 
-from ctxlm.errors import UserError
-from ctxlm.evaluators import bench as bench_lib
 from ctxlm.objectives import classification
 
 
@@ -24,29 +22,18 @@ class Evaluator:
   split: str = 'validation'
 
   def run(self, bench):
-    """Returns the metrics of the task's kind, and the number of examples.
-
-    Every label of the split is looked at before the training, too.
-    """
-    task = bench.task(self.task)
-    objective = task.objective
-    if not isinstance(objective, classification.Objective):
-      raise UserError(
-        f'evaluator classification: task {task.name!r} is of another objective'
-      )
-    view = bench.view(task, self.split)
-    records = [view.read(i, None) for i in range(len(view))]
-    try:
-      targets = [objective.target(r, i) for i, r in enumerate(records)]
-      for i, record in enumerate(records):
-        objective.texts(record, i)
-    except UserError as e:
-      raise UserError(f'split {self.split!r}: {e}') from e
-    if bench.enough(len(records)):
-      records, targets = records[: bench_lib.FEW], targets[: bench_lib.FEW]
+    """Returns the metrics of the task's kind, and the number of examples."""
+    task, records, targets = bench.labelled(
+      self, classification.Objective, _target
+    )
     given = np.array([out for (out,) in bench.answers(task, records)])
-    found = METRICS[objective.kind](np.array(targets), given)
+    found = METRICS[task.objective.kind](np.array(targets), given)
     return found | {'examples': len(records)}
+
+
+def _target(objective, record, number):
+  objective.texts(record, number)  # are there
+  return objective.target(record, number)
 
 
 def of_class(targets, logits):

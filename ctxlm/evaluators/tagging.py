@@ -6,8 +6,6 @@ evaluation of CoNLL-2000 (Tjong Kim Sang & Buchholz 2000).
 
 import dataclasses
 
-from ctxlm.errors import UserError
-from ctxlm.evaluators import bench as bench_lib
 from ctxlm.objectives import tagging
 
 
@@ -21,23 +19,12 @@ class Evaluator:
   def run(self, bench):
     """Returns accuracy; of BIO precision, recall and f1; examples.
 
-    Every tag of the split is looked at before the training, too. Words beyond
-    a row are outside of all spans, and wrong.
+    Words beyond a row are outside of all spans, and wrong.
     """
-    task = bench.task(self.task)
+    task, records, targets = bench.labelled(
+      self, tagging.Objective, tagging.Objective.target
+    )
     objective = task.objective
-    if not isinstance(objective, tagging.Objective):
-      raise UserError(
-        f'evaluator tagging: task {task.name!r} is of another objective'
-      )
-    view = bench.view(task, self.split)
-    records = [view.read(i, None) for i in range(len(view))]
-    try:
-      targets = [objective.target(r, i) for i, r in enumerate(records)]
-    except UserError as e:
-      raise UserError(f'split {self.split!r}: {e}') from e
-    if bench.enough(len(records)):
-      records, targets = records[: bench_lib.FEW], targets[: bench_lib.FEW]
     given = bench.answers(task, records)
     found = [
       objective.answer(record, outputs)['tags']

@@ -37,12 +37,12 @@ def family_of(config):
 
   Early files have no model_type: the name of their class tells.
   """
-  ranges.check_json(family_lib.KINDS, config, 'config.json: ')
-  for name in config.get('architectures') or ():
+  said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
+  for name in said['architectures'] or ():
     for family in FAMILIES:
       if 'model_type' not in config and family.has_class(name):
         return family
-  return find(config.get('model_type'))
+  return find(said['model_type'])
 
 
 def find(model_type):
@@ -125,7 +125,8 @@ def _parameters(folder, options):
   plugins.build('models', block)  # before the weights are looked for
   if not in_tensorflow:
     weights = tensors.open_folder(folder)
-  source = Source(family, weights, config.get('architectures'))
+  said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
+  source = Source(family, weights, said['architectures'])
   block |= source.options(block)
   model = plugins.build('models', block)
   try:

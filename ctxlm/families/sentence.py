@@ -105,24 +105,24 @@ def read(folder):
   path = modules[0]['path']
   settings = folder / path / 'sentence_bert_config.json'
   settings = _read_keys(settings)
-  if settings.get('do_lower_case'):
+  if settings['do_lower_case']:
     raise UserError(f'{folder}: do_lower_case of the sentences is no option')
   prompts = folder / 'config_sentence_transformers.json'
   prompts = _read_keys(prompts)
-  name = prompts.get('default_prompt_name')
+  name = prompts['default_prompt_name']
   return Sentence(
     pooling=_pooling(pooling, folder),
     normalise=kinds[2:] == ['Normalize'],
     max_length=_max_length(folder / path, settings),
-    prompt=(prompts.get('prompts') or {}).get(name, '') if name else '',
+    prompt=(prompts['prompts'] or {}).get(name, '') if name else '',
     path=path,
   )
 
 
 def _read_keys(path, must=False):
+  # What a file says; of KINDS all, None where it says nothing.
   content = read_json(path) if must or path.is_file() else {}
-  ranges.check_json(KINDS, content, f'{path}: ')
-  return content
+  return content | ranges.check_json(KINDS, content, f'{path}: ')
 
 
 def _read_list(path):
@@ -139,7 +139,7 @@ def _read_list(path):
 
 
 def _pooling(config, folder):
-  mode = config.get('pooling_mode')
+  mode = config['pooling_mode']
   if mode is None:
     names = {old: new for new, old in POOLINGS.items()}
     on = [
@@ -157,10 +157,10 @@ def _pooling(config, folder):
 
 
 def _max_length(folder, settings):
-  limit = settings.get('max_seq_length')
+  limit = settings['max_seq_length']
   path = folder / 'tokenizer_config.json'
   if not limit and path.is_file():
-    limit = _read_keys(path).get('model_max_length')
+    limit = _read_keys(path)['model_max_length']
   return int(limit) if limit and 0 < limit < 10**9 else 0
 
 

@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from ctxlm import config as config_lib
-from ctxlm import overrides as overrides_lib
 from ctxlm import recipes, trees
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.parallel import placement as placement_lib
+from ctxlm.recipes import overrides as overrides_lib
 from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import jax
 
-from ctxlm import files, locks
+from ctxlm import files
 from ctxlm.errors import UserError, naming
+from ctxlm.parallel import locks
 from ctxlm.training import tracking
 
 

@@ -5,16 +5,15 @@ import multiprocessing
 import os
 import signal
 
-from ctxlm import cli
 from ctxlm.data.loader import die_with_parent
 
 
 class Local:
   """Processes of this machine; each has its share of the cores."""
 
-  def __init__(self, jobs):
+  def __init__(self, jobs, main):
     """Makes a server that forks processes which have imported everything."""
-    self._jobs = jobs
+    self._jobs, self._main = jobs, main
     self._context = multiprocessing.get_context('forkserver')
     self._context.set_forkserver_preload(['ctxlm.training.loop'])
 
@@ -26,7 +25,7 @@ class Local:
     """Starts a job."""
     threads = max((os.cpu_count() or 1) // self._jobs, 1)
     process = self._context.Process(
-      target=_train, args=(job.argv, str(job.log), threads)
+      target=_train, args=(self._main, job.argv, str(job.log), threads)
     )
     process.start()
     return process
@@ -47,7 +46,7 @@ class Local:
       process.join()
 
 
-def _train(argv, log, threads):
+def _train(main, argv, log, threads):
   die_with_parent()
   # Ctrl-C goes to all processes: the sweep asks each to save and end.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -57,4 +56,4 @@ def _train(argv, log, threads):
   # A process that a killed sweep left behind may not be gone yet.
   fcntl.flock(2, fcntl.LOCK_EX)
   os.environ['NPROC'] = str(threads)  # of XLA's CPU client
-  cli.main(argv)
+  main(argv)

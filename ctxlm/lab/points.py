@@ -9,10 +9,11 @@ from pathlib import Path
 import ml_collections
 
 from ctxlm import config as config_lib
-from ctxlm import files, locks, recipes
-from ctxlm import overrides as overrides_lib
+from ctxlm import files, recipes
 from ctxlm.errors import UserError, note
 from ctxlm.lab import SCALES, experiment
+from ctxlm.parallel import locks
+from ctxlm.recipes import overrides as overrides_lib
 
 MOST = 100_000  # points of a sweep
 

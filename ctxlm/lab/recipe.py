@@ -11,12 +11,13 @@ import shlex
 import ml_collections
 
 from ctxlm import config as config_lib
-from ctxlm import locks, recipes
+from ctxlm import recipes
 from ctxlm.errors import UserError, note
 from ctxlm.lab import launchers, ranking, search
 from ctxlm.lab import points as points_lib
 from ctxlm.lab import results as results_lib
 from ctxlm.lab import space as space_lib
+from ctxlm.parallel import locks
 
 LONGER = 10  # times the steps, in the command that is suggested
 

@@ -53,6 +53,25 @@ def accuracy(logits, targets, weights):
   return (right * weights).sum(), weights.sum()
 
 
+def smoothed(logits, targets, weights, smoothing):
+  """Returns the sums of a loss by labels that may be smoothed.
+
+  Args:
+    logits, targets, weights, smoothing: see `cross_entropy`.
+
+  Returns:
+    {'loss', 'accuracy'}, and with smoothed labels 'nats', of the plain ones:
+    (numerator, denominator) each.
+  """
+  sums = {
+    'loss': cross_entropy(logits, targets, weights, smoothing),
+    'accuracy': accuracy(logits, targets, weights),
+  }
+  if smoothing:
+    sums['nats'] = cross_entropy(logits, targets, weights)
+  return sums
+
+
 def rows(batch, rng):
   """Returns the rows that dropout is drawn by; None without a key."""
   return None if rng is None else batch['index']

@@ -113,11 +113,4 @@ class Objective:
 
     out = apply(params, logits, rng)
     weights = segments * batch['valid'][:, None]
-    smoothing = self.label_smoothing
-    sums = {
-      'loss': losses.cross_entropy(out, targets, weights, smoothing),
-      'accuracy': losses.accuracy(out, targets, weights),
-    }
-    if smoothing:
-      sums['nats'] = losses.cross_entropy(out, targets, weights)
-    return sums
+    return losses.smoothed(out, targets, weights, self.label_smoothing)

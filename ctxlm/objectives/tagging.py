@@ -160,14 +160,7 @@ class Objective:
     rows = losses.rows(batch, rng)
     out = apply(params, lambda m: self.outputs(m, batch, rows), rng)
     weights = batch['weights'] * batch['valid'][:, None]
-    targets, smoothing = batch['targets'], self.label_smoothing
-    sums = {
-      'loss': losses.cross_entropy(out, targets, weights, smoothing),
-      'accuracy': losses.accuracy(out, targets, weights),
-    }
-    if smoothing:
-      sums['nats'] = losses.cross_entropy(out, targets, weights)
-    return sums
+    return losses.smoothed(out, batch['targets'], weights, self.label_smoothing)
 
   def answer(self, record, outputs):
     """See ctxlm.objectives.Answers.

@@ -11,10 +11,11 @@ import jax
 
 from ctxlm import config as config_lib
 from ctxlm import data as data_lib
-from ctxlm import files, locks, plugins
+from ctxlm import files, plugins
 from ctxlm.errors import UserError
 from ctxlm.families import answers, model_folder, opened, sentence, small_files
 from ctxlm.objectives import contrastive
+from ctxlm.parallel import locks
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import checkpoint
 from ctxlm.training import program as program_lib

@@ -1,5 +1,6 @@
 """Metrics of classes and scores, by their formulas."""
 
+import functools
 import types
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.evaluators import classification
+from ctxlm.evaluators.bench import Bench
 from ctxlm.objectives import causal
 
 RNG = np.random.default_rng(0)
@@ -60,6 +62,12 @@ def test_scores_by_hand():
   assert metrics['rmse'] == pytest.approx(rmse)
 
 
+def fake(**methods):
+  made = types.SimpleNamespace(**methods)
+  made.labelled = functools.partial(Bench.labelled, made)
+  return made
+
+
 def bench(records, rehearses=False, **options):
   """Returns a bench whose model thinks that every text is of class 0."""
   block = {'name': 'classification', **options}
@@ -74,7 +82,7 @@ def bench(records, rehearses=False, **options):
     asked.extend(records)
     return [[np.eye(objective.size)[0]] for _ in records]
 
-  return types.SimpleNamespace(
+  return fake(
     task=lambda name: types.SimpleNamespace(name='t', objective=objective),
     view=lambda task, split: view,
     enough=lambda count: rehearses,
@@ -106,4 +114,4 @@ def test_labels_unseen_in_training_are_found_before_it():
 def test_a_task_of_another_objective():
   other = types.SimpleNamespace(name='t', objective=causal.Objective())
   with pytest.raises(UserError, match="task 't' is of another objective"):
-    run(types.SimpleNamespace(task=lambda name: other))
+    run(fake(task=lambda name: other))

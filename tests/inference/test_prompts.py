@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from ctxlm import decoding, locks
+from ctxlm import decoding
 from ctxlm.errors import UserError
 from ctxlm.inference import outputs, prompts, writing
+from ctxlm.parallel import locks
 
 
 def begin(path, settings, rows):

@@ -1,6 +1,6 @@
 """Outputs that can't be, are nowhere, or have a writer already."""
 
-from ctxlm import locks
+from ctxlm.parallel import locks
 from tests.mistakes import Case
 
 ATTEND = 'attend', '--model={mlm}', '--text=the cat', '--word=cat'

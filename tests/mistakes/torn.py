@@ -2,7 +2,7 @@
 
 import json
 
-from ctxlm import locks
+from ctxlm.parallel import locks
 from tests.mistakes import Case, train
 from tests.mistakes.disks import swept, two_runs
 

@@ -1,5 +1,6 @@
 """Tags of words: places and losses by hand, BIO, mistakes."""
 
+import functools
 import types
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.evaluators import tagging as evaluator
+from ctxlm.evaluators.bench import Bench
 from ctxlm.objectives import tagging
 
 NAMES = ('B-NP', 'I-NP', 'B-VP', 'I-VP', 'O')
@@ -145,12 +147,14 @@ def test_an_evaluator_looks_at_every_tag_first(tokenizer):
       'read': lambda self, i, rng: records[i],
     })()  # fmt: skip
     task = types.SimpleNamespace(name='t', objective=build(tokenizer))
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
       task=lambda name: task,
       view=lambda task, split: view,
       enough=lambda count: rehearses,
       answers=answers,
     )
+    made.labelled = functools.partial(Bench.labelled, made)
+    return made
 
   run = evaluator.Evaluator().run
   found = run(bench(records, False))

@@ -36,7 +36,7 @@ class Metric(Protocol):
     """
 
 
-def library(name, module=''):
+def imported(name, module=''):
   """Returns a module that a metric needs.
 
   Args:

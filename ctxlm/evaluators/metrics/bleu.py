@@ -24,6 +24,6 @@ class Metric:
 
   def measure(self, texts, references):
     """See metrics.Metric."""
-    library = metrics.library('sacrebleu')
+    library = metrics.imported('sacrebleu')
     metric = library.BLEU(lowercase=self.lowercase, tokenize=self.tokenize)
     return sacre.measure('bleu', metric, texts, references)

@@ -22,6 +22,6 @@ class Metric:
 
   def measure(self, texts, references):
     """See metrics.Metric."""
-    library = metrics.library('sacrebleu')
+    library = metrics.imported('sacrebleu')
     metric = library.CHRF(word_order=self.word_order)
     return sacre.measure('chrf', metric, texts, references)

@@ -25,7 +25,7 @@ def measure(found, references):
     UserError: a sentence has not as many tags of both.
   """
   module = 'seqeval.metrics.sequence_labeling'
-  entities = metrics.library('seqeval', module).get_entities
+  entities = metrics.imported('seqeval', module).get_entities
   counts = []
   for i, (own, right) in enumerate(zip(found, references, strict=True)):
     if len(own) != len(right):

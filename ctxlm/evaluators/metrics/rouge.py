@@ -26,7 +26,7 @@ class Metric:
 
   def measure(self, texts, references):
     """See metrics.Metric."""
-    scorer = metrics.library('rouge-score', 'rouge_score.rouge_scorer')
+    scorer = metrics.imported('rouge-score', 'rouge_score.rouge_scorer')
     metrics.need_references('rouge', references)
     scorer = scorer.RougeScorer(KINDS, use_stemmer=self.stemmer)
     found = [scorer.score_multi(r, t) for t, r in zip(texts, references)]

@@ -7,9 +7,10 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from ctxlm import config, overrides, plugins, ranges
+from ctxlm import config, plugins, ranges
 from ctxlm.configs import quickstart_mlm, simcse
 from ctxlm.errors import UserError
+from ctxlm.recipes import overrides
 from tests import test_plugins, tiny
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ctxlm import locks
 from ctxlm.errors import UserError
+from ctxlm.parallel import locks
 from tests import tiny
 
 
@@ -40,7 +40,7 @@ def test_the_lock_of_a_killed_process_serves_the_next(tmp_path):
   code = (
     'import sys, time\n'
     'from pathlib import Path\n'
-    'from ctxlm import locks\n'
+    'from ctxlm.parallel import locks\n'
     f'lock = locks.Lock.of_output(Path({str(tmp_path / "out.npy")!r}))\n'
     'print("held", flush=True)\n'
     'time.sleep(60)\n'

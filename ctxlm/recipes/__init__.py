@@ -19,7 +19,7 @@ import ml_collections
 from ctxlm import plugins
 from ctxlm.errors import UserError
 
-HOME = Path(__file__).parent
+HOME = Path(__file__).parent.parent
 FOLDERS = ('configs', 'experiments')
 
 

@@ -234,6 +234,27 @@ def add_text(parser, what):
   )
 
 
+def add_rows(parser, own):
+  """Declares --max_length, 0 being `own`, and --batch_size."""
+  use = 'how'
+  parser.add(
+    use,
+    '--max_length',
+    metavar='N',
+    type=number(ranges.Whole),
+    default=0,
+    help=f'tokens of a row; 0 is {own}',
+  )
+  parser.add(
+    use,
+    '--batch_size',
+    metavar='N',
+    type=number(ranges.Count),
+    default=32,
+    help='rows at a time',
+  )
+
+
 def add_processes(parser):
   """Declares the flags of verbs that run over several processes."""
   use = 'several processes'
