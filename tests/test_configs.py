@@ -1,19 +1,20 @@
 """Every recipe builds, and takes a step in a shrunk form."""
 
-import importlib
 import pathlib
 
 import jax
 import pytest
 
-from ctxlm import config
+from ctxlm import config, recipes
 from ctxlm.parallel import pmap
 from ctxlm.training import loop as train
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(
-  p.stem for p in (ROOT / 'configs').glob('*.py') if p.stem != 'common'
+  name
+  for name, path in recipes.ours().items()
+  if path.is_relative_to(recipes.HOME / 'configs')
 )
 QUICK = ('finetune', 'quickstart_causal', 'quickstart_mlm')
 # What makes a recipe large. Its shape - norms, positions, gates, scan, mesh,
@@ -41,7 +42,7 @@ def nli(tmp_path):
 
 @pytest.fixture
 def sst2(tmp_path):
-  """The folder of files that configs/sst2.py reads."""
+  """The folder of files that configs/finetune/sst2.py reads."""
   rows = [f'the cat sees {i}\t{i % 2}' for i in range(20)]
   for name in ('train', 'dev'):
     (tmp_path / f'{name}.tsv').write_text('\n'.join(rows))
@@ -83,11 +84,11 @@ def place(c):
   ],
 )
 def test_recipe_takes_a_step(text, request, tmp_path, name):
-  module = importlib.import_module(f'ctxlm.configs.{name}')
+  module = recipes.open_module(recipes.find(name))
   needs = {
     'simcse': ('nli',),
     'finetune': ('checkpoint',),
-    'sst2': ('checkpoint', 'sst2'),
+    'finetune/sst2': ('checkpoint', 'sst2'),
   }
   found = [str(request.getfixturevalue(n)) for n in needs.get(name, ())]
   folders = [','.join(found)] if found else []

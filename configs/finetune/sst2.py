@@ -3,7 +3,7 @@ r"""Sentiment of sentences, SST-2 (Socher et al. 2013), from a checkpoint.
 The argument is a folder of any kind with an encoder; behind a comma, the
 folder of train.tsv and dev.tsv, `sentence<TAB>0 or 1` a line:
 
-ctxlm train --config configs/sst2.py:all-MiniLM-L6-v2 \
+ctxlm train --config configs/finetune/sst2.py:all-MiniLM-L6-v2 \
   --workdir runs/sst2
 
 With all-MiniLM-L6-v2 it takes 8 minutes on two cores. Accuracy on the dev
