@@ -1,7 +1,8 @@
 """The same model, loss and update in Hugging Face Transformers on PyTorch.
 
 What `train_step.py` times ctxlm against: GPT2LMHeadModel, BertForMaskedLM and
-SimCSE's two views through BertModel, with dropout where the papers have it.
+SimCSE's two views through BertModel, with dropout where the papers have it; and
+the update that `finetune.py` shares with it.
 """
 
 import os
@@ -10,12 +11,16 @@ import os
 # each of torch's steps, in the time of the step of ctxlm that is next.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import itertools
+
+import jax
 import numpy as np
 import torch
 import transformers
 from torch.nn import functional as F
 
 from ctxlm.families import folder
+from ctxlm.training import optim
 
 # Five times the usual one: with that, all sentences are nearly one vector and
 # all logits nearly zero, and a wrong copy would give the same loss.
@@ -85,43 +90,51 @@ def loss(case, model, inputs):
   return F.cross_entropy(scores, torch.arange(len(scores)))
 
 
-def make_step(case, model, optimizer, compiled):
+def make_step(model, features, loss, config, compiled=False):
   """Returns `step(batch) -> float`: forward, backward, clip, AdamW.
 
   The optimizer is torch's fused AdamW, its fastest on a CPU.
 
   Args:
-    case: see `train_step.CASES`.
-    model: torch module; it is trained.
-    optimizer: the block `config.optimizer` of ctxlm.
+    model: torch module; it is trained, in the mode that it is in.
+    features: batch of ctxlm's features -> what `loss` reads of it.
+    loss: (model, that) -> mean loss.
+    config: of ctxlm, whose optimizer, schedule and decay mask are followed.
     compiled: whether the forward and backward passes go through
       torch.compile.
   """
-  model.train()
-  decayed = [p for p in model.parameters() if p.ndim > 1]
-  plain = [p for p in model.parameters() if p.ndim <= 1]
+  c = config.optimizer
+  trained = [p for p in model.parameters() if p.requires_grad]
   update = torch.optim.AdamW(
     [
-      {'params': decayed, 'weight_decay': optimizer.weight_decay},
-      {'params': plain, 'weight_decay': 0.0},
+      {
+        'params': [p for p in trained if p.ndim > 1],
+        'weight_decay': c.weight_decay,
+      },
+      {'params': [p for p in trained if p.ndim <= 1], 'weight_decay': 0.0},
     ],
-    lr=optimizer.learning_rate,
-    betas=(optimizer.b1, optimizer.b2),
-    eps=optimizer.eps,
+    betas=(c.b1, c.b2),
+    eps=c.eps,
     fused=True,
   )
+  rate = jax.jit(optim.schedule(c, config.num_steps))
+  taken = itertools.count()
 
   def forward(inputs):
-    return loss(case, model, inputs)
+    return loss(model, inputs)
 
   if compiled:
     forward = torch.compile(forward)
 
   def step(batch):
-    value = forward(features(case, batch))
+    now = float(rate(next(taken)))
+    for group in update.param_groups:
+      group['lr'] = now
+    value = forward(features(batch))
     update.zero_grad()
     value.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer.clip_norm)
+    if c.clip_norm:
+      torch.nn.utils.clip_grad_norm_(trained, c.clip_norm)
     update.step()
     return value.item()
 

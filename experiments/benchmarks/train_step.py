@@ -235,12 +235,17 @@ def make_contenders(case, dropout, compiled):
     steps[name], evaluate = make_ctxlm(case, strategy, dropout, first)
     losses = [evaluate(b) for b in batches]
     np.testing.assert_allclose(losses, wanted, TOLERANCE, err_msg=name)
-  optimizer = make_config(case).optimizer
   for name in ('torch eager', 'torch compile')[: 2 if compiled else 1]:
     model = reference.build(case, dropout)
     model.load_state_dict(first.state_dict())
+    step = reference.make_step(
+      model.train(),
+      functools.partial(reference.features, case),
+      functools.partial(reference.loss, case),
+      make_config(case),
+      'compile' in name,
+    )
     try:
-      step = reference.make_step(case, model, optimizer, 'compile' in name)
       curve = [step(b) for b in batches]  # compiles
     except torch._dynamo.exc.TorchDynamoException as error:
       print(f'{name} does not work here: {str(error).splitlines()[0]}')

@@ -1,5 +1,6 @@
 """From a checkpoint, 50 steps are those of transformers on torch."""
 
+import functools
 import json
 import pydoc_data.topics
 
@@ -13,9 +14,9 @@ from ctxlm import data as data_lib
 from ctxlm.configs import finetune
 from ctxlm.data import loader
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
+from ctxlm.experiments.benchmarks import reference as updates
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import loop as train
-from ctxlm.training import optim
 from ctxlm.training import program as program_lib
 from tests import tiny
 from tests.families import reference
@@ -53,9 +54,8 @@ def make(kind, tokenizer):
   return tr.BertForMaskedLM(config)
 
 
-def their_loss(kind, model, batch):
+def their_loss(model, batch, kind):
   """Returns the mean loss of a batch of packed rows."""
-  batch = {k: torch.from_numpy(np.asarray(v)) for k, v in batch.items()}
   segments = batch['segment_ids']
   if kind == 'labels':
     return model(
@@ -82,33 +82,6 @@ def their_loss(kind, model, batch):
     logits.flatten(0, 1), targets.long().flatten(), reduction='none'
   )
   return (nats * weights.flatten()).sum() / weights.sum()
-
-
-def their_curve(kind, model, config, batches):
-  c = config.optimizer
-  groups = [[], []]
-  for p in model.parameters():
-    groups[p.ndim <= 1].append(p)
-  update = torch.optim.AdamW(
-    [
-      {'params': group, 'weight_decay': decay}
-      for group, decay in zip(groups, (c.weight_decay, 0.0), strict=True)
-    ],
-    betas=(c.b1, c.b2),
-    eps=c.eps,
-  )
-  rate = optim.schedule(c, config.num_steps)
-  curve = []
-  for step, batch in enumerate(batches):
-    for group in update.param_groups:
-      group['lr'] = float(rate(step))
-    loss = their_loss(kind, model, batch)
-    update.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), c.clip_norm)
-    update.step()
-    curve.append(loss.item())
-  return curve
 
 
 @pytest.mark.slow
@@ -196,7 +169,13 @@ def both_curves(kind, config, model, tokenizer, run):
     num_steps=STEPS,
     rows=np.arange(BATCH),
   )
-  return ours, their_curve(kind, model, config, batches)
+  step = updates.make_step(
+    model,
+    lambda batch: {k: torch.from_numpy(v) for k, v in batch.items()},
+    functools.partial(their_loss, kind=kind),
+    config,
+  )
+  return ours, [step(batch) for batch in batches]
 
 
 @pytest.mark.slow

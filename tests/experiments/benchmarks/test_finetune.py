@@ -1,0 +1,89 @@
+"""The benchmark of fine-tuning runs, and compares equal trainings."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
+from ctxlm.experiments.benchmarks import finetune
+
+WORDS = ('good', 'bad', 'the', 'film', 'is', 'quite')
+
+
+@pytest.fixture(scope='module')
+def bert(tmp_path_factory):
+  """A folder of a tiny BERT with random weights, and its tokenizer."""
+  folder = tmp_path_factory.mktemp('bert')
+  tokenizer = tokenizer_lib.train('wordpiece', 60, [' '.join(WORDS)])
+  torch.manual_seed(0)
+  config = transformers.BertConfig(
+    vocab_size=tokenizer.vocab_size,
+    max_position_embeddings=16,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=24,
+    initializer_range=0.2,
+  )
+  transformers.BertModel(config).save_pretrained(folder)
+  tokenizer.save(folder)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def reviews(tmp_path_factory):
+  """A folder as configs/finetune/sst2.py reads it."""
+  folder, rng = tmp_path_factory.mktemp('sst2'), np.random.default_rng(0)
+  for name in ('train', 'dev'):
+    rows = []
+    for i in range(24):
+      words = [WORDS[i % 2], *rng.choice(WORDS[2:], rng.integers(1, 6))]
+      rows.append(f'{" ".join(rng.permutation(words))}\t{1 - i % 2}\n')
+    (folder / f'{name}.tsv').write_text(''.join(rows))
+  return folder
+
+
+def run(bert, reviews, out, *flags):
+  return finetune.main(
+    [
+      f'configs/finetune/sst2.py:{bert},{reviews}',
+      *('--out', str(out)),
+      *flags,
+      *('--set', 'num_steps=11', 'optimizer.warmup_steps=2', 'batch_size=8'),
+      'optimizer.learning_rate=3e-3',
+    ]
+  )
+
+
+@pytest.mark.slow
+def test_trainings_are_equal(bert, reviews, tmp_path, capsys):
+  row = run(bert, reviews, tmp_path, '--whole', '--steps', '11')
+  assert json.loads((tmp_path / 'results.json').read_text()) == row
+  exact, own = row['exact'], row['own']
+  for part in (exact, own):
+    assert [len(curve) for curve in part['losses'].values()] == [11, 11]
+  ours, theirs = (np.array(x) for x in exact['losses'].values())
+  assert np.ptp(theirs) > 0.01
+  assert row['difference'] == abs(ours - theirs).max() <= 1e-4
+  # Each draws its own dropout.
+  assert finetune.largest_difference(own['losses']) > 1e-3
+  printed = capsys.readouterr().out
+  for part in (exact, own):
+    ms = part['milliseconds']
+    assert part['ratio'] == pytest.approx(ms['torch'] / ms['ctxlm'])
+    assert f'ratio of times {part["ratio"]:.2f}' in printed
+  for scores in row['scores'].values():
+    assert scores['eval/dev/examples'] == 24
+
+
+def test_other_trainings_are_not_compared(bert, reviews, tmp_path, monkeypatch):
+  curves = {'ctxlm': [0.7, 0.6], 'torch': [0.7, 0.6002]}
+  made = None, None, curves, {'ctxlm': [1.0], 'torch': [2.0]}
+  monkeypatch.setattr(finetune, 'begin', lambda config, folder: config)
+  monkeypatch.setattr(finetune, 'compare', lambda *args, **more: made)
+  with pytest.raises(AssertionError, match='other losses'):
+    run(bert, reviews, tmp_path)
+  assert json.loads((tmp_path / 'results.json').read_text())['difference']
