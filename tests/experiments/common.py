@@ -5,17 +5,20 @@ import subprocess
 import sys
 
 import numpy as np
+import torch
+import transformers
 
+from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.lab import plots, report
 from ctxlm.lab import points as sweep
 from ctxlm.lab import results as results_lib
 from tests import tiny
 
 
-def smoke(name, folder):
+def smoke(name, folder, *settings):
   """Sweeps and reports at the smallest scale; returns results.json."""
   for verb, flags in (
-    ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2']),
+    ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2', *settings]),
     ('report', []),
   ):
     argv = [sys.executable, '-m', 'ctxlm', verb, f'experiments/{name}.py']
@@ -32,6 +35,24 @@ def smoke(name, folder):
   summary = json.loads((folder / 'results.json').read_text())
   assert all(p['done'] for p in summary['points'].values())
   return summary
+
+
+def write_bert(folder, texts):
+  """Writes a tiny BERT of random weights, and its tokenizer; returns folder."""
+  folder.mkdir()
+  tokenizer = tokenizer_lib.train('wordpiece', 60, texts)
+  torch.manual_seed(0)
+  config = transformers.BertConfig(
+    vocab_size=tokenizer.vocab_size,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=64,
+    initializer_range=0.2,
+  )
+  transformers.BertModel(config).save_pretrained(folder)
+  tokenizer.save(folder)
+  return folder
 
 
 def results(module, rows_of, done=True):

@@ -4,11 +4,9 @@ import json
 
 import numpy as np
 import pytest
-import torch
-import transformers
 
-from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.experiments.benchmarks import finetune
+from tests.experiments import common
 
 WORDS = ('good', 'bad', 'the', 'film', 'is', 'quite')
 
@@ -16,21 +14,9 @@ WORDS = ('good', 'bad', 'the', 'film', 'is', 'quite')
 @pytest.fixture(scope='module')
 def bert(tmp_path_factory):
   """A folder of a tiny BERT with random weights, and its tokenizer."""
-  folder = tmp_path_factory.mktemp('bert')
-  tokenizer = tokenizer_lib.train('wordpiece', 60, [' '.join(WORDS)])
-  torch.manual_seed(0)
-  config = transformers.BertConfig(
-    vocab_size=tokenizer.vocab_size,
-    max_position_embeddings=16,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=24,
-    initializer_range=0.2,
+  return common.write_bert(
+    tmp_path_factory.mktemp('a') / 'b', [' '.join(WORDS)]
   )
-  transformers.BertModel(config).save_pretrained(folder)
-  tokenizer.save(folder)
-  return folder
 
 
 @pytest.fixture(scope='module')
