@@ -101,9 +101,9 @@ class Objective:
     """See ctxlm.objectives.Settles; every record is looked at."""
     if self.kind == 'score':
       found = {'pair': self.pair}
-      scores = [self.target(records[i], i) for i in range(len(records))]
+      scores = [self._number(records[i], i) for i in range(len(records))]
       if not self.range and min(scores) < max(scores):
-        found['range'] = (float(min(scores)), float(max(scores)))
+        found['range'] = (min(scores), max(scores))
     else:
       found = self._settled_labels(records)
     if self.pair is None:
@@ -177,7 +177,7 @@ class Objective:
         range, or there is none.
     """
     if self.kind == 'score':
-      return self._score(record, number)
+      return np.float32(self._number(record, number))
     places = []
     for name in self._names(record, number):
       place = self._places.get(name)
@@ -195,7 +195,8 @@ class Objective:
     target[places] = 1
     return target
 
-  def _score(self, record, number):
+  def _number(self, record, number):
+    # A float, as float32 rounds out of a range that it bounds.
     score = _field(record, 'score', number)
     try:
       value = float(score)
@@ -207,7 +208,7 @@ class Objective:
       raise UserError(
         f'{_which(number)} has the score {value}, out of range={self.range}'
       )
-    return np.float32(value)
+    return value
 
   def texts(self, record, number=None):
     """Returns a record's texts: one, or two.

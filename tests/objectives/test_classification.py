@@ -135,6 +135,12 @@ def test_the_data_decides_what_is_left_open():
   pairs = [{'text_a': 'a', 'text_b': 'b', 'score': n} for n in (4, 1.5, '3')]
   found = build(kind='score').settled(pairs)
   assert found == {'range': (1.5, 4.0), 'pair': True}
+  # float32 rounds both beyond them.
+  scores = [{'text': 'a', 'score': s} for s in (0.08945710, 4.97013386)]
+  own = build(kind='score', **build(kind='score').settled(scores))
+  assert [float(own.target(s)) for s in scores] == pytest.approx(
+    [0.089, 4.97], 1e-2
+  )
   several = [{'text': 'a', 'label': n} for n in (['x', 'y'], 'z, x', [])]
   found = build(kind='classes').settled(several)
   assert found == {'labels': ('x', 'y', 'z'), 'pair': False}
