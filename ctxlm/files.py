@@ -5,6 +5,7 @@ any time. An entry is named by the hash of what it was made of; it is built
 beside its place and renamed, so two processes may make the same one at once.
 """
 
+import codecs
 import contextlib
 import fcntl
 import glob
@@ -26,17 +27,24 @@ import numpy as np
 from ctxlm.errors import TEMPORARY, UserError, naming, note
 
 
-def lines(path):
-  """Yields a UTF-8 file's lines without their ends; a byte order mark is none.
+def lines(path, encoding='utf-8', hint=''):
+  """Yields a text file's lines without their ends; a byte order mark is none.
 
   Only \\n ends a line, or \\r\\n; \\r alone does in a file that has no \\n.
   One line is in memory at a time, so that files may be large, and pipes; one
   of COMPRESSED is read as what it was, whatever its name.
 
+  Args:
+    path: of the file.
+    encoding: of its text, one that holds ASCII as ASCII does.
+    hint: what else may be done where the bytes are of another encoding.
+
   Raises:
-    UserError: bytes that aren't UTF-8, with their line; no such file, or no
-      permission.
+    UserError: bytes that aren't of the encoding, with their line; no such
+      file, or no permission.
   """
+  utf8 = codecs.lookup(encoding).name == 'utf-8'
+  begins = 'utf-8-sig' if utf8 else encoding
   try:
     rest = _raw_lines(path)
     first = next(rest, b'')
@@ -44,11 +52,11 @@ def lines(path):
     for number, line in enumerate(itertools.chain(begin, rest), 1):
       line = line.removesuffix(b'\n').removesuffix(b'\r')
       try:
-        yield line.decode('utf-8-sig' if number == 1 else 'utf-8')
+        yield line.decode(begins if number == 1 else encoding)
       except UnicodeDecodeError as e:
         raise UserError(
-          f'{path} is not UTF-8: byte 0x{line[e.start]:02x} in line '
-          f'{number}; convert it, for instance with iconv -t UTF-8'
+          f'{path} is not {encoding.upper()}: byte 0x{line[e.start]:02x} in '
+          f'line {number}; {hint}convert it, for instance with iconv -t UTF-8'
         ) from e
   except OSError as e:
     raise UserError(f"can't read {path}: {e.strerror}") from e

@@ -2,21 +2,23 @@
 
 import itertools
 
-from ctxlm import files
+from ctxlm.data.sources import file_formats
 from ctxlm.errors import UserError, note
 
 
-def read(paths):
+def read(paths, source):
   """Yields (where, {field: line}) of lines that all have text.
 
   Args:
     paths: {field: path of a text file}.
+    source: with the options of ctxlm.data.sources.files.Source.
 
   Raises:
     UserError: they have other numbers of lines; names each.
   """
   left_out = []
-  rows = itertools.zip_longest(*map(files.lines, paths.values()))
+  columns = (file_formats.lines(path, source) for path in paths.values())
+  rows = itertools.zip_longest(*columns)
   for number, row in enumerate(rows, 1):
     if None in row:
       _differ(paths, row, rows, number)

@@ -1,18 +1,18 @@
 """Readers of files: `reader(path, source)` yields (where, record).
 
-`where` is what a message on the record begins with. Text is UTF-8, with or
-without a byte order mark; `source` has the options of
-`ctxlm.data.sources.files.Source`. Files are read line by line, but for JSON of
-many lines.
+`where` is what a message on the record begins with. Text may have a byte order
+mark; `source` has the options of `ctxlm.data.sources.files.Source`, such as its
+encoding. Files are read line by line, but for JSON of many lines.
 """
 
 import csv
 import json
 import re
+import string
 
+from ctxlm import files
 from ctxlm.data.sources import arrow, paths
 from ctxlm.errors import UserError, note
-from ctxlm.files import lines
 
 csv.field_size_limit(2**31 - 1)  # its own is 131,072 characters
 MOST_JSON = 2**30  # characters of a file that is read whole
@@ -21,17 +21,72 @@ SEPARATORS = ('blank_line', 'line', 'file')
 _SURROGATE = re.compile('[\ud800-\udfff]')
 
 
+def lines(path, source):
+  """Yields a file's lines, see `files.lines`."""
+  hint = "say what it is, such as data.encoding='latin-1', or "
+  return files.lines(path, source.encoding, hint)
+
+
 def read_text(path, source):
-  """Documents of plain text: {'text'}."""
-  for lines_ in _blocks(path, source.separator):
+  """Documents of plain text: {'text'}; or a record a line, see `pattern`."""
+  if source.line:
+    yield from _read_lines(path, source)
+    return
+  for lines_ in _blocks(path, source, source.separator):
     if any(line.strip() for line in lines_):
       yield path, {'text': '\n'.join(lines_).strip('\n')}
 
 
-def _blocks(path, separator):
+def _read_lines(path, source):
+  start, fields = pattern(source.line)
+  for number, line in enumerate(lines(path, source), 1):
+    if not line.strip():
+      continue
+    where, record = f'{path}, line {number},', {}
+    rest, found = line.removeprefix(start), line.startswith(start)
+    for name, end in fields:
+      record[name], cut, rest = rest.partition(end) if end else (rest, 1, '')
+      found = found and cut
+    if not found or rest:
+      raise UserError(
+        f'{where} is not as line={source.line!r} has it: {line[:60]!r}'
+      )
+    yield where, record
+
+
+def pattern(line):
+  """Returns (what a line begins with, [(field, what ends it)]) of a template.
+
+  No regular expression, as some of those take for ever.
+
+  Raises:
+    ValueError: it is none; says why.
+
+  >>> pattern('__label__{label} {text}')
+  ('__label__', [('label', ' '), ('text', '')])
+  """
+  texts, names, odd = [''], [], False
+  for text, name, *spec in string.Formatter().parse(line):
+    texts[-1] += text
+    if name is not None:
+      names.append(name)
+      texts.append('')
+      odd |= spec != ['', None] or not name.isidentifier()
+  if odd or not names:
+    raise ValueError(
+      f"line={line!r} has no fields, such as '{{label}} {{text}}'"
+    )
+  if '' in texts[1:-1] or len({*names}) < len(names):
+    raise ValueError(
+      f'line={line!r}: fields have names of their own, and text between them'
+    )
+  return texts[0], list(zip(names, texts[1:]))
+
+
+def _blocks(path, source, separator):
   # Lists of lines, one a document.
   block = []
-  for line in lines(path):
+  for line in lines(path, source):
     if separator == 'line':
       block = [line]
     elif line.strip() or separator == 'file':
@@ -54,7 +109,7 @@ def read_conll(path, source):
       f"{path}: set columns, such as ('tokens', 'tags'), for format 'conll'"
     )
   begin = 1
-  for block in _blocks(path, 'blank_line'):
+  for block in _blocks(path, source, 'blank_line'):
     rows = [r.split('\t') if '\t' in r else r.split() for r in block]
     for number, row in enumerate(rows, begin):
       _check_row(row, columns, f'{path}, line {number},')
@@ -65,9 +120,8 @@ def read_conll(path, source):
 
 def read_jsonl(path, source):
   """One JSON object a line."""
-  del source
   halves = []
-  for number, line in enumerate(lines(path), 1):
+  for number, line in enumerate(lines(path, source), 1):
     if line.strip():
       where = f'{path}, line {number},'
       record, half = _parse(line, where)
@@ -82,7 +136,7 @@ def read_jsonl(path, source):
 def read_json(path, source):
   """JSON of many lines: a list of objects, or one; or an object a line."""
   try:
-    content = _whole(path)
+    content = _whole(path, source)
   except UserError as e:
     if 'Extra data' not in str(e):
       raise
@@ -103,7 +157,6 @@ def read_squad(path, source):
   'answer_start': [...]}}, where a question that has no answer has none of
   either.
   """
-  del source
   above = 'data.*.paragraphs.*'
   fields = {
     'id': f'{above}.qas.*.id',
@@ -113,14 +166,14 @@ def read_squad(path, source):
     'text': f'{above}.qas.*.answers.text',
     'answer_start': f'{above}.qas.*.answers.answer_start',
   }
-  for record in paths.leaves(_whole(path), fields, path):
+  for record in paths.leaves(_whole(path, source), fields, path):
     answers = {k: record.pop(k) for k in ('text', 'answer_start')}
     yield f'{path}, question {record["id"]!r},', {**record, 'answers': answers}
 
 
-def _whole(path):
+def _whole(path, source):
   parts, size = [], 0
-  for line in lines(path):
+  for line in lines(path, source):
     parts.append(line)
     size += len(line) + 1
     if size > MOST_JSON:
@@ -180,7 +233,9 @@ def _note_halves(path, places):
 
 def read_csv(path, source):
   """Comma-separated values, quoted as spreadsheets do."""
-  reader = csv.reader((line + '\n' for line in lines(path)), strict=True)
+  reader = csv.reader(
+    (line + '\n' for line in lines(path, source)), strict=True
+  )
   try:
     rows = ((reader.line_num, row) for row in reader)
     yield from _table(path, source, rows)
@@ -190,7 +245,7 @@ def read_csv(path, source):
 
 def read_tsv(path, source):
   """Tab-separated values; quotation marks mean nothing, as in GLUE."""
-  rows = (line.split('\t') if line else [] for line in lines(path))
+  rows = (line.split('\t') if line else [] for line in lines(path, source))
   yield from _table(path, source, enumerate(rows, 1))
 
 

@@ -44,6 +44,9 @@ class Source:
       answers; 'conll' has a word a line, whose columns are lists.
     separator: what ends a document of plain text: 'blank_line', 'line' or
       'file'.
+    line: of plain text with a record a line, what a line is, such as
+      '{label}:{fine} {text}': a field ends where what stands behind it begins.
+    encoding: of the text: 'utf-8', or one as 'latin-1' that Python knows.
     columns: names of the columns of csv, tsv and conll; () reads them from each
       file's first line.
     fields: {name: the files' field, or its path}, such as {'text': 'body'} or
@@ -58,6 +61,8 @@ class Source:
   split_patterns: dict = None
   format: Literal['auto', *file_formats.FORMATS] = 'auto'
   separator: Literal[*file_formats.SEPARATORS] = 'blank_line'
+  line: str = ''
+  encoding: str = 'utf-8'
   columns: tuple = ()
   fields: dict = None
   unit: Literal[*units.UNITS] = 'document'
@@ -66,6 +71,15 @@ class Source:
     given = [p for p in (self.pattern, self.aligned, self.split_patterns) if p]
     if len(given) != 1:
       raise ValueError('give one of pattern, aligned and split_patterns')
+    if self.line:
+      file_formats.pattern(self.line)
+      if self.format not in ('auto', 'text'):
+        raise ValueError(f'line is of plain text, and not of {self.format!r}')
+    if not _holds_ascii(self.encoding):
+      raise ValueError(
+        f'encoding={self.encoding!r} is none that lines are read in, such as '
+        "'latin-1': convert the files, for instance with iconv -t UTF-8"
+      )
     paths.check(self.fields or {})
 
   def records(self, split):
@@ -107,7 +121,9 @@ class Source:
         with open(path, 'rb') as f:
           digests.append(hashlib.file_digest(f, 'sha256').hexdigest())
         digests.append(files.ending(path))
-    options = self.format, self.separator, tuple(self.columns)
+    options = [self.format, self.separator, tuple(self.columns)]
+    if self.line or self.encoding != 'utf-8':
+      options += [self.line, self.encoding]
     own = split if self.split_patterns else ''
     return files.digest(VERSION, own, self.fields, *options, *digests)
 
@@ -145,7 +161,8 @@ class Source:
     # whole file, is none that anybody has written as one.
     found = self._paths(split).get('', ())
     kinds = {self._kind(path) for path in found}
-    if kinds != {'text'} or self.separator != 'blank_line' or self.fields:
+    parted = self.separator != 'blank_line' or self.fields or self.line
+    if kinds != {'text'} or parted:
       return False
     written = [records.Store(path) for path in folder.iterdir()]
     size = sum(store.size for store in written)
@@ -157,6 +174,8 @@ class Source:
     ending = files.ending(path)[1:].lower()
     if self.format != 'auto':
       return self.format
+    if self.line:
+      return 'text'
     return ending if ending in file_formats.FORMATS else 'text'
 
   def _read(self, split):
@@ -181,7 +200,7 @@ class Source:
     if names == ['']:
       rows = file_formats.FORMATS[self._kind(group)](group, self)
     else:
-      rows = aligned.read(dict(zip(names, group)))
+      rows = aligned.read(dict(zip(names, group)), self)
     for where, record in rows:
       if self.fields:
         units.check_one_text(record, self.fields.values(), 0)
@@ -196,6 +215,15 @@ def _text(record):
     record = {'context': record['context']}
   text = {k: v for k, v in record.items() if k in units.TEXTS}
   return json.dumps(text or record, sort_keys=True, ensure_ascii=False)
+
+
+def _holds_ascii(encoding):
+  # Whether ASCII is itself in an encoding, so that lines end as they do there.
+  plain = bytes(range(128))
+  try:
+    return plain.decode(encoding) == plain.decode('ascii')
+  except (LookupError, ValueError):
+    return False
 
 
 def _match(pattern):

@@ -129,6 +129,51 @@ def test_json_is_a_list_an_object_or_one_a_line(tmp_path):
   ]
 
 
+def test_a_record_a_line(tmp_path):
+  """TREC's files: Latin-1, and a label of two parts before the text."""
+  path = tmp_path / 'train.tsv'  # whatever its name
+  path.write_bytes('DESC:def What is: \xe9 ?\n\nNUM:date When ?'.encode('l1'))
+  options = {'line': '{label}:{fine} {text}', 'encoding': 'latin-1'}
+  fields = {'label': 'label', 'text': 'text'}
+  assert read(only(path, fields=fields, **options)) == [
+    {'label': 'DESC', 'text': 'What is: \xe9 ?'},
+    {'label': 'NUM', 'text': 'When ?'},
+  ]
+  path.write_text('__label__1 good {so} \nno')
+  with pytest.raises(
+    UserError, match="line 2, is not as line='__label.*: 'no'"
+  ):
+    read(only(path, line='__label__{label} {text}'))
+  path.write_text('__label__1 {good} so\n')
+  found = read(only(path, line='__label__{label} {{{text}}} so'))
+  assert found == [{'label': 1, 'text': 'good'}]
+  path.write_bytes(b'a\n\xff')
+  with pytest.raises(UserError, match="line 2; say .* data.encoding='latin-1'"):
+    read(only(path))
+  with pytest.raises(UserError, match='is not CP1252: byte 0x81 in line 1'):
+    path.write_bytes(b'\x81')
+    read(only(path, encoding='cp1252'))
+
+
+@pytest.mark.parametrize(
+  'options, wanted',
+  [
+    ({'line': 'text'}, 'has no fields'),
+    ({'line': '{a!r} {b}'}, 'has no fields'),
+    ({'line': '{a'}, "expected '}'"),
+    ({'line': '{a}{b}'}, 'text between them'),
+    ({'line': '{a} {a}'}, 'names of their own'),
+    ({'line': '{a}', 'format': 'csv'}, "not of 'csv'"),
+    ({'encoding': 'utf-16'}, "encoding='utf-16' is none that lines"),
+    ({'encoding': 'nonsense'}, 'is none that lines'),
+    ({'encoding': 'rot13'}, 'is none that lines'),
+  ],
+)
+def test_lines_that_can_not_be(options, wanted):
+  with pytest.raises(ValueError, match=wanted):
+    only('a', **options)
+
+
 def test_conll(tmp_path):
   path = tmp_path / 'a.txt'
   path.write_text('-DOCSTART- X\n\na DT\nb NN\n\n\nc\td e\n')
@@ -136,6 +181,14 @@ def test_conll(tmp_path):
   assert found == [
     {'tokens': ['a', 'b'], 'tags': ['DT', 'NN']},
     {'tokens': ['c'], 'tags': ['d e']},
+  ]
+  packed = tmp_path / 'b.txt.gz'
+  packed.write_bytes(gzip.compress(b'a DT B-NP\nb NN I-NP\n\nc X O\n'))
+  options = {'format': 'conll', 'columns': ('tokens', 'pos', 'tags')}
+  fields = {'tokens': 'tokens', 'tags': 'tags'}
+  assert read(only(packed, fields=fields, **options)) == [
+    {'tokens': ['a', 'b'], 'tags': ['B-NP', 'I-NP']},
+    {'tokens': ['c'], 'tags': ['O']},
   ]
 
 
