@@ -25,7 +25,7 @@ class Frame:
 
   def __call__(self, ids, length=None):
     """Returns a text's ids between the special ones, cut to `length`."""
-    return [*self.first, *ids[: self._room(length)], *self.last]
+    return [*self.first, *ids[: self.room(length)], *self.last]
 
   def row(self, ids, length, pad_id):
     """Returns (tokens, segment_ids) int32 [length], cut and padded."""
@@ -34,7 +34,12 @@ class Frame:
     tokens[: len(ids)] = ids
     return tokens, (np.arange(length) < len(ids)).astype(np.int32)
 
-  def _room(self, length):
+  def room(self, length):
+    """Returns how many of a text's ids fit in `length`; None is no limit.
+
+    Raises:
+      UserError: none do.
+    """
     if length is None:
       return None
     special = len(self.first) + len(self.last)

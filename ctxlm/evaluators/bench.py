@@ -117,8 +117,8 @@ class Bench:
       raise UserError(
         f'task {task.name!r} is of another objective than its evaluator'
       )
-    view = self.view(task, evaluator.split)
-    records = [view.read(i, None) for i in range(len(view))]
+    records = self.view(task, evaluator.split).records
+    records = [records[i] for i in range(len(records))]
     try:
       targets = [target(task.objective, r, i) for i, r in enumerate(records)]
     except UserError as e:

@@ -5,14 +5,13 @@ subsets are ranked together ('all', SimCSE appendix B), not averaged.
 """
 
 import dataclasses
-import warnings
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ctxlm import objectives, plugins
 from ctxlm.errors import UserError
+from ctxlm.evaluators.metrics import bootstrap, labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Evaluator:
   split: str = 'validation'
 
   def run(self, bench):
-    """Returns spearman_all and the number of pairs."""
+    """Returns spearman_all with its interval, and the number of pairs."""
     if not self.data:
       raise UserError('evaluator sts needs data: {name, ...}')
     task = bench.task(self.task)
@@ -64,10 +63,5 @@ class Evaluator:
     vectors = bench.vectors(task, rows)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-8)
     cosines = (vectors[0::2] * vectors[1::2]).sum(1)
-    with warnings.catch_warnings():  # of equal scores it is NaN
-      warnings.simplefilter('ignore', stats.ConstantInputWarning)
-      spearman = stats.spearmanr(cosines, scores).statistic
-    return {
-      'spearman_all': spearman,
-      'pairs': len(scores),
-    }
+    score = labels.spearman(cosines, np.array(scores), 'spearman_all')
+    return bootstrap.figures(score, len(scores)) | {'pairs': len(scores)}

@@ -1,11 +1,15 @@
-"""Accuracy of a tagging task's words, and F1 of the spans of its BIO tags.
+"""Accuracy of a tagging task's words, and F1 of the entities of its BIO tags.
 
-A span counts if its label, its first and its last word are right, as in the
-evaluation of CoNLL-2000 (Tjong Kim Sang & Buchholz 2000).
+An entity counts if its label, its first and its last word are right, as in the
+evaluation of CoNLL-2000 (Tjong Kim Sang & Buchholz 2000), by seqeval. Each
+figure has an interval, of resampled texts, see metrics.bootstrap.
 """
 
 import dataclasses
 
+import numpy as np
+
+from ctxlm.evaluators.metrics import bootstrap, entities
 from ctxlm.objectives import tagging
 
 
@@ -19,39 +23,29 @@ class Evaluator:
   def run(self, bench):
     """Returns accuracy; of BIO precision, recall and f1; examples.
 
-    Words beyond a row are outside of all spans, and wrong.
+    A word that the tokenizer has no piece of is outside, and wrong.
     """
     task, records, targets = bench.labelled(
       self, tagging.Objective, tagging.Objective.target
     )
     objective = task.objective
-    given = bench.answers(task, records)
     found = [
       objective.answer(record, outputs)['tags']
-      for record, outputs in zip(records, given)
+      for record, outputs in zip(records, bench.answers(task, records))
     ]
     wanted = [[objective.labels[t] for t in target] for target in targets]
-    return scores(wanted, found, objective.bio) | {'examples': len(records)}
+    figures = bootstrap.figures(accuracy(wanted, found), len(records))
+    if objective.bio:
+      found = [[tag or 'O' for tag in tags] for tags in found]
+      score, signature = entities.measure(found, wanted)
+      figures |= bootstrap.figures(score, len(records))
+      bench.sign('f1', signature)
+    return figures | {'examples': len(records)}
 
 
-def scores(wanted, found, bio):
-  """Returns the metrics of tags.
-
-  Args:
-    wanted, found: lists of a text's tags; None in `found` is none.
-    bio: whether they are BIO's.
-  """
-  pairs = [p for w, f in zip(wanted, found) for p in zip(w, f, strict=True)]
-  metrics = {'accuracy': sum(w == f for w, f in pairs) / len(pairs)}
-  if not bio:
-    return metrics
-  own, theirs = (
-    {(i, *span) for i, tags in enumerate(each) for span in tagging.spans(tags)}
-    for each in (found, wanted)
-  )
-  right = len(own & theirs)
-  return metrics | {
-    'precision': right / max(len(own), 1),
-    'recall': right / max(len(theirs), 1),
-    'f1': 2 * right / max(len(own) + len(theirs), 1),
-  }
+def accuracy(wanted, found):
+  """Returns the score of the share of right words; see metrics.Metric."""
+  pairs = [list(zip(w, f, strict=True)) for w, f in zip(wanted, found)]
+  right = np.array([sum(w == f for w, f in own) for own in pairs], float)
+  words = np.array([len(tags) for tags in wanted], float)
+  return lambda weights: {'accuracy': weights @ right / (weights @ words)}

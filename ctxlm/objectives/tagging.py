@@ -34,7 +34,7 @@ class Objective:
   tokenizer: Any = None
   max_length: Count = 128
 
-  view = 'texts'
+  view = 'parts'
   terms = {'loss': 1.0}
 
   def __post_init__(self):
@@ -106,40 +106,55 @@ class Objective:
           f'begin, behind {before}: begin it with B{tag[1:]}'
         )
 
-  def _row(self, record, number=None):
-    # The ids of a row, and the place of each word's first piece, -1 where it
-    # has none or is cut off.
+  def _rows(self, record, number=None):
+    # [(ids of a row, {place in it: the word whose first piece is there})]. Rows
+    # repeat some words of those before them, as what they are read by, and a
+    # word is asked for where it has more around it.
     words = words_of(record, number)
     spaced = [' ' * (i > 0) + word for i, word in enumerate(words)]
+    pieces = self.tokenizer.encode_batch(spaced, data=True)
     frame = framing.template(self.tokenizer)
-    ids, first = [], []
-    for pieces in self.tokenizer.encode_batch(spaced, data=True):
-      first.append(len(frame.first) + len(ids) if pieces else -1)
-      ids += pieces
-    row = frame(ids, self.max_length)
-    end = len(row) - len(frame.last)
-    return row, [at if at < end else -1 for at in first]
+    room = frame.room(self.max_length)
+    pieces = [own[:room] for own in pieces]  # a word may fill a row
+    parts = _parts([len(own) for own in pieces], room)
+    ends = [(e + s) // 2 for (_, e), (s, _) in zip(parts, parts[1:])]
+    owned = zip([0, *ends], [*ends, len(words)])
+    rows = []
+    for (start, end), (first, last) in zip(parts, owned):
+      ids, places = [], {}
+      for word in range(start, end):
+        if pieces[word] and first <= word < last:
+          places[len(frame.first) + len(ids)] = word
+        ids += pieces[word]
+      rows.append((frame(ids), places))
+    return rows
+
+  def parts(self, record, number=None):
+    """Returns how many rows a record takes, see ctxlm.data.views.parts."""
+    return len(self._rows(record, number))
 
   def ask(self, record):
     """See ctxlm.objectives.Answers; a record may have a 'text' of words."""
-    row, _ = self._row(record)
-    return [{'tokens': row, 'type_ids': [0] * len(row)}]
+    return [
+      {'tokens': ids, 'type_ids': [0] * len(ids)}
+      for ids, _ in self._rows(record)
+    ]
 
   def prepare(self, example, rng):
     """Returns 'tokens', 'segment_ids', 'type_ids' int32 [l], and the labels.
 
     Those are 'targets' int32 [l] and 'weights' float32 [l], which is 1 at the
-    first piece of a word.
+    first piece of a word. Each word of a record is in one of its parts.
     """
     del rng  # nothing is drawn
-    ids, first = self._row(example)
+    ids, places = self._rows(example)[example['part']]
     row = {'tokens': ids, 'type_ids': [0] * len(ids)}
     row = framing.padded(row, self.max_length, self.tokenizer.pad_id)
     targets = np.zeros(self.max_length, np.int32)
     weights = np.zeros(self.max_length, np.float32)
-    for at, target in zip(first, self.target(example)):
-      if at >= 0:
-        targets[at], weights[at] = target, 1
+    target = self.target(example)
+    for at, word in places.items():
+      targets[at], weights[at] = target[word], 1
     return row | {'targets': targets, 'weights': weights}
 
   def outputs(self, model, batch, rows=None):
@@ -166,13 +181,16 @@ class Objective:
     """See ctxlm.objectives.Answers.
 
     Returns:
-      {'words', 'tags'}, None for a word beyond the row; of BIO 'spans' too,
-      [{'label', 'first', 'last', 'text'}], by the numbers of words from 0.
+      {'words', 'tags'}, None for a word that the tokenizer has no piece of; of
+      BIO 'spans' too, [{'label', 'first', 'last', 'text'}], by the numbers of
+      words from 0.
     """
-    words, (_, first) = words_of(record), self._row(record)
-    (logits,) = outputs
-    found = np.asarray(logits).argmax(-1)
-    tags = [self.labels[int(found[at])] if at >= 0 else None for at in first]
+    words = words_of(record)
+    tags = [None] * len(words)
+    for (_, places), logits in zip(self._rows(record), outputs, strict=True):
+      found = np.asarray(logits).argmax(-1)
+      for at, word in places.items():
+        tags[word] = self.labels[int(found[at])]
     answer = {'words': words, 'tags': tags}
     if self.bio:
       answer['spans'] = [
@@ -185,6 +203,24 @@ class Objective:
         for label, begin, end in spans(tags)
       ]
     return answer
+
+
+def _parts(sizes, room):
+  # [(first word, last word + 1)] of rows that words of such sizes fill; a
+  # quarter of a row is of the one before it.
+  parts, start, end, used = [], 0, 0, 0
+  while True:
+    while end < len(sizes) and used + sizes[end] <= room:
+      used += sizes[end]
+      end += 1
+    parts.append((start, end))
+    if end == len(sizes):
+      return parts
+    before, start, used = start, end, 0
+    most = min(room // 4, room - sizes[end])
+    while start - 1 > before and used + sizes[start - 1] <= most:
+      start -= 1
+      used += sizes[start]
 
 
 def is_bio(labels):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctxlm.errors import UserError
 from ctxlm.evaluators import metrics
+from ctxlm.evaluators.metrics import labels
 
 
 def measure(found, references):
@@ -41,7 +42,7 @@ def measure(found, references):
     return {
       'precision': right / np.maximum(found, 1),
       'recall': right / np.maximum(wanted, 1),
-      'f1': 2 * right / np.maximum(found + wanted, 1),
+      'f1': labels.f1(right, found, wanted),
     }
 
-  return score, f'seqeval:{metadata.version("seqeval")}'
+  return score, f'scheme:conlleval|seqeval:{metadata.version("seqeval")}'

@@ -49,7 +49,7 @@ def test_entities():
   weights[0, 4] = 2
   want = theirs.f1_score([*wanted, wanted[4]], [*found, found[4]])
   np.testing.assert_allclose(score(weights)['f1'], want)
-  assert signature.startswith('seqeval:1.')
+  assert signature.startswith('scheme:conlleval|seqeval:1.')
 
 
 def test_entities_by_hand():
