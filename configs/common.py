@@ -10,9 +10,12 @@ from ctxlm.training import initial
 __all__ = [
   'base',
   'bert_shape',
+  'finetune',
   'gpt2_shape',
   'llama_shape',
+  'snli_pairs',
   'start_from',
+  'stsb_pairs',
   'task',
 ]
 
@@ -41,6 +44,59 @@ def start_from(c, folder):
   c.tokenizer.kind = 'file'
   c.tokenizer.path = str(opened.tokenizer_path.resolve())
   return opened
+
+
+def finetune(folders, data, max_length, num_steps, learning_rate):
+  """Begins a recipe that trains on from a checkpoint, judged three times.
+
+  Args:
+    folders: 'CHECKPOINT', or 'CHECKPOINT,FOLDER' of its data.
+    data: folder of the data where none is said.
+    max_length: tokens in a row, if the model has as many.
+    num_steps: of 32 examples.
+    learning_rate: the highest; it falls to 0 in a line.
+
+  Returns:
+    (config, folder of the data, steps between judgements).
+  """
+  checkpoint, _, folder = folders.partition(',')
+  c = base()
+  opened = start_from(c, checkpoint)
+  c.max_length = min(opened.block['max_length'], max_length)
+  c.batch_size, c.num_steps = 32, num_steps
+  c.optimizer.learning_rate = learning_rate
+  c.optimizer.schedule = 'linear'
+  c.optimizer.warmup_steps = num_steps // 10
+  c.checkpoint.every_steps = -(-num_steps // 3)
+  return c, folder or data, c.checkpoint.every_steps
+
+
+def snli_pairs(folder):
+  """Returns the block of SNLI's pairs; a premise is in one split."""
+  return {
+    'name': 'files',
+    'pattern': f'{folder}/snli.txt.gz',
+    'format': 'tsv',
+    'columns': ('premise', 'hypothesis', 'label'),
+    'fields': {
+      'context': 'premise',  # which the split goes by
+      'text_a': 'premise',
+      'text_b': 'hypothesis',
+      'label': 'label',
+    },
+  }
+
+
+def stsb_pairs(folder):
+  """Returns the block of STS benchmark's pairs and their scores."""
+  return {
+    'name': 'files',
+    'split_patterns': {
+      'train': f'{folder}/stsb-en-train.csv',
+      'validation': f'{folder}/stsb-en-dev.csv',
+    },
+    'columns': ('text_a', 'text_b', 'score'),
+  }
 
 
 def gpt2_shape(hidden_size, num_layers, num_heads, **more):

@@ -1,5 +1,6 @@
 """Every recipe builds, and takes a step in a shrunk form."""
 
+import gzip
 import pathlib
 
 import jax
@@ -50,6 +51,31 @@ def sst2(tmp_path):
 
 
 @pytest.fixture
+def encoders(tmp_path):
+  """The folders of files that recipes for encoders read, by recipe."""
+  rows = {
+    'trec/train.txt': 'HUM:ind Who sees {i} ?\nNUM:date When \xe9 {i} ?\n',
+    'stsb/stsb-en-train.csv': 'a cat {i},the cat {i},{j}\n',
+    'snli/snli.txt.gz': ''.join(
+      f'a cat {{i}}\t{other}\t{label}\n'
+      for label, other in enumerate(('the cat', 'a big cat', 'no cat'))
+    ),
+    'conll2000/train.txt.gz': 'cats NNS B-NP\nsee VB B-VP\n{i} CD O\n\n',
+  }
+  for name, row in rows.items():
+    path = tmp_path / name
+    path.parent.mkdir()
+    text = ''.join(row.format(i=i, j=i % 6) for i in range(40))
+    content = text.encode('latin-1')
+    if name.endswith('.gz'):
+      content = gzip.compress(content)
+    for split in ('train', 'dev', 'test'):
+      other = path.with_name(path.name.replace('train', split))
+      other.write_bytes(content)
+  return tmp_path
+
+
+@pytest.fixture
 def checkpoint(runs):
   """A run folder to start from."""
   return runs['mlm'].workdir
@@ -89,8 +115,13 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
     'simcse': ('nli',),
     'finetune': ('checkpoint',),
     'finetune/sst2': ('checkpoint', 'sst2'),
+    'finetune/nli': ('checkpoint', 'encoders'),
   }
+  for own in ('conll2000', 'snli', 'stsb', 'trec'):
+    needs[f'finetune/{own}'] = 'checkpoint', 'encoders'
   found = [str(request.getfixturevalue(n)) for n in needs.get(name, ())]
+  if 'encoders' in needs.get(name, ()) and name != 'finetune/nli':
+    found[-1] += name.removeprefix('finetune')
   folders = [','.join(found)] if found else []
   c = module.get_config(*folders)
   config.check(c)

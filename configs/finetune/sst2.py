@@ -16,13 +16,10 @@ from ctxlm.configs import common
 
 def get_config(folders='all-MiniLM-L6-v2'):
   """Returns the recipe."""
-  checkpoint, _, folder = folders.partition(',')
-  folder = folder or '../shared/data/sst2'
-  c = common.base()
-  opened = common.start_from(c, checkpoint)
-  c.num_steps = 650  # 3 epochs of 6,920 sentences
-  c.batch_size = 32
-  c.max_length = min(opened.block['max_length'], 48)
+  # 3 epochs of 6,920 sentences.
+  c, folder, every = common.finetune(
+    folders, '../shared/data/sst2', 48, num_steps=650, learning_rate=1e-4
+  )
   c.tasks.sentiment = common.task(
     {
       'name': 'files',
@@ -34,9 +31,5 @@ def get_config(folders='all-MiniLM-L6-v2'):
     },
     {'name': 'classification', 'labels': ('negative', 'positive')},
   )
-  c.optimizer.learning_rate = 1e-4
-  c.optimizer.schedule = 'linear'
-  c.optimizer.warmup_steps = 65
-  c.checkpoint.every_steps = 217
-  c.evaluators.dev = {'name': 'classification', 'every_steps': 217}
+  c.evaluators.dev = {'name': 'classification', 'every_steps': every}
   return c

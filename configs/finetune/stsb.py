@@ -1,0 +1,24 @@
+r"""Similarity of two sentences, STS benchmark (Cer et al. 2017), as a score.
+
+The argument is a folder of any kind with an encoder; behind a comma, the
+folder of stsb-en-train.csv and stsb-en-dev.csv, `sentence,sentence,score` a
+line, 0 to 5:
+
+ctxlm train --config configs/finetune/stsb.py:all-MiniLM-L6-v2 \
+  --workdir runs/stsb
+"""
+
+from ctxlm.configs import common
+
+
+def get_config(folders='all-MiniLM-L6-v2'):
+  """Returns the recipe."""
+  c, folder, every = common.finetune(
+    folders, '../shared/data/stsb', 64, num_steps=270, learning_rate=1e-4
+  )
+  c.tasks.similarity = common.task(
+    common.stsb_pairs(folder),
+    {'name': 'classification', 'kind': 'score', 'range': (0, 5)},
+  )
+  c.evaluators.dev = {'name': 'classification', 'every_steps': every}
+  return c

@@ -1,0 +1,32 @@
+r"""What is asked for, TREC's six kinds of questions (Li & Roth 2002).
+
+The argument is a folder of any kind with an encoder; behind a comma, the
+folder of train.txt and test.txt, `COARSE:fine question` a line, Latin-1:
+
+ctxlm train --config configs/finetune/trec.py:all-MiniLM-L6-v2 \
+  --workdir runs/trec
+"""
+
+from ctxlm.configs import common
+
+
+def get_config(folders='all-MiniLM-L6-v2'):
+  """Returns the recipe."""
+  # 3 epochs of 5,452 questions.
+  c, folder, every = common.finetune(
+    folders, '../shared/data/trec', 28, num_steps=510, learning_rate=2e-4
+  )
+  c.tasks.question = common.task(
+    {
+      'name': 'files',
+      'split_patterns': {
+        'train': f'{folder}/train.txt',
+        'validation': f'{folder}/test.txt',
+      },
+      'line': '{label}:{fine} {text}',
+      'encoding': 'latin-1',
+    },
+    {'name': 'classification'},
+  )
+  c.evaluators.test = {'name': 'classification', 'every_steps': every}
+  return c
