@@ -2,7 +2,7 @@
 
 A checkpoint is opened by `load`, whoever wrote it: a run folder of `ctxlm
 train`, a model folder of `ctxlm convert`, or one of Hugging Face or
-sentence-transformers.
+sentence-transformers; or a GGUF file.
 
 >>> lm = ctxlm.load(DIR)
 >>> lm
@@ -43,7 +43,7 @@ __version__ = '0.1.0'
 
 
 def load(folder, **options):
-  """Loads a Hugging Face folder, a model folder or a run folder.
+  """Loads a Hugging Face folder, a model folder, a run folder or a GGUF file.
 
   Args:
     folder: path.

@@ -1,11 +1,12 @@
 """Read and write others' checkpoints.
 
-A Hugging Face or sentence-transformers folder becomes a model folder, which
-every command that needs no data takes and `config.init_from` starts from; a
-run folder or a model folder becomes what transformers and
-sentence-transformers load.
+A Hugging Face or sentence-transformers folder, or a GGUF file of LLaMA's
+family (pip install 'ctxlm[gguf]'), becomes a model folder, which every command
+that needs no data takes and `config.init_from` starts from; a run folder or a
+model folder becomes what transformers and sentence-transformers load.
 
   ctxlm convert --from bert-base-uncased --to models/bert
+  ctxlm convert --from SmolLM2-135M-Instruct.Q4_1.gguf --to-hf smollm2
   ctxlm convert --from runs/mine --to-hf mine-hf
   ctxlm convert --from runs/mine --step=best --to-hf mine-hf
 """
@@ -25,7 +26,7 @@ def add_flags(parser):
     metavar='DIR',
     needed=True,
     help='a folder of any kind, or the name of one on the hub that was '
-    'downloaded',
+    'downloaded; or a GGUF file',
   )
   flags.add_step(parser)
   use = 'what is written'

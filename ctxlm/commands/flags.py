@@ -207,7 +207,8 @@ def add_model(parser):
     metavar='DIR',
     needed=True,
     help='a run folder, a model folder, a folder of Hugging Face or '
-    'sentence-transformers, or the name of one on the hub that was downloaded',
+    'sentence-transformers, or the name of one on the hub that was downloaded; '
+    'or a GGUF file',
   )
   add_step(parser)
 

@@ -1,4 +1,4 @@
-"""A Hugging Face or sentence-transformers folder, opened."""
+"""A Hugging Face or sentence-transformers folder, or a GGUF file, opened."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from ctxlm.families import (
   t5,
 )
 from ctxlm.families import family as family_lib
-from ctxlm.families.formats import tensors, tf_checkpoint
+from ctxlm.families.formats import gguf, tensors, tf_checkpoint
 from ctxlm.families.source import Source
 from ctxlm.files import read_json
 
@@ -66,7 +66,8 @@ def open_folder(folder, **options):
 
   Args:
     folder: pathlib.Path, with config.json and weights, see
-      tensors.open_folder; or with modules.json, see sentence.read.
+      tensors.open_folder; or with modules.json, see sentence.read; or of a
+      file, see gguf.open_file.
     **options: of the model, in place of those of config.json, such as
       dtype='bfloat16' or scan_layers=True.
 
@@ -77,10 +78,13 @@ def open_folder(folder, **options):
     UserError: an unknown family, or a tensor that is missing, not known or of
       another shape; one line that names it.
   """
-  pooled = sentence.read(folder)
-  inner = folder / pooled.path if pooled else folder
+  small, weights = folder, None
+  if folder.is_file():
+    small, weights = gguf.open_file(folder)
+  pooled = sentence.read(small)
+  inner = small / pooled.path if pooled else small
   try:
-    block, parameters, task = _parameters(inner, options)
+    block, parameters, task = _parameters(inner, options, weights)
   except UserError as e:
     where = '' if str(folder) in str(e) else f'{folder}: '
     raise UserError(f'{where}{e}') from e
@@ -100,14 +104,14 @@ def open_folder(folder, **options):
     shapes,
     read,
     opened.read_tokenizer(inner, block['vocab_size']),
-    inner,
-    folder,
+    folder if weights else inner,
+    small,
     pooled,
     task,
   )
 
 
-def _parameters(folder, options):
+def _parameters(folder, options, weights):
   # Returns (config block, {our path: source.Read}, task).
   if (folder / 'adapter_config.json').is_file():
     raise UserError(
@@ -123,7 +127,7 @@ def _parameters(folder, options):
   block = family.options(config) | options
   plugins.check('models', block, 'config.json: ')
   plugins.build('models', block)  # before the weights are looked for
-  if not in_tensorflow:
+  if weights is None:
     weights = tensors.open_folder(folder)
   said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
   source = Source(family, weights, said['architectures'])

@@ -1,5 +1,7 @@
 """A model's folder by its name: a path, or one of the hub's that is here.
 
+A GGUF file, which holds all that a folder has, stands for one.
+
 Nothing is downloaded: a name such as 'org/model' stands for the snapshot that
 huggingface_hub keeps in its cache (https://huggingface.co/docs/huggingface_hub,
 "Understand caching").
@@ -15,7 +17,7 @@ ID = re.compile(r'[\w.-]+(/[\w.-]+)?', re.ASCII)
 
 
 def find(name):
-  """Returns the pathlib.Path of the folder that a name stands for.
+  """Returns the pathlib.Path of the folder, or GGUF file, of a name.
 
   Raises:
     UserError: it is no folder, and no snapshot of that name is here.
@@ -23,7 +25,7 @@ def find(name):
   if name == '':
     raise UserError('a folder of no name')
   path = Path(name)
-  if path.is_dir():
+  if path.is_dir() or (path.suffix == '.gguf' and path.is_file()):
     return path
   if path.exists():
     raise UserError(f'{path} is a file; name the folder that it lies in')

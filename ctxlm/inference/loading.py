@@ -50,7 +50,7 @@ class Loaded:
 
 def load(folder, placement=None, step='', allow_code=(), **options):
   """Opens a run folder, a model folder, or one of Hugging Face or
-  sentence-transformers.
+  sentence-transformers; or a GGUF file.
 
   Args:
     folder: path, or a name, see families.hub.

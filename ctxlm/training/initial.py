@@ -77,7 +77,7 @@ def open_folder(folder, step='', allow_code=(), **options):
 
   Args:
     folder: path of a run folder, a model folder, or one of Hugging Face or
-      sentence-transformers.
+      sentence-transformers; or of a GGUF file.
     step: of a run folder, see checkpoint.find.
     allow_code: see plugins.refuse_code.
     **options: of the model, in place of the folder's own.

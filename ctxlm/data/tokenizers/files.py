@@ -13,7 +13,7 @@ from tokenizers import (
 )
 
 from ctxlm import files
-from ctxlm.data.tokenizers import bounds, spm
+from ctxlm.data.tokenizers import bounds, gguf, spm
 from ctxlm.data.tokenizers import settings as settings_lib
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError
@@ -40,6 +40,8 @@ def read(path):
     path = files.inside(path, _in_folder(path).name)
   if not path.is_file():
     raise UserError(f'no tokenizer at {path}')
+  if path.suffix == '.gguf':
+    return _gguf(path)
   if path.stat().st_size > files.MOST_JSON:
     raise UserError(f'{path} is too large to be a tokenizer')
   try:
@@ -57,7 +59,14 @@ def _read(path, settings):
     return _bert(path, settings)
   if path.name.endswith(('vocab.json', 'encoder.json')):
     return _gpt2(path, settings)
-  return _whole(path, settings)
+  return _whole(files.read_json(path), settings)
+
+
+def _gguf(path):
+  backend, about = gguf.read(path)
+  if backend is None:
+    raise UserError(f'{path} has no tokenizer')
+  return _complete(backend, settings_lib.Settings(about, {}))
 
 
 def found(folder):
@@ -113,9 +122,8 @@ def _frame_by_flags(tokenizer, settings, roles):
   _frame(tokenizer, ' '.join(frame), ' '.join(frame + second))
 
 
-def _whole(path, settings):
+def _whole(content, settings):
   # tokenizer.json; a class of its own may have settings that go over it.
-  content = files.read_json(path)
   bounds.check(content)
   # What would fill up or cut all texts has no use here.
   content |= {'truncation': None, 'padding': None}
