@@ -79,6 +79,7 @@ def tokenizer():
   return types.SimpleNamespace(
     vocab_size=50,
     pad_id=0,
+    own_pad_id=0,
     cls_id=1,
     sep_id=2,
     mask_id=3,

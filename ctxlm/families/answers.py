@@ -9,10 +9,11 @@ from ctxlm import objectives, plugins
 from ctxlm.errors import UserError
 
 # Objectives with a head that a reference may have, under the same name.
-NAMES = ('classification', 'tagging')
+NAMES = ('classification', 'tagging', 'multiple_choice')
 CLASSES = {
   'classification': 'ForSequenceClassification',
   'tagging': 'ForTokenClassification',
+  'multiple_choice': 'ForMultipleChoice',
 }
 PROBLEMS = {  # objective.kind: config.json's problem_type
   'class': 'single_label_classification',
@@ -70,18 +71,24 @@ def _tagging(settings, size):
   return {'labels': _labels(settings, size)}
 
 
-READ = {'classification': _classification, 'tagging': _tagging}
+READ = {
+  'classification': _classification,
+  'tagging': _tagging,
+  'multiple_choice': lambda settings, size: {},
+}
 
 
-def head(task):
+def head(task, family):
   """Returns the reference's head that does as a task's does, or ''.
 
   Args:
     task: block of an objective, or None.
+    family: Family that is written.
   """
   if not task or task['name'] not in NAMES:
     return ''
-  return task['name'] if task.get('pooling', 'pooled') == 'pooled' else ''
+  same = task.get('pooling', '') in ('', family.pooling)
+  return task['name'] if same else ''
 
 
 def write(task, original):
@@ -92,6 +99,8 @@ def write(task, original):
     original: config.json that the model came from, which may name a score.
   """
   keys = {}
+  if task['name'] == 'multiple_choice':
+    return keys
   if 'kind' in task:
     keys['problem_type'] = PROBLEMS[task['kind']]
   names = (original.get('id2label') or {'0': 'LABEL_0'}).values()

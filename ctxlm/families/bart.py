@@ -47,6 +47,11 @@ def _write(o):
   }
 
 
+# What reads the last token does as BERT's pooler at the first.
+CLASSIFICATION = {
+  'heads/pooler/dense': 'classification_head.dense',
+  'heads/classification/dense': 'classification_head.out_proj',
+}
 FAMILY = Family(
   model_type='bart',
   model='encoder_decoder',
@@ -111,12 +116,14 @@ FAMILY = Family(
   heads={
     'bias': {'final_bias/bias': 'final_logits_bias[1]'},
     'lm': {'lm_head': 'lm_head'},
+    'classification': CLASSIFICATION,
   },
   architectures=(
+    (('classification',), 'BartForSequenceClassification'),
     (('bias',), 'BartForConditionalGeneration'),
     ((), 'BartModel'),
   ),
   prefix='model.',
-  outside=('lm_head.', 'final_logits_bias'),
+  outside=('lm_head.', 'final_logits_bias', 'classification_head.'),
   ignored=(r'(encoder|decoder)\.version$',),
 )

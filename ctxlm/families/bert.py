@@ -71,10 +71,12 @@ FAMILY = Family(
     'next_sentence': {'heads/next_sentence': 'cls.seq_relationship'},
     'classification': {'heads/classification/dense': 'classifier'},
     'tagging': {'heads/tagging/dense': 'classifier'},
+    'multiple_choice': {'heads/multiple_choice/dense': 'classifier'},
   },
   architectures=(
     (('classification', 'pooler'), 'BertForSequenceClassification'),
     (('tagging',), 'BertForTokenClassification'),
+    (('multiple_choice', 'pooler'), 'BertForMultipleChoice'),
     (('mlm', 'pooler', 'next_sentence'), 'BertForPreTraining'),
     (('mlm',), 'BertForMaskedLM'),
     (('pooler', 'next_sentence'), 'BertForNextSentencePrediction'),

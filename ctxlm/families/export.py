@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from ctxlm import plugins
+from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.families import answers
 from ctxlm.families import family as family_lib
@@ -80,7 +81,7 @@ def write(
     original = {}  # its keys mean something else
   leaves = jax.tree_util.tree_leaves_with_path(params)
   pieces, left_out, heads = {}, [], set()
-  head = answers.head(task)
+  head = answers.head(task, family)
   there = family.heads_to_write([path_name(path) for path, _ in leaves], head)
   for path, x in leaves:
     name = path_name(path)
@@ -113,10 +114,18 @@ def write(
     config |= answers.write(task, original)
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
+  if head == 'classification' and family.pooling == 'last':
+    # By it the reference finds a text's last token; of one that frames end with
+    # none may be said.
+    pad, last = tokenizer.own_pad_id, framing.template(tokenizer).last[-1:]
+    if pad is None and last != (tokenizer.pad_id,):
+      pad = tokenizer.pad_id
+    config['pad_token_id'] = pad
   if plugins.find('models', block['name']).encoder_decoder:
     start = getattr(tokenizer, f'{options["decoder_start"]}_id')
     config.setdefault('decoder_start_token_id', start)
-  if not original and config['pad_token_id'] != tokenizer.pad_id:
+  wrong = config['pad_token_id'] not in (None, tokenizer.pad_id)
+  if not original and wrong:
     raise UserError(
       f'config.model.position_offset={options["position_offset"]} asks for '
       f'the padding id {config["pad_token_id"]}; the tokenizer has '
@@ -131,10 +140,9 @@ def prefixed(family, names, architecture):
   """Returns {name: as the class's files have it}."""
   body = architecture == family.architectures[-1][1]
   bare = body and len(family.architectures) > 1
+  prefix = family.prefixes.get(architecture, family.prefix)
   return {
-    name: name
-    if bare or name.startswith(family.outside)
-    else family.prefix + name
+    name: name if bare or name.startswith(family.outside) else prefix + name
     for name in names
   }
 
@@ -151,7 +159,7 @@ def _join(parts):
   return np.concatenate(arrays, axis=parts[0][0].axis)
 
 
-def write_tokenizer(folder, tokenizer, model):
+def write_tokenizer(folder, tokenizer, model, task=None):
   """Writes a tokenizer that we trained, as AutoTokenizer loads it.
 
   Args:
@@ -159,24 +167,49 @@ def write_tokenizer(folder, tokenizer, model):
     tokenizer: Tokenizer.
     model: an encoder's texts are framed by cls and sep tokens, as our
       objectives do it.
+    task: block of the objective whose head answers, or None; its texts are
+      framed so whatever the model is.
   """
   tokenizer.save(folder)
-  path = folder / 'tokenizer.json'
-  content = json.loads(path.read_text(encoding='utf-8'))
-  roles = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
-  ids = {role: getattr(tokenizer, f'{role}_id') for role in roles}
-  ids = {role: i for role, i in ids.items() if i is not None}
+  ids = _ids(tokenizer)
   names = dict(zip(ids, tokenizer.tokens(ids.values()), strict=True))
-  if not content['post_processor'] and not model.causal:
-    content['post_processor'] = _frame(names, ids)
-    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
-    path.write_text(text, encoding='utf-8')
+  if task or not model.causal:
+    write_frame(folder, tokenizer)
   settings = {'tokenizer_class': 'PreTrainedTokenizerFast'}
   settings |= {f'{role}_token': name for role, name in names.items()}
+  if model.type_vocab_size > 1:  # that of a pair's second text is 1
+    settings['model_input_names'] = [
+      'input_ids',
+      'token_type_ids',
+      'attention_mask',
+    ]
   if model.position == 'learned':
     settings['model_max_length'] = model.max_length
   text = json.dumps(settings, indent=2, ensure_ascii=False) + '\n'
   (folder / 'tokenizer_config.json').write_text(text, encoding='utf-8')
+
+
+def _ids(tokenizer):
+  roles = ('pad', 'bos', 'eos', 'cls', 'sep', 'mask', 'unk')
+  ids = {role: getattr(tokenizer, f'{role}_id') for role in roles}
+  return {role: i for role, i in ids.items() if i is not None}
+
+
+def write_frame(folder, tokenizer):
+  """Lets tokenizer.json frame texts as our objectives do, if it has no frame.
+
+  Args:
+    folder: pathlib.Path; it has tokenizer.json.
+    tokenizer: Tokenizer that is in it.
+  """
+  path = folder / 'tokenizer.json'
+  if tokenizer.template is None and path.is_file():
+    content = json.loads(path.read_text(encoding='utf-8'))
+    ids = _ids(tokenizer)
+    names = dict(zip(ids, tokenizer.tokens(ids.values()), strict=True))
+    content['post_processor'] = _frame(names, ids)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    path.write_text(text, encoding='utf-8')
 
 
 def _frame(names, ids):

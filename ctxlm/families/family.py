@@ -68,8 +68,11 @@ class Family:
     read, write: (config.json) -> our options, and (our options) ->
       config.json, for what isn't one key for one; write raises ValueError.
     own: our options that `read` and `write` see to.
-    prefix: of their names where the checkpoint has a head's class; `outside`
+    prefix: of their names where the checkpoint has a head's class; `prefixes`,
+      {class name: prefix}, of those classes that have another; `outside`
       begin the names that never have it.
+    pooling: what the reference's head of classes reads, see
+      objectives.classification.
     ignored: regular expressions of tensors that hold nothing learned.
     conv1d: whether weights of the body's linear maps are [in, out].
   """
@@ -89,6 +92,8 @@ class Family:
   own: tuple = ()
   more: Callable = lambda o: {}
   prefix: str = ''
+  prefixes: dict = dataclasses.field(default_factory=dict)
+  pooling: str = 'pooled'
   outside: tuple = ()
   ignored: tuple = ()
   conv1d: bool = False

@@ -72,10 +72,20 @@ FAMILY = Family(
     f'{OURS}/mlp/up': f'{THEIRS}.mlp.c_fc',
     f'{OURS}/mlp/down': f'{THEIRS}.mlp.c_proj',
   },
-  heads={'lm': {'lm_head': 'lm_head'}},
-  architectures=((('lm',), 'GPT2LMHeadModel'), ((), 'GPT2Model')),
+  heads={
+    'lm': {'lm_head': 'lm_head'},
+    'classification': {'heads/classification/dense': 'score[weight]'},
+    'tagging': {'heads/tagging/dense': 'classifier'},
+  },
+  architectures=(
+    (('classification',), 'GPT2ForSequenceClassification'),
+    (('tagging',), 'GPT2ForTokenClassification'),
+    (('lm',), 'GPT2LMHeadModel'),
+    ((), 'GPT2Model'),
+  ),
   prefix='transformer.',
-  outside=('lm_head.',),
+  pooling='last',
+  outside=('lm_head.', 'score.', 'classifier.'),
   ignored=(r'\.attn\.(masked_)?bias$',),  # causal masks
   conv1d=True,
 )

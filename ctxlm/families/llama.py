@@ -49,6 +49,15 @@ def _write_mistral(o):
   return _write(o) | {'sliding_window': o['window'] or None}
 
 
+def _classes(stem):
+  return (
+    (('classification',), f'{stem}ForSequenceClassification'),
+    (('tagging',), f'{stem}ForTokenClassification'),
+    (('lm',), f'{stem}ForCausalLM'),
+    ((), f'{stem}Model'),
+  )
+
+
 ROPE = {
   'rope_parameters': dict,
   'rope_scaling': dict,
@@ -101,10 +110,15 @@ FAMILY = Family(
     f'{OURS}/mlp/up': f'{THEIRS}.mlp.up_proj',
     f'{OURS}/mlp/down': f'{THEIRS}.mlp.down_proj',
   },
-  heads={'lm': {'lm_head': 'lm_head'}},
-  architectures=((('lm',), 'LlamaForCausalLM'), ((), 'LlamaModel')),
+  heads={
+    'lm': {'lm_head': 'lm_head'},
+    'classification': {'heads/classification/dense': 'score[weight]'},
+    'tagging': {'heads/tagging/dense': 'score'},
+  },
+  architectures=_classes('Llama'),
   prefix='model.',
-  outside=('lm_head.',),
+  pooling='last',
+  outside=('lm_head.', 'score.'),
   ignored=(r'rotary_emb\.inv_freq$',),
 )
 MISTRAL = dataclasses.replace(
@@ -119,5 +133,5 @@ MISTRAL = dataclasses.replace(
   read=_read_mistral,
   write=_write_mistral,
   own=('rotary_base', 'window'),
-  architectures=((('lm',), 'MistralForCausalLM'), ((), 'MistralModel')),
+  architectures=_classes('Mistral'),
 )

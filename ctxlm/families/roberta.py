@@ -46,6 +46,7 @@ FAMILY = Family(
       'heads/classification/dense': 'classifier.out_proj',
     },
     'tagging': {'heads/tagging/dense': 'classifier'},
+    'multiple_choice': {'heads/multiple_choice/dense': 'classifier'},
     'pooler': bert.POOLER,
     'mlm': {
       'heads/mlm/dense': 'lm_head.dense',
@@ -57,6 +58,7 @@ FAMILY = Family(
   architectures=(
     (('classification',), 'RobertaForSequenceClassification'),
     (('tagging',), 'RobertaForTokenClassification'),
+    (('multiple_choice', 'pooler'), 'RobertaForMultipleChoice'),
     (('mlm',), 'RobertaForMaskedLM'),
     ((), 'RobertaModel'),
   ),

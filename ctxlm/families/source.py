@@ -26,8 +26,10 @@ class Source:
     self._family = family
     self._architectures = architectures or ()
     ignored = [re.compile(r) for r in family.ignored]
+    own = next(iter(self._architectures), '')
+    prefix = family.prefixes.get(own, family.prefix)
     self._tensors = {
-      renamed(name).removeprefix(family.prefix): x
+      renamed(name).removeprefix(prefix): x
       for name, x in weights.items()
       if not any(r.search(name) for r in ignored)
     }
@@ -104,13 +106,15 @@ class Source:
     for head in self._family.heads_of(next(iter(self._architectures), '')):
       table = self._family.heads[head]
       own = {k: v for k, v in table.items() if k.startswith('heads/')}
+      names = {n.partition('[')[0] for v in own.values() for n in _names(v)}
+      if any(owner.get(n) for n in names):
+        continue  # what seems to be it is another
       try:
         found = rules.head_shapes(own, whole)
       except LookupError as e:
         raise UserError(f'{e.args[0]} is missing in the checkpoint') from e
-      names = {n.partition('[')[0] for v in own.values() for n in _names(v)}
-      if own and (not found or any(owner.get(n) for n in names)):
-        continue  # it isn't there, or what seemed to be it is another
+      if own and not found:
+        continue
       if found and found.keys() <= shapes.keys():
         # Files that earlier releases wrote have a pooler that nothing reads.
         self._drop(names)

@@ -2,6 +2,7 @@
 
 from ctxlm import ranges
 from ctxlm.errors import UserError
+from ctxlm.families import bart
 from ctxlm.families.family import ACTIVATIONS, Family, activation, start_of
 
 RATES = ('dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout')
@@ -138,7 +139,12 @@ FAMILY = Family(
     ),
   },
   more=_more,
-  heads={'lm': {'lm_head': 'lm_head'}},
-  architectures=(((), 'T5ForConditionalGeneration'),),
+  heads={'lm': {'lm_head': 'lm_head'}, 'classification': bart.CLASSIFICATION},
+  architectures=(
+    (('classification',), 'T5ForSequenceClassification'),
+    ((), 'T5ForConditionalGeneration'),
+  ),
+  prefixes={'T5ForSequenceClassification': 'transformer.'},
+  outside=('classification_head.',),
   ignored=(r'EncDecAttention\.relative_attention_bias\.weight$',),
 )

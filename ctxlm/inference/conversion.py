@@ -44,7 +44,9 @@ def write_hf(loaded, folder):
   original = inner / 'config.json'
   original = files.read_json(original) if original.is_file() else None
   if not original:
-    export.write_tokenizer(inner, loaded.tokenizer, loaded.model)
+    export.write_tokenizer(inner, loaded.tokenizer, loaded.model, loaded.task)
+  elif loaded.task:
+    export.write_frame(inner, loaded.tokenizer)
   return export.write(
     inner,
     loaded.block,

@@ -1,7 +1,8 @@
 """A class, several, or a score, of a text or of two, from one vector.
 
 Devlin et al. 2019 (arXiv:1810.04805), section 4.1: a linear map of the first
-token's vector, behind the pooler. The loss is the cross-entropy of the classes
+token's vector, behind the pooler; of a decoder, of the last token's (Radford
+et al. 2018, section 3.2). The loss is the cross-entropy of the classes
 with smoothed labels (Szegedy et al. 2016, section 7), that of each class by
 itself where a text may have several, or the squared error of the score.
 """
@@ -19,10 +20,11 @@ from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.models import layers
-from ctxlm.objectives import losses, mlm
+from ctxlm.objectives import fields, losses, reading
 from ctxlm.ranges import BelowOne, Count
 
-POOLINGS = ('pooled', 'first', 'mean')
+NAME = 'classification'
+_which = functools.partial(fields.which, NAME)
 MOST = 10_000  # classes; names without end are no classes
 
 
@@ -38,8 +40,11 @@ class Objective:
     range: (least, most) of a score, which answers are cut to. () takes those
       of the training data.
     pair: whether records are pairs of texts; None goes by the training data.
-    pooling: the vector that the head reads: 'pooled', the first token's behind
-      BERT's pooler; 'first', the first token's; 'mean', of all tokens.
+    pooling: the vector that the head reads: 'first', the first token's; 'last',
+      the last one's; 'mean', of all tokens; 'pooled', the first one's behind
+      BERT's pooler, where tokens see none after them the last one's. '' is
+      'last' for a decoder, by a map without a bias, and else 'pooled', as the
+      references have it.
     label_smoothing: share of a label that is spread over the classes.
     class_weights: what an example counts, a number for each class; 'balanced'
       makes all classes of the training data count the same.
@@ -50,7 +55,7 @@ class Objective:
   labels: tuple[str, ...] = ()
   range: tuple[float, ...] = ()
   pair: bool = None
-  pooling: Literal[*POOLINGS] = 'pooled'
+  pooling: Literal[*reading.POOLINGS] = ''
   label_smoothing: BelowOne = 0.0
   class_weights: Any = ()
   tokenizer: Any = None
@@ -151,7 +156,7 @@ class Objective:
     return target
 
   def _names(self, record, number=None):
-    label = _field(record, 'label', number)
+    label = fields.get(NAME, record, 'label', number)
     if self.kind == 'classes':
       if isinstance(label, str):
         label = [part.strip() for part in label.split(',') if part.strip()]
@@ -197,7 +202,7 @@ class Objective:
 
   def _number(self, record, number):
     # A float, as float32 rounds out of a range that it bounds.
-    score = _field(record, 'score', number)
+    score = fields.get(NAME, record, 'score', number)
     try:
       value = float(score)
     except (TypeError, ValueError):
@@ -218,11 +223,7 @@ class Objective:
     """
     pair = 'text' not in record if self.pair is None else self.pair
     names = ('text_a', 'text_b') if pair else ('text',)
-    texts = [_field(record, name, number) for name in names]
-    for name, text in zip(names, texts):
-      if not isinstance(text, str) or not text.strip():
-        raise UserError(f'{_which(number)} has no text in {name!r}: {text!r}')
-    return texts
+    return [fields.text(NAME, record, name, number) for name in names]
 
   def ask(self, record):
     """See ctxlm.objectives.Answers."""
@@ -237,22 +238,15 @@ class Objective:
 
   def outputs(self, model, batch, rows=None):
     """Returns logits float32 [b, classes], or the score [b, 1]."""
-    hidden = model(
-      batch['tokens'],
-      segment_ids=batch['segment_ids'],
-      type_ids=types(model, batch),
-      rows=rows,
-    ).astype(jnp.float32)
-    if self.pooling == 'pooled':
-      vector = model.head('pooler', mlm.Pooler(model.options), hidden)
-    elif self.pooling == 'first':
-      vector = hidden[:, 0]
-    else:
-      used = (batch['segment_ids'] > 0)[..., None].astype(jnp.float32)
-      vector = (hidden * used).sum(1) / jnp.maximum(used.sum(1), 1)
-    middle = sum(self.range) / 2  # a score begins there
-    head = Head(model.options, self.size, middle)
-    return model.head('classification', head, vector, rows)
+    pooling = reading.pooling_of(model, self.pooling)
+    vector = reading.vector(model, batch, pooling, self.tokenizer, rows)
+    head = Head(
+      model.options,
+      self.size,
+      sum(self.range) / 2,  # a score begins there
+      bias=pooling != 'last' or not reading.decodes_alone(model),
+    )
+    return model.head(NAME, head, vector, rows)
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of 'loss', and where there are classes 'accuracy'.
@@ -309,24 +303,20 @@ class Objective:
     return chosen | {'probabilities': rounded}
 
 
-def types(model, batch):
-  """Returns type ids [b, l] that the model has embeddings for, or None."""
-  kinds = model.type_vocab_size
-  return jnp.minimum(batch['type_ids'], kinds - 1) if kinds else None
-
-
 class Head(nn.Module):
   """A linear map behind dropout.
 
   Attributes:
     options: the model's.
     size: numbers that it gives.
-    middle: what they begin at.
+    middle: what they begin at, where there is a bias.
+    bias: whether there is.
   """
 
   options: Any
   size: int
   middle: float = 0.0
+  bias: bool = True
 
   @nn.compact
   def __call__(self, x, rows):
@@ -336,6 +326,7 @@ class Head(nn.Module):
     return nn.Dense(
       self.size,
       name='dense',
+      use_bias=self.bias,
       kernel_init=layers.normal(o.init_stddev),
       bias_init=nn.initializers.constant(self.middle),
     )(x)
@@ -355,18 +346,3 @@ def _order(name):
     return (0, float(name), name)
   except ValueError:
     return (1, 0.0, name)
-
-
-def _which(number):
-  if number is None:
-    return 'objective classification: a record'
-  return f'objective classification: record {number}'
-
-
-def _field(record, name, number):
-  if record.get(name) is None:
-    raise UserError(
-      f'{_which(number)} lacks the field {name!r}; it has {sorted(record)}: '
-      'name it in config.tasks.NAME.data.fields'
-    )
-  return record[name]

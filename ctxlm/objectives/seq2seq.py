@@ -9,11 +9,9 @@ BART's pretraining (Lewis et al. 2020, section 2.2).
 import dataclasses
 from typing import Any, Literal
 
-import jax.numpy as jnp
-
 from ctxlm.data import framing
 from ctxlm.data.sources import units
-from ctxlm.objectives import augment, losses
+from ctxlm.objectives import augment, losses, reading
 from ctxlm.ranges import BelowOne, Count, Share, Whole
 
 # What a record has, and the setting by which it is read.
@@ -96,15 +94,11 @@ class Objective:
     With smoothed labels also 'nats', those of the plain labels.
     """
     targets, segments = batch['targets'], batch['target_segments']
-    t = self.tokenizer
-    starts = dict(bos=t.bos_id, eos=t.eos_id, pad=t.pad_id, cls=t.cls_id)
 
     def logits(model):
-      start = starts[model.decoder_start]
-      first = jnp.full_like(targets[:, :1], start)
       hidden = model(
         batch['tokens'],
-        jnp.concatenate([first, targets[:, :-1]], axis=1),
+        reading.shifted(model, targets, self.tokenizer),
         segment_ids=batch['segment_ids'],
         decoder_segment_ids=segments,
         rows=losses.rows(batch, rng),

@@ -1,7 +1,8 @@
 """A label for each word of a text: parts of speech, chunks, names.
 
 Devlin et al. 2019 (arXiv:1810.04805), section 5.3: a linear map of the vector
-of each word's first piece; its other pieces are read, and have no label.
+of each word's first piece; its other pieces are read, and have no label. Of an
+encoder-decoder the encoder alone is read.
 Labels that are O, or begin with B- or I-, are BIO (Ramshaw & Marcus 1995).
 """
 
@@ -14,8 +15,11 @@ import numpy as np
 from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.errors import UserError
-from ctxlm.objectives import classification, losses
+from ctxlm.objectives import classification, fields, losses, reading
 from ctxlm.ranges import BelowOne, Count
+
+NAME = 'tagging'
+_which = functools.partial(fields.which, NAME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,14 +165,9 @@ class Objective:
     """Returns logits float32 [b, l, labels]."""
     if not self.labels:
       raise UserError('objective tagging needs labels')
-    hidden = model(
-      batch['tokens'],
-      segment_ids=batch['segment_ids'],
-      type_ids=classification.types(model, batch),
-      rows=rows,
-    ).astype('float32')
+    hidden = reading.encoded(model, batch, self.tokenizer, rows)
     head = classification.Head(model.options, len(self.labels))
-    return model.head('tagging', head, hidden, rows)
+    return model.head(NAME, head, hidden, rows)
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right words ('accuracy')."""
@@ -260,19 +259,8 @@ def words_of(record, number=None):
   return list(words)
 
 
-def _which(number):
-  return 'objective tagging: ' + (
-    'a record' if number is None else f'record {number}'
-  )
-
-
 def _list(record, name, number):
   value = record.get(name)
   if isinstance(value, str):
-    value = value.split()
-  if not isinstance(value, (list, tuple)):
-    raise UserError(
-      f'{_which(number)} has no list {name!r}; it has {sorted(record)}: name '
-      'it in config.tasks.NAME.data.fields'
-    )
-  return value
+    return value.split()
+  return fields.items(NAME, record, name, number)

@@ -5,22 +5,13 @@ import numpy as np
 
 from ctxlm import objectives
 from ctxlm.errors import UserError
-from ctxlm.objectives import (
-  causal,
-  classification,
-  contrastive,
-  mlm,
-  seq2seq,
-  tagging,
-)
+from ctxlm.objectives import causal, contrastive, mlm, seq2seq
 from ctxlm.parallel import memory
 
 READ_ROWS = (
   causal.Objective,
-  classification.Objective,
   contrastive.Objective,
   mlm.Objective,
-  tagging.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
 
@@ -42,10 +33,10 @@ def check_parts(config, model, tasks):
         'and a model with config.model.causal=False sees the token itself'
       )
     pooling = getattr(objective, 'pooling', '')
-    if pooling in ('pooled', 'first') and getattr(model, 'causal', False):
+    if pooling == 'first' and getattr(model, 'causal', False):
       raise UserError(
         f"{where}.objective: pooling={pooling!r} is the first token's vector, "
-        "which sees no other where config.model.causal=True: take 'mean'"
+        "which sees no other where config.model.causal=True: take 'last'"
       )
     both = getattr(model, 'encoder_decoder', False)
     if type(objective) in (READ_PAIRS if not both else READ_ROWS):

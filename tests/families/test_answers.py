@@ -164,10 +164,10 @@ def test_what_the_outputs_mean_must_be_said(keys, wanted, tokenizer, tmp_path):
 
 
 def test_a_head_of_another_class(tokenizer, tmp_path):
-  """One of multiple choice has the same tensors, of one number."""
+  """What the outputs mean is not known, though the tensors are."""
   make('Bert', 'score', tokenizer, tmp_path)
   path = tmp_path / 'config.json'
-  keys = {'architectures': ['BertForMultipleChoice'], 'problem_type': None}
+  keys = {'architectures': ['BertForRanking'], 'problem_type': None}
   path.write_text(json.dumps(json.loads(path.read_text()) | keys))
   assert loading.load(tmp_path).task is None
 

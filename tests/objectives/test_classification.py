@@ -85,13 +85,23 @@ def test_loss_of_a_score():
   assert found == {'loss': pytest.approx(errors.mean(), rel=1e-5)}
 
 
-@pytest.mark.parametrize('pooling', ['first', 'mean', 'pooled'])
-def test_vector_that_the_head_reads(tokenizer, pooling):
+@pytest.mark.parametrize(
+  'pooling, causal',
+  [
+    ('first', False),
+    ('mean', False),
+    ('pooled', False),
+    ('last', False),
+    ('pooled', True),
+    ('', True),
+  ],
+)
+def test_vector_that_the_head_reads(tokenizer, pooling, causal):
   """By numpy, of hidden states whose padding holds anything."""
   given = {'tokenizer': tokenizer, 'max_length': 6}
   o = build(given, labels=NAMES, pooling=pooling)
   block = {'name': 'transformer', 'vocab_size': 50, 'hidden_size': 8}
-  block |= {'num_layers': 1, 'num_heads': 2, 'max_length': 6, 'causal': False}
+  block |= {'num_layers': 1, 'num_heads': 2, 'max_length': 6, 'causal': causal}
   model = plugins.build('models', block | {'init_stddev': 0.5})
   texts = ('10 11 12', '13', '10 11 12 13 14 15 16')
   rows = [o.prepare({'text': t, 'label': 1}, RNG) for t in texts]
@@ -113,15 +123,21 @@ def test_vector_that_the_head_reads(tokenizer, pooling):
 
   hidden, found = map(np.asarray, both(params))
   head = params['heads']['classification']['dense']
-  vectors = {'first': hidden[:, 0], 'pooled': None}
-  vectors['mean'] = [
-    h[: len(t.split()) + 2].mean(0) for h, t in zip(hidden, texts)
-  ]
+  parts = [h[: len(t.split()) + 2] for h, t in zip(hidden, texts)]
+  last = np.array([part[-1] for part in parts])
+  vectors = {
+    'first': hidden[:, 0],
+    'last': last,
+    'mean': np.array([part.mean(0) for part in parts]),
+    'pooled': last if causal else hidden[:, 0],
+    '': last,
+  }[pooling]
   if pooling == 'pooled':
     dense = params['heads']['pooler']['dense']
-    vectors[pooling] = np.tanh(hidden[:, 0] @ dense['kernel'] + dense['bias'])
-  wanted = np.array(vectors[pooling]) @ head['kernel'] + head['bias']
-  np.testing.assert_allclose(found, wanted, atol=1e-5)
+    vectors = np.tanh(vectors @ dense['kernel'] + dense['bias'])
+  wanted = vectors @ head['kernel']
+  assert ('bias' in head) == (pooling != '')  # GPT-2's and LLaMA's has none
+  np.testing.assert_allclose(found, wanted + head.get('bias', 0), atol=1e-5)
 
 
 def test_the_data_decides_what_is_left_open():
@@ -219,7 +235,7 @@ def test_records_that_teach_nothing(options, record, wanted):
     ({'labels': NAMES, 'class_weights': (1, 2)}, 'for each of the labels'),
     ({'labels': NAMES, 'class_weights': 'equal'}, "must be 'balanced'"),
     ({'labels': (1, 2)}, 'labels=.*: each a text'),
-    ({'pooling': 'last'}, "'first' or 'mean'"),
+    ({'pooling': 'max'}, "'last' or 'mean'"),
   ],
 )
 def test_options_that_cannot_be(options, wanted):

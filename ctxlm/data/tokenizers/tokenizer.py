@@ -17,7 +17,7 @@ from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError, printable
 
-VERSION = 2  # raise it whenever training gives something else
+VERSION = 3  # raise it whenever training gives something else
 # Characters that are written without spaces: Chinese and Japanese.
 _UNSPACED = (
   (0x2E80, 0x9FFF),
@@ -35,6 +35,7 @@ class Tokenizer:
     pad_id, bos_id, eos_id, cls_id, sep_id, mask_id, unk_id: int or None. Where
       a tokenizer lacks one that frames or fills rows, the nearest stands in:
       cls for bos, sep for eos, each other, and eos for pad.
+    own_pad_id: pad_id, None where another stands in.
     special_ids: set of the ids that stand for no text.
     special_in_data: whether special tokens that training text spells are
       these tokens; else they are text like any other.
@@ -73,6 +74,7 @@ class Tokenizer:
     self.bos_id, self.eos_id = (
       next((i for i in ids if i is not None), None) for ids in (begins, ends)
     )
+    self.own_pad_id = self.pad_id
     if self.pad_id is None:
       self.pad_id = self.eos_id
     if self.eos_id is None:
@@ -392,6 +394,9 @@ def texts_of(records):
   """Yields every text that records train on."""
   for i in range(len(records)):
     record = records[i]
-    for name in ('text', 'text_a', 'text_b', 'negative'):
+    for name in ('text', 'text_a', 'text_b', 'negative', 'question'):
       if isinstance(record.get(name), str):
         yield record[name]
+    for name in ('tokens', 'choices'):
+      if isinstance(record.get(name), (list, tuple)):
+        yield ' '.join(x for x in record[name] if isinstance(x, str))

@@ -1,0 +1,43 @@
+"""Fields of a record that an objective reads, and what is said of wrong ones.
+
+`objective` is its name, and `number` which record it is, or None.
+"""
+
+from ctxlm.errors import UserError
+
+
+def which(objective, number=None):
+  """Returns what a message calls a record."""
+  what = 'a record' if number is None else f'record {number}'
+  return f'objective {objective}: {what}'
+
+
+def get(objective, record, name, number=None):
+  """Returns a field; raises UserError if the record lacks it."""
+  if record.get(name) is None:
+    raise UserError(
+      f'{which(objective, number)} lacks the field {name!r}; it has '
+      f'{sorted(record)}: name it in config.tasks.NAME.data.fields'
+    )
+  return record[name]
+
+
+def text(objective, record, name, number=None):
+  """Returns a field that is a text; raises UserError if it is none."""
+  value = get(objective, record, name, number)
+  if not isinstance(value, str) or not value.strip():
+    raise UserError(
+      f'{which(objective, number)} has no text in {name!r}: {value!r}'
+    )
+  return value
+
+
+def items(objective, record, name, number=None):
+  """Returns a field that is a list; raises UserError if it is none."""
+  value = record.get(name)
+  if not isinstance(value, (list, tuple)):
+    raise UserError(
+      f'{which(objective, number)} has no list {name!r}; it has '
+      f'{sorted(record)}: name it in config.tasks.NAME.data.fields'
+    )
+  return value

@@ -1,0 +1,265 @@
+"""Every head of every family: transformers' logits, in, out, in its pipeline.
+
+One small model of each of the reference's classes is read, answers, and is
+written again: the same tensors, the same names, nothing missing or left over.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers as tr
+from tokenizers import models, pre_tokenizers, processors
+
+from ctxlm.inference import conversion, loading, predict
+from ctxlm.parallel import pmap
+from tests.families import reference
+
+WORDS = ('the', 'cat', 'and', 'a', 'dog', 'see', 'moon', 'likes', 'bread')
+LABELS = ('bad', 'good', 'so so')
+TEXTS = ('the cat', 'a moon and the dog see', 'bread')
+SIZES = dict(
+  hidden_size=12,
+  num_hidden_layers=1,
+  num_attention_heads=2,
+  intermediate_size=20,
+  max_position_embeddings=24,
+)
+BOTH = dict(
+  d_model=12,
+  encoder_layers=1,
+  decoder_layers=1,
+  encoder_attention_heads=2,
+  decoder_attention_heads=2,
+  encoder_ffn_dim=20,
+  decoder_ffn_dim=20,
+  max_position_embeddings=24,
+  decoder_start_token_id=2,
+)
+T5 = dict(d_model=12, d_kv=6, d_ff=20, num_layers=1, num_heads=2)
+T5 |= dict(decoder_start_token_id=0)
+GPT2 = dict(n_embd=12, n_layer=1, n_head=2, n_positions=24)
+# Of each family: its config, its special tokens from id 0, what they are for,
+# and what stands around one text and between two.
+FAMILIES = {
+  'Bert': (
+    SIZES,
+    ('[PAD]', '[CLS]', '[SEP]', '[UNK]'),
+    dict(pad=0, cls=1, sep=2, unk=3),
+    ('[CLS] $A [SEP]', '[CLS] $A [SEP] $B:1 [SEP]:1'),
+  ),
+  'Roberta': (
+    SIZES,
+    ('<s>', '<pad>', '</s>', '<unk>'),
+    dict(bos=0, pad=1, eos=2, unk=3, cls=0, sep=2),
+    ('<s> $A </s>', '<s> $A </s> </s> $B </s>'),
+  ),
+  'GPT2': (GPT2, ('<|endoftext|>',), dict(bos=0, eos=0, unk=0), None),
+  'Llama': (
+    SIZES,
+    ('<unk>', '<s>', '</s>'),
+    dict(unk=0, bos=1, eos=2),
+    ('<s> $A', '<s> $A <s> $B'),
+  ),
+  'Mistral': (
+    SIZES | {'num_key_value_heads': 1},
+    ('<unk>', '<s>', '</s>'),
+    dict(unk=0, bos=1, eos=2),
+    ('<s> $A', '<s> $A <s> $B'),
+  ),
+  'Bart': (
+    BOTH,
+    ('<s>', '<pad>', '</s>', '<unk>'),
+    dict(bos=0, pad=1, eos=2, unk=3, cls=0, sep=2),
+    ('<s> $A </s>', '<s> $A </s> </s> $B </s>'),
+  ),
+  'T5': (
+    T5,
+    ('<pad>', '</s>', '<unk>'),
+    dict(pad=0, eos=1, unk=2),
+    ('$A </s>', '$A </s> $B </s>'),
+  ),
+}
+SEQUENCE = 'ForSequenceClassification'
+CASES = [
+  ('Bert', SEQUENCE),
+  ('Roberta', SEQUENCE),
+  ('GPT2', SEQUENCE),
+  ('Llama', SEQUENCE),
+  ('Mistral', SEQUENCE),
+  ('Bart', SEQUENCE),
+  ('T5', SEQUENCE),
+  ('Bert', 'ForTokenClassification'),
+  ('Roberta', 'ForTokenClassification'),
+  ('GPT2', 'ForTokenClassification'),
+  ('Llama', 'ForTokenClassification'),
+  ('Mistral', 'ForTokenClassification'),
+  ('Bert', 'ForMultipleChoice'),
+  ('Roberta', 'ForMultipleChoice'),
+]
+QUICK = [('GPT2', SEQUENCE), ('Bart', SEQUENCE)]
+
+
+def make(family, head, folder, **settings):
+  """Writes a reference's folder, with a tokenizer; returns the model."""
+  sizes, special, roles, frames = FAMILIES[family]
+  vocabulary = {w: i for i, w in enumerate((*special, *WORDS))}
+  backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, special[-1]))
+  backend.pre_tokenizer = pre_tokenizers.Whitespace()
+  backend.post_processor = processors.ByteLevel()
+  if frames:
+    pairs = [(token, i) for i, token in enumerate(special)]
+    backend.post_processor = processors.TemplateProcessing(
+      single=frames[0], pair=frames[1], special_tokens=pairs
+    )
+  names = {f'{role}_token': special[i] for role, i in roles.items()}
+  tr.PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(
+    folder
+  )
+  if family == 'Bert':  # as its own tokenizers give them
+    path = folder / 'tokenizer_config.json'
+    inputs = ['input_ids', 'token_type_ids', 'attention_mask']
+    said = json.loads(path.read_text()) | {'model_input_names': inputs}
+    path.write_text(json.dumps(said))
+  ids = {'pad_token_id': None} | {f'{r}_token_id': roles[r] for r in roles}
+  ids = {k: v for k, v in ids.items() if k[:3] in ('pad', 'bos', 'eos')}
+  config = getattr(tr, f'{family}Config')(
+    vocab_size=len(vocabulary),
+    id2label=dict(enumerate(LABELS)),
+    label2id={name: i for i, name in enumerate(LABELS)},
+    **(sizes | ids | settings),
+  )
+  model = getattr(tr, family + head)(config)
+  reference.randomise(model)
+  model.eval().save_pretrained(folder)
+  return model
+
+
+def predictor(folder):
+  """Returns a predict.Predictor of a folder, on one device."""
+  placement = pmap.Pmap(jax.devices()[:1])
+  loaded = loading.load(folder, placement)
+  return predict.Predictor(loaded, placement, batch_size=4)
+
+
+@pytest.mark.parametrize(
+  'family, head',
+  [
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+    for case in CASES
+  ],
+)
+def test_a_head_goes_in_and_out(family, head, tmp_path):
+  theirs = make(family, head, tmp_path / 'theirs')
+  conversion.convert(tmp_path / 'theirs', tmp_path / 'ours')
+  _, left_out = conversion.convert(tmp_path / 'ours', to_hf=tmp_path / 'back')
+  assert left_out == []
+  back, info = type(theirs).from_pretrained(
+    tmp_path / 'back', output_loading_info=True
+  )
+  assert not any(info.values()), info
+  assert back.config.id2label == theirs.config.id2label
+  assert back.config.label2id == theirs.config.label2id
+  state = back.state_dict()
+  assert state.keys() == theirs.state_dict().keys()
+  for name, x in theirs.state_dict().items():
+    assert torch.equal(x, state[name]), name
+  ASKED[head](predictor(tmp_path / 'ours'), theirs, tmp_path / 'back')
+
+
+def sequence(own, theirs, folder):
+  """Their logits, alone and padded on either side, and their pipeline's."""
+  pipe = tr.pipeline('text-classification', model=str(folder))
+  answers = own([{'text': text} for text in TEXTS])
+  rows = [pipe.tokenizer(text)['input_ids'] for text in TEXTS]
+  for text, row, answer in zip(TEXTS, rows, answers, strict=True):
+    wanted = logits_of(theirs, torch.tensor([row])).softmax(-1)[0]
+    found = list(answer['probabilities'].values())
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    said = {one['label']: one['score'] for one in pipe(text, top_k=None)}
+    assert answer['probabilities'] == pytest.approx(said, abs=1e-5)
+  pair = {'text_a': TEXTS[0], 'text_b': TEXTS[1]}
+  (answer,) = own([pair])
+  said = pipe({'text': TEXTS[0], 'text_pair': TEXTS[1]}, top_k=None)
+  said = {one['label']: one['score'] for one in said}
+  assert answer['probabilities'] == pytest.approx(said, abs=1e-5)
+  decoder = pipe.model.config.model_type in ('gpt2', 'llama', 'mistral')
+  for left in (False, True) if decoder else (False,):
+    ids, mask = padded(rows, pipe.model.config.pad_token_id, left)
+    places = (mask.cumsum(1) - 1).clamp(0) if decoder else None
+    wanted = logits_of(pipe.model, ids, mask, places).softmax(-1)
+    found = [list(answer['probabilities'].values()) for answer in answers]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def logits_of(model, ids, mask=None, places=None):
+  given = {} if places is None else {'position_ids': places}
+  with torch.no_grad():
+    return model(ids, attention_mask=mask, **given).logits
+
+
+def padded(rows, pad, left):
+  """Returns ids and mask int64 [b, l]."""
+  ids = torch.full((len(rows), max(map(len, rows))), pad)
+  mask = torch.zeros_like(ids)
+  for i, row in enumerate(rows):
+    at = slice(-len(row), None) if left else slice(len(row))
+    ids[i, at], mask[i, at] = torch.tensor(row), 1
+  return ids, mask
+
+
+def tags(own, theirs, folder):
+  pipe = tr.pipeline('token-classification', model=str(folder))
+  for text, answer in zip(TEXTS, own([{'text': text} for text in TEXTS])):
+    assert [one['entity'] for one in pipe(text)] == answer['tags']
+
+
+def choices(own, theirs, folder):
+  """No pipeline is for them: the logits of all choices together."""
+  fast = tr.AutoTokenizer.from_pretrained(folder)
+  (answer,) = own([{'text': 'the cat', 'choices': TEXTS}])
+  both = fast(['the cat'] * 3, list(TEXTS), padding=True, return_tensors='pt')
+  with torch.no_grad():
+    logits = theirs(**{k: x[None] for k, x in both.items()}).logits[0]
+  np.testing.assert_allclose(
+    answer['probabilities'], logits.softmax(-1), atol=1e-5
+  )
+  assert answer['label'] == int(logits.argmax())
+
+
+ASKED = {
+  SEQUENCE: sequence,
+  'ForTokenClassification': tags,
+  'ForMultipleChoice': choices,
+}
+
+
+@pytest.mark.parametrize('pad', ['<|endoftext|>', None])
+def test_a_text_ends_with_its_padding(pad, tmp_path):
+  """The last token is found by the padding's id; without one it is the last."""
+  theirs = make(
+    'GPT2', SEQUENCE, tmp_path, pad_token_id=None if pad is None else 0
+  )
+  path = tmp_path / 'tokenizer.json'
+  backend = tokenizers.Tokenizer.from_file(str(path))
+  backend.post_processor = processors.TemplateProcessing(
+    single='$A <|endoftext|>', special_tokens=[('<|endoftext|>', 0)]
+  )
+  backend.save(str(path))
+  path = tmp_path / 'tokenizer_config.json'
+  settings = json.loads(path.read_text()) | {'pad_token': pad}
+  path.write_text(json.dumps(settings))
+  conversion.convert(tmp_path, to_hf=tmp_path / 'back')
+  pipe = tr.pipeline('text-classification', model=str(tmp_path / 'back'))
+  assert pipe.model.config.pad_token_id == theirs.config.pad_token_id
+  for text, answer in zip(
+    TEXTS, predictor(tmp_path)([{'text': t} for t in TEXTS])
+  ):
+    ids = pipe.tokenizer(text)['input_ids']
+    assert ids[-1] == 0
+    wanted = logits_of(theirs, torch.tensor([ids])).softmax(-1)[0]
+    found = list(answer['probabilities'].values())
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
