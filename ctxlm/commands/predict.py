@@ -3,8 +3,9 @@ r"""Answer for texts by a model's head: classes, scores, tags, choices.
 Of lines, one JSON object for each, with its "answer": the label and each one's
 probability, the score, the tags, or the choice. A line is a text, or two with a
 tab between, or a text and its choices; records of json, jsonl, csv, tsv and
-Parquet have the fields 'text', or 'text_a' and 'text_b', and 'choices'. With --output a file is written on all devices, and
-the same command again goes on where it was stopped.
+Parquet have the fields 'text', or 'text_a' and 'text_b', and 'choices'. With
+--output a file is written on all devices, and the same command again goes on
+where it was stopped.
 
   ctxlm predict --model runs/sst2 --text "a film to remember"
   ctxlm predict --model runs/sst2 --input reviews.jsonl --output answers.jsonl

@@ -1,9 +1,13 @@
-"""Accuracy of a multiple-choice task, beside that of a guess."""
+"""Accuracy of a multiple-choice task, beside that of a guess.
+
+Its interval is of resampled records, see metrics.bootstrap.
+"""
 
 import dataclasses
 
 import numpy as np
 
+from ctxlm.evaluators.metrics import bootstrap
 from ctxlm.objectives import multiple_choice
 
 
@@ -15,17 +19,19 @@ class Evaluator:
   split: str = 'validation'
 
   def run(self, bench):
-    """Returns accuracy; chance, a guess's; examples."""
+    """Returns accuracy with its interval; chance, a guess's; examples."""
     task, records, targets = bench.labelled(
       self, multiple_choice.Objective, _target
     )
     scores = bench.answers(task, records)
     right = [np.argmax(s) == t for s, t in zip(scores, targets)]
-    return {
-      'accuracy': np.mean(right),
-      'chance': np.mean([1 / len(s) for s in scores]),
-      'examples': len(records),
-    }
+    right = np.array(right, float)
+    figures = bootstrap.figures(
+      lambda weights: {'accuracy': weights @ right / weights.sum(-1)},
+      len(records),
+    )
+    chance = np.mean([1 / len(s) for s in scores])
+    return figures | {'chance': chance, 'examples': len(records)}
 
 
 def _target(objective, record, number):
