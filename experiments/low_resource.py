@@ -54,9 +54,9 @@ SCALES = {
   ),
   'small': Scale(
     examples=(100, 1000, ALL),
-    num_steps=(100, 200, 433),
+    num_steps=(60, 120, 240),
     batch_size=16,
-    max_length=40,
+    max_length=32,
     shape=(384, 6, 12),
   ),
   'large': Scale(
