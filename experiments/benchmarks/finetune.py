@@ -228,6 +228,7 @@ def main(arguments=None):
     config = begin(config, folder)
     *_, losses, times = compare(config, folder, args.steps, dropout=False)
     exact = losses, times
+    print(f'without dropout: {largest_difference(losses):.1e}', flush=True)
     count = config.num_steps if args.whole else args.timed
     ours, model, *own = compare(config, folder, count, dropout=True)
     if args.whole:
