@@ -80,6 +80,11 @@ def test_criteria(tmp_path):
     'not reproduced',
   ]
 
+  def harms(own):
+    return rows(own, pretrained=(0.51, 0.84, 0.87))
+
+  assert common.verdicts(low, harms) == ['not reproduced'] * 3
+
   def leaks(own):  # nothing learns that much from scratch
     return rows(own, (0.52, 0.6, 0.95), (0.78, 0.84, 0.96))
 
