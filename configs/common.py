@@ -16,6 +16,7 @@ __all__ = [
   'snli_pairs',
   'start_from',
   'stsb_pairs',
+  't5_shape',
   'task',
 ]
 
@@ -122,6 +123,22 @@ def llama_shape(hidden_size, num_layers, num_heads, **more):
     'position': 'rotary',
     'bias': False,
     'tie_embeddings': False,
+  } | more
+
+
+def t5_shape(hidden_size, num_layers, num_heads, **more):
+  """Returns `config.model` of an encoder and a decoder in the shape of T5."""
+  return {
+    'name': 'encoder_decoder',
+    'hidden_size': hidden_size,
+    'num_layers': num_layers,
+    'num_heads': num_heads,
+    'activation': 'relu',
+    'norm': 'rmsnorm',
+    'position': 't5',
+    'bias': False,
+    'attention_scale': 1.0,
+    'decoder_start': 'pad',
   } | more
 
 

@@ -1,6 +1,7 @@
 """Every recipe builds, and takes a step in a shrunk form."""
 
 import gzip
+import json
 import pathlib
 
 import jax
@@ -76,6 +77,47 @@ def encoders(tmp_path):
 
 
 @pytest.fixture
+def multi30k(tmp_path):
+  """The folder of files that configs/finetune/multi30k.py reads."""
+  for name in ('train', 'val'):
+    for language, word in (('en', 'the cat'), ('de', 'die Katze')):
+      text = '\n'.join(f'{word} {i}' for i in range(20))
+      with gzip.open(tmp_path / f'{name}.{language}.gz', 'wt') as f:
+        f.write(text)
+  return tmp_path
+
+
+@pytest.fixture
+def scitldr(tmp_path):
+  """The folder of files that configs/finetune/scitldr.py reads."""
+  rows = [{'source': ['a cat', f'b {i}'], 'target': ['cat']} for i in range(9)]
+  for name in ('train', 'dev'):
+    (tmp_path / f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  return tmp_path
+
+
+@pytest.fixture
+def dailydialog(tmp_path):
+  """The file that configs/finetune/dailydialog.py reads."""
+  lines = [f'the cat {i} ? __eou__ no __eou__ ah ! __eou__' for i in range(90)]
+  path = tmp_path / 'dialogues.txt'
+  path.write_text('\n'.join(lines))
+  return path
+
+
+@pytest.fixture
+def checkpoint_of_text(runs):
+  """A run folder of a decoder."""
+  return runs['causal'].workdir
+
+
+@pytest.fixture
+def scratch():
+  """No folder to start from."""
+  return ''
+
+
+@pytest.fixture
 def checkpoint(runs):
   """A run folder to start from."""
   return runs['mlm'].workdir
@@ -116,6 +158,9 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
     'finetune': ('checkpoint',),
     'finetune/sst2': ('checkpoint', 'sst2'),
     'finetune/nli': ('checkpoint', 'encoders'),
+    'finetune/multi30k': ('scratch', 'multi30k'),
+    'finetune/scitldr': ('scratch', 'scitldr'),
+    'finetune/dailydialog': ('checkpoint_of_text', 'dailydialog'),
   }
   for own in ('conll2000', 'snli', 'stsb', 'trec'):
     needs[f'finetune/{own}'] = 'checkpoint', 'encoders'

@@ -1,4 +1,4 @@
-"""The flags that a decoding config is made of; of `generate` and `chat`."""
+"""The flags that a decoding config is made of."""
 
 from ctxlm import ranges
 from ctxlm.commands import flags
@@ -55,6 +55,16 @@ def add(parser):
     type=flags.number(ranges.Seed),
     default=0,
     help='of the draws',
+  )
+
+
+def said(F):
+  """Whether a command line has any of the flags."""
+  plain = 'strategy', 'max_new_tokens', *FILTERS
+  return (
+    any(vars(F)[name] is not None for name in plain)
+    or bool(F.processor or F.stop)
+    or F.seed != 0
   )
 
 

@@ -1,18 +1,22 @@
-r"""Answer for texts by a model's head: classes, scores, tags, choices.
+r"""Answer for texts: by a model's head, or by what the model writes.
 
 Of lines, one JSON object for each, with its "answer": the label and each one's
-probability, the score, the tags, or the choice. A line is a text, or two with a
-tab between, or a text and its choices; records of json, jsonl, csv, tsv and
-Parquet have the fields 'text', or 'text_a' and 'text_b', and 'choices'. With
+probability, the score, the tags, or the choice; of a model that writes the
+text, such as a translation, a summary or a reply. A line is a text, or two with
+a tab between, or a text and its choices, or a dialogue's turns; records of json,
+jsonl, csv, tsv and Parquet have the fields that it was trained on, such as
+'text', 'text_a' and 'text_b', 'choices', 'prompt', 'turns' or 'messages'. With
 --output a file is written on all devices, and the same command again goes on
 where it was stopped.
 
   ctxlm predict --model runs/sst2 --text "a film to remember"
   ctxlm predict --model runs/sst2 --input reviews.jsonl --output answers.jsonl
   echo "a film to remember" | ctxlm predict --model runs/sst2
+  ctxlm predict --model runs/multi30k --input en.txt --output de.jsonl \
+    --strategy beam:num_beams=4
 """
 
-from ctxlm.commands import flags
+from ctxlm.commands import decoding_flags, flags
 from ctxlm.errors import UserError
 
 
@@ -27,6 +31,7 @@ def add_flags(parser):
     help='left out, standard output',
   )
   flags.add_rows(parser, 'as it was trained')
+  decoding_flags.add(parser)
 
 
 def main(F):
@@ -37,8 +42,9 @@ def main(F):
   if F.output is not None and (F.text is not None or F.input is None):
     raise UserError('--output FILE.jsonl needs --input FILE')
   processes.start()
+  config = decoding_flags.config_of(F) if decoding_flags.said(F) else None
   predictor = predict.open_predictor(
-    F.model, F.step, F.max_length, F.batch_size
+    F.model, F.step, F.max_length, F.batch_size, config
   )
   if F.output is not None:
     predict.write_all(predictor, F.input, F.output, F.batch_size)

@@ -2,7 +2,7 @@
 
 Training, evaluation and every command put special tokens around text by these
 functions: a document's, a text's of an encoder, a source's or target's of an
-encoder-decoder, a pair's, a prompt's and a dialogue's.
+encoder-decoder, a pair's and a prompt's. A dialogue's are in data.dialogues.
 """
 
 import dataclasses
@@ -244,25 +244,12 @@ def prompt(tokenizer, string, frame, whole=False):
   return frame(ids) if whole else [*frame.first, *ids]
 
 
-def dialogue(turns, eos_id, limit):
-  """Returns the ids of the newest turns that fit, each with its end.
+def ending(ids, first, room):
+  """Returns a prompt's newest ids that fit, behind what begins a document.
 
-  Args:
-    turns: list of lists of ids, the oldest first.
-    eos_id: what ends a turn (Zhang et al. 2020, section 2).
-    limit: ids at most; None is no limit.
-
-  Raises:
-    UserError: the last turn alone is longer.
+  >>> ending([5, 6, 7], (1,), room=3)
+  [1, 6, 7]
   """
-  frame, kept = Frame((), (eos_id,)), []
-  for turn in reversed(turns):
-    framed = frame(turn)
-    if limit is not None and len(framed) + len(kept) > limit:
-      break
-    kept = framed + kept
-  if not kept:
-    raise UserError(
-      f'that turn has {len(turns[-1]) + 1} tokens; there is room for {limit}'
-    )
-  return kept
+  if room is not None:
+    ids = ids[max(len(ids) + len(first) - room, 0) :]
+  return [*first, *ids]

@@ -97,6 +97,15 @@ class Generator:
     return self._writer.model.context_length
 
   @property
+  def room(self):
+    """Ids of a prompt that leave room for what is to be written, or None."""
+    sees = self.context_length
+    if sees is None:
+      return None
+    # The last token that is written is not read.
+    return max(sees - self.config.max_new_tokens + 1, sees // 2)
+
+  @property
   def encoder_decoder(self):
     """Whether a prompt is a source, and the text that is written a target."""
     return self._writer.model.encoder_decoder

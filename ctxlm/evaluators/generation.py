@@ -22,7 +22,7 @@ from ctxlm import decoding as decoding_lib
 from ctxlm import objectives, plugins
 from ctxlm.data.views import texts
 from ctxlm.decoding import build, stream
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.evaluators.bench import FEW
 from ctxlm.evaluators.metrics import bootstrap
 from ctxlm.ranges import Whole
@@ -37,12 +37,13 @@ class Evaluator:
       'bleu:tokenize=intl'.
     decoding: settings of ctxlm.decoding.build.config_of: strategy, processors,
       max_new_tokens, temperature, ... Left out, the strategy is greedy.
-    data: ctxlm.data.sources.Source whose records have 'text_a', the source or
-      prompt, and 'text_b', the target; beside it may be 'references', a list of
-      texts each of which is right. Left out, it is the task's own.
+    data: ctxlm.data.sources.Source whose records are such as the task's; beside
+      a target may be 'references', a list of texts each of which is right. Left
+      out, it is the task's own.
     task: whose objective is ctxlm.objectives.Writes; '' is the first.
     split: of the data.
-    limit: examples, the first ones of the split; 0 is all.
+    limit: records, the first ones of the split; 0 is all.
+    batch_size: texts that are written at a time; 0 is config.batch_size.
   """
 
   metrics: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Evaluator:
   task: str = ''
   split: str = 'validation'
   limit: Whole = 0
+  batch_size: Whole = 0
 
   def __post_init__(self):
     self._metrics()
@@ -99,7 +101,8 @@ class Evaluator:
     generator = bench.writer(task, self._config())
     try:
       prompts, references = self._examples(bench, task, generator)
-      written = _write(generator, prompts, bench.config.batch_size)
+      size = self.batch_size or bench.config.batch_size
+      written = _write(generator, prompts, size)
     finally:
       generator.take(None)
     found = [stream.clean(generator, tokens).strip() for tokens in written]
@@ -124,29 +127,42 @@ class Evaluator:
       source.fingerprint(self.split),
       *(bench.tokenizer, task.objective.max_length, task.objective),
     )
-    room = sees = generator.context_length
-    if sees is not None:  # the last token that is written is not read
-      room = max(sees - generator.config.max_new_tokens + 1, sees // 2)
-    prompts, references = [], []
+    room = generator.room
+    prompts, references, left_out = [], [], 0
     for i in range(min(len(view), self.limit or len(view))):
       rng = np.random.default_rng([bench.config.seed, i])
       record = view.read(i, rng)
-      ids, target = task.objective.prompted(record, rng, room)
-      right = record.get('references', target)
-      right = [right] if isinstance(right, str) else right
-      if not isinstance(right, (list, tuple)) or not all(
-        isinstance(one, str) for one in right
-      ):
+      try:
+        for ids, target in task.objective.prompted(record, rng, room):
+          right = self._right(record.get('references', target))
+          if ids is None:
+            left_out += 1
+            continue
+          generator.check(ids)
+          prompts.append(ids)
+          references.append(right)
+      except UserError as e:
         raise UserError(
-          f'evaluator generation: what is right for record {i} of the split '
-          f'{self.split!r} is no text, or list of them'
-        )
-      generator.check(ids)
-      prompts.append(ids)
-      references.append([one.strip() for one in right])
+          f'evaluator generation: record {i} of the split {self.split!r}: {e}'
+        ) from e
+    if left_out:
+      note(
+        f'evaluator generation: {left_out} of {len(prompts) + left_out} '
+        f'prompts are left out: they are longer than {room} tokens'
+      )
+    if not prompts:
+      raise UserError('evaluator generation: no prompt has room')
     if bench.enough(len(prompts)):
       return prompts[:FEW], references[:FEW]
     return prompts, references
+
+  def _right(self, right):
+    right = [right] if isinstance(right, str) else right
+    if not isinstance(right, (list, tuple)) or not all(
+      isinstance(one, str) for one in right
+    ):
+      raise UserError('what is right for it is no text, or list of them')
+    return [one.strip() for one in right]
 
 
 def _write(generator, prompts, size):

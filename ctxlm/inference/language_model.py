@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import decoding
-from ctxlm.data import framing
+from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build, stream
 from ctxlm.errors import UserError
 from ctxlm.inference import attention, fill, loading, passes, score, writing
@@ -166,15 +166,19 @@ class LanguageModel:
     """Returns the answer to a dialogue.
 
     Args:
-      turns: the other's first turn, or a list: theirs and ours by turns.
+      turns: the other's first turn, or a list: theirs and ours by turns, or
+        of {'role', 'content'}.
       **settings: see `generate`.
     """
     turns = [turns] if isinstance(turns, str) else list(turns)
     # Not the 20 of a folder that says nothing.
     settings.setdefault('max_new_tokens', decoding.base().max_new_tokens)
     limit = writing.room_for_turns(self._generator(settings)[0])
-    t = self.tokenizer
-    prompt = framing.dialogue([t.encode(x) for x in turns], t.eos_id, limit)
+    if isinstance(turns[0], str):
+      turns = dialogues.alternating(turns, 'user')
+    else:
+      turns, _ = dialogues.messages({'messages': turns})
+    prompt = writing.dialogues_of(self._loaded).prompt(turns, limit)
     return self.generate(prompt, **settings)
 
   def _each(self, function, text, encode=None):

@@ -1,15 +1,16 @@
-"""What a model's head answers for records: classes, scores, tags."""
+"""What a model answers for records: by a head, or the text that it writes."""
 
-import functools
+import dataclasses
 
 import jax
 
 from ctxlm import files, objectives, plugins
 from ctxlm.data.sources import file_formats
 from ctxlm.data.sources import files as files_source
+from ctxlm.decoding import build, stream
 from ctxlm.errors import UserError
 from ctxlm.families import hub
-from ctxlm.inference import lines, loading, outputs
+from ctxlm.inference import lines, loading, outputs, writing
 from ctxlm.models.variables import make_apply
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import rows as rows_lib
@@ -30,40 +31,25 @@ class Predictor:
     """Settles how.
 
     Args:
-      loaded: loading.Loaded, its parameters placed by `placement`.
+      loaded: loading.Loaded of a head, its parameters placed by `placement`.
       placement: parallel.Pmap or Mesh.
       max_length: tokens of a row; 0 is what was trained on, or the model's.
       batch_size: rows, made a multiple of the devices.
 
     Raises:
-      UserError: the folder has no head that answers, or no tokenizer.
+      UserError: the folder has no tokenizer.
     """
     loading.need_tokenizer(loaded)
     self.task = loaded.task
-    if not self.task:
-      raise UserError(
-        f'{loaded.folder} has no head that answers: train one with an '
-        'objective such as classification'
-      )
-    limit = loaded.max_length
-    if limit < max_length:
-      raise UserError(
-        f'--max_length {max_length} is more than the {limit} that the model '
-        'takes'
-      )
     self.objective = plugins.build(
       'objectives',
       self.task,
       tokenizer=loaded.tokenizer,
-      max_length=max_length or limit,
+      max_length=_longest(loaded, max_length),
     )
     if not isinstance(self.objective, objectives.Answers):
       raise UserError(f'{loaded.folder}: its task {self.task} answers nothing')
-    self.settings = {
-      'model': str(loaded.folder.resolve()),
-      'step': loaded.run.step if loaded.run else None,
-      'max_length': self.objective.max_length,
-    }
+    self.settings = _settings(loaded, self.objective)
     self._params, apply = loaded.params, make_apply(loaded.model)
 
     def function(params, batch):
@@ -78,12 +64,14 @@ class Predictor:
     """Raises UserError for a record that can't be asked about."""
     self.objective.ask(record)
 
-  def __call__(self, records):
+  def __call__(self, records, first=0):
     """Returns the answer for each record, a dict as JSON has it.
 
     Args:
       records: list of dicts, with the fields that the objective reads.
+      first: the first one's number, which a head's answers don't hang on.
     """
+    del first
     asked = [self.objective.ask(record) for record in records]
     rows = [row for own in asked for row in own]
     given = iter(self._rows(self._params, rows))
@@ -93,15 +81,113 @@ class Predictor:
     ]
 
 
-def answers(predictor, texts):
+class Writing:
+  """Records to the texts that the model writes; as Predictor.
+
+  An answer is {'text'}: a translation, a summary, a completion or a reply.
+  """
+
+  def __init__(self, loaded, placement, config, max_length=0, batch_size=32):
+    """Settles how.
+
+    Args:
+      loaded, placement, max_length, batch_size: as of Predictor.
+      config: decoding config, see ctxlm.decoding.unsaid; without a strategy it
+        is that of a Hugging Face folder, or else greedy.
+
+    Raises:
+      UserError: the model writes nothing.
+    """
+    loading.need_tokenizer(loaded)
+    objective = writing.learned_by(loaded)
+    if objective is None:
+      raise UserError(
+        f'{loaded.folder} has no head that answers, and writes no text: train '
+        'one with an objective such as classification or seq2seq'
+      )
+    longest = _longest(loaded, max_length)
+    objective = dataclasses.replace(objective, max_length=longest)
+    if config.strategy is None and (loaded.run or loaded.small is None):
+      config.strategy = build.parse('decoding.strategies', 'greedy')
+    self.objective = objective
+    self._generator, _ = writing.generator_of(loaded, config, placement)
+    if self._generator.results > 1:
+      raise UserError('predict gives one text for a record: leave num_best out')
+    shards = placement.shards
+    self._size = -(-batch_size // shards) * shards
+    self.settings = _settings(loaded, objective)
+    self.settings |= {'decoding': self._generator.config.to_dict()}
+
+  def _ids(self, record):
+    ids = self.objective.given(record, self._generator.room)
+    self._generator.check(ids)
+    return ids
+
+  def check(self, record):
+    """Raises UserError for a record that can't be asked about."""
+    self._ids(record)
+
+  def __call__(self, records, first=0):
+    """Returns the answer for each record, a dict as JSON has it.
+
+    Args:
+      records: list of dicts, with the fields that the objective reads.
+      first: the first one's number; what is drawn is of it.
+    """
+    prompts, found = list(map(self._ids, records)), []
+    for start in range(0, len(prompts), self._size):
+      part = prompts[start : start + self._size]
+      for (one,) in self._generator(part, first + start, self._size):
+        text = stream.clean(self._generator, one['tokens'])
+        found.append({'text': text.strip()})
+    return found
+
+
+def _longest(loaded, asked):
+  # Tokens of a row; 0 is what was trained on, or the model's.
+  limit = loaded.max_length
+  if limit < asked:
+    raise UserError(
+      f'--max_length {asked} is more than the {limit} that the model takes'
+    )
+  return asked or limit
+
+
+def _settings(loaded, objective):
+  # What answers hang on, as JSON.
+  return {
+    'model': str(loaded.folder.resolve()),
+    'step': loaded.run.step if loaded.run else None,
+    'max_length': objective.max_length,
+  }
+
+
+def answers(predictor, texts, first=0):
   """Returns the answer for each line of text, see `of_line`."""
-  return predictor(list(map(of_line, texts)))
+  return predictor(list(map(of_line, texts)), first)
 
 
-def open_predictor(folder, step='', max_length=0, batch_size=32):
-  """Returns a Predictor of a folder of any kind, see loading.load."""
+def open_predictor(folder, step='', max_length=0, batch_size=32, config=None):
+  """Returns the Predictor of a folder of any kind, see loading.load.
+
+  Args:
+    folder, step: see loading.load.
+    max_length, batch_size: see Predictor.
+    config: see Writing; None is as the folder says.
+
+  Raises:
+    UserError: it answers nothing; or a config is given, and its head answers.
+  """
   placement = pmap_lib.Pmap(jax.devices())
   loaded = loading.load(hub.find(folder), placement, step)
+  if loaded.task is None:
+    config = build.config_of({}) if config is None else config
+    return Writing(loaded, placement, config, max_length, batch_size)
+  if config is not None:
+    raise UserError(
+      f'{loaded.folder} answers by a head, and writes no text: leave out how '
+      'text is written'
+    )
   return Predictor(loaded, placement, max_length, batch_size)
 
 
@@ -140,15 +226,22 @@ def each(predictor, source=None):
   Raises:
     UserError: a record that can't be asked about, said with its number.
   """
+  done = 0
+
+  def answer(texts):
+    nonlocal done
+    found = answers(predictor, texts, done)
+    done += len(texts)
+    return found
+
   if source is None:
-    answer = functools.partial(answers, predictor)
     for text, one in lines.answers(None, answer):
       yield of_line(text), one
     return
   records = _checked(predictor, source)
   for first in range(0, len(records), lines.TOGETHER):
     part = records[first : first + lines.TOGETHER]
-    yield from zip(part, predictor(part), strict=True)
+    yield from zip(part, predictor(part, first), strict=True)
 
 
 def write_all(predictor, source, path, batch_size):
@@ -166,7 +259,7 @@ def write_all(predictor, source, path, batch_size):
   records = _checked(predictor, source)
 
   def answer(first, last):
-    return [{'answer': one} for one in predictor(records[first:last])]
+    return [{'answer': one} for one in predictor(records[first:last], first)]
 
   outputs.write_all(
     answer,

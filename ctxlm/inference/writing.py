@@ -4,11 +4,13 @@ import sys
 
 import jax
 
-from ctxlm.data import framing
+from ctxlm import objectives, plugins
+from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
 from ctxlm.errors import UserError, note
 from ctxlm.inference import defaults, loading
+from ctxlm.objectives import causal
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
 
@@ -70,6 +72,8 @@ def generator_of(loaded, config, placement=None):
   said = defaults.read(loaded.small)
   eos = said.get('eos_token_id', framing.ends(t, model.encoder_decoder))
   eos = tuple(eos) if isinstance(eos, list | tuple) else (eos,)
+  if loaded.run is not None and (learned := learned_by(loaded)):
+    eos = tuple(dict.fromkeys((*eos, *learned.ends)))
   config, unsupported = defaults.complete(
     config, None if _trained_here(loaded) else said, model, eos
   )
@@ -87,6 +91,35 @@ def generator_of(loaded, config, placement=None):
     placement,
   )
   return generator_lib.Generator(writer, config), _encode(loaded)
+
+
+def learned_by(loaded):
+  """Returns the objective by which a loading.Loaded learned to write, or None.
+
+  Of a folder that is no run it is that of its kind: of a model that reads a
+  source seq2seq, of one with a chat template dialogues, else completions.
+  """
+  if loaded.run is not None:
+    found = (task.objective for task in loaded.run.program.tasks)
+    return next((o for o in found if isinstance(o, objectives.Writes)), None)
+  model, t = loaded.model, loaded.tokenizer
+  if not model.causal:
+    return None
+  block = {'name': 'seq2seq'}
+  if not model.encoder_decoder:
+    kind = 'completion' if t.chat_template is None else 'dialogue'
+    block = {'name': 'causal', 'kind': kind}
+  return plugins.build(
+    'objectives', block, tokenizer=t, max_length=loaded.max_length
+  )
+
+
+def dialogues_of(loaded):
+  """Returns how the turns of a dialogue become ids, see data.dialogues.of."""
+  learned, template = learned_by(loaded), None
+  if isinstance(learned, causal.Objective) and learned.kind == 'dialogue':
+    template = learned.template
+  return dialogues.of(loaded.tokenizer, template)
 
 
 def decoder_start(loaded):

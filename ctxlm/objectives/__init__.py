@@ -157,16 +157,30 @@ class Writes(Protocol):
 
   ends: tuple[int, ...]
 
-  def prompted(self, record, rng, room):
-    """Returns (ids that the model is given for a record, the right text).
+  def given(self, record, room) -> list[int]:
+    """Returns the ids that the model is given to write what follows a record.
 
-    The ids are a decoder's prompt, or an encoder-decoder's source, framed and
-    cut as in training.
+    They are a decoder's prompt, or an encoder-decoder's source, framed and cut
+    as in training.
 
     Args:
-      record: of a source, with 'text_a' and 'text_b'.
-      rng: numpy Generator of this record alone.
+      record: of a source, which may lack what is to be written; or of a line,
+        see inference.predict.of_line.
       room: ids of a prompt at most; None is no limit.
+
+    Raises:
+      UserError: the record lacks what is read, or it has no room.
+    """
+
+  def prompted(self, record, rng, room) -> list[tuple]:
+    """Returns [(ids as of `given`, the right text)] of what a record teaches.
+
+    The ids are None where they have no room.
+
+    Args:
+      record: of a source.
+      rng: numpy Generator of this record alone.
+      room: see `given`.
 
     Raises:
       UserError: the record lacks what is read.

@@ -3,66 +3,179 @@
 log p(x) = sum_t log p(x_t | x_<t), the chain rule; GPT (Radford et al. 2018,
 section 3.1). With `prefix`, the first tokens of every piece see each other
 and only the rest is predicted (T5's prefix LM, Raffel et al. 2020, 3.2.4).
+Of prompts and their completions the completion alone is predicted, and of
+dialogues the answers (Ouyang et al. 2022, arXiv:2203.02155, appendix C).
 """
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, Literal
 
 import numpy as np
 
-from ctxlm.data import framing
+from ctxlm.data import dialogues, framing
 from ctxlm.data.sources import units
+from ctxlm.errors import UserError
 from ctxlm.objectives import losses
-from ctxlm.ranges import BelowOne, Count
+from ctxlm.ranges import BelowOne, Count, Whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """Next-token prediction on packed windows.
+  """Next-token prediction on packed rows.
 
   Attributes:
-    prefix: share of each piece, drawn uniformly up to this, that is a
-      bidirectional prefix; 0 is plain causal.
+    kind: 'text', documents, which rows cut; 'completion', records with
+      'prompt' and 'completion', or 'text_a' and 'text_b'; 'dialogue', records
+      with 'messages', a list of {'role', 'content'}, or 'turns', a list of
+      texts. Rows hold several of these whole. A prompt that is too long loses
+      its beginning, and a dialogue its oldest turns; an answer that has no
+      room behind a token of its prompt, or the turn before it, is left out,
+      and how many are is said.
+    prefix: share of each piece of a text, drawn uniformly up to this, that is
+      a bidirectional prefix; 0 is plain causal.
+    speaker: whose turns are learned, see data.dialogues.answers.
+    context: turns that an answer sees, each answer being an example of its
+      own; None is all of them, where a dialogue that fits is one example.
+    template: whether turns are joined by the tokenizer's chat template; None
+      is if it has one. Else each ends with the token that ends a text.
     tokenizer: given by the loop.
     max_length: tokens in a row; given by the loop.
   """
 
+  kind: Literal['text', 'completion', 'dialogue'] = 'text'
   prefix: BelowOne = 0.0
+  speaker: Literal[*dialogues.SPEAKERS] = ''
+  context: Whole = None
+  template: bool = None
   tokenizer: Any = None
   max_length: Count = 256
 
-  view = 'windows'
   overlap = 1  # a cut document's next piece repeats one token, so that every
   frame = 'bos'  # token but the first is predicted exactly once
   terms = {'loss': 1.0}
 
+  def __post_init__(self):
+    if self.prefix and self.kind != 'text':
+      raise ValueError(f"prefix={self.prefix} is for kind='text'")
+    own = (self.speaker, self.context, self.template)
+    if self.kind != 'dialogue' and own != ('', None, None):
+      raise ValueError("speaker, context and template are for kind='dialogue'")
+
+  @property
+  def view(self):
+    """See ctxlm.data.views."""
+    return 'windows' if self.kind == 'text' else 'answers'
+
   @property
   def every_token(self):
-    """Whether all tokens are predicted; those of a prefix are not."""
-    return not self.prefix
+    """Whether all tokens are predicted; of a prefix or a prompt none is."""
+    return self.kind == 'text' and not self.prefix
 
   @property
   def ends(self):
-    """Ids that end a document."""
+    """Ids that end a document, or an answer."""
+    if self.kind == 'dialogue':
+      return self.join.ends
     return framing.ends(self.tokenizer, encoder_decoder=False)
 
-  def prompted(self, record, rng, room):
-    """See ctxlm.objectives.Writes; the newest ids are kept."""
-    del rng  # nothing is drawn
-    prompt, target = units.read(record, ('text_a', 'text_b'), {})
+  @functools.cached_property
+  def join(self):
+    """How turns become ids, see ctxlm.data.dialogues.of."""
+    return dialogues.of(self.tokenizer, self.template, data=True)
+
+  @property
+  def reads(self):
+    """What of the options decides its `examples`."""
+    template = None
+    if self.kind == 'dialogue' and self.template is not False:
+      template = self.tokenizer.chat_template
+    return self.kind, self.speaker, self.context, self.template, template
+
+  def examples(self, record):
+    """Returns the examples of a record: [(ids, whether each is an answer's)].
+
+    An answer that has no room is None.
+
+    Raises:
+      UserError: the record lacks what is read, or it is empty.
+    """
+    if self.kind == 'completion':
+      prompt, completion = _pair(record)
+      if not completion.strip():
+        raise UserError('its completion is empty')
+      answer = [*self._encode(completion), self.tokenizer.eos_id]
+      room = self.max_length - len(answer)
+      first = framing.document(self.tokenizer).first
+      if room < len(first):
+        return [None]
+      before = framing.ending(self._encode(prompt), first, room)
+      return [_marked(before, answer)]
+    turns, named = dialogues.messages(record)
+    learned = dialogues.answers(turns, named, self.speaker)
+    if self.context is None and (named or not self.join.by_role):
+      whole = self.join.whole(turns, learned, self.max_length)
+      if whole:
+        return [whole]
+    found = []
+    for number in learned:
+      own = self._until(turns, named, number)
+      try:
+        both = self.join.answered(own, self.max_length)
+        found.append(_marked(*both))
+      except dialogues.NoRoom:
+        found.append(None)
+    return found
+
+  def _until(self, turns, named, number):
+    # An answer behind the turns that it sees.
+    turns = turns[: number + 1]
+    if not named:
+      turns = dialogues.alternating([turn['content'] for turn in turns])
+    return [*dialogues.recent(turns[:-1], self.context), turns[-1]]
+
+  def _encode(self, text):
+    return self.tokenizer.encode(text, data=True)
+
+  def given(self, record, room):
+    """See ctxlm.objectives.Writes; the newest ids, or turns, are kept."""
+    if self.kind == 'dialogue':
+      turns, named = dialogues.messages(record)
+      if not named:
+        texts = [turn['content'] for turn in turns]
+        turns = dialogues.alternating(texts, last='user')
+      return self.join.prompt(dialogues.recent(turns, self.context), room)
+    names = [n for n in ('prompt', 'text_a', 'text') if n in record][:1]
+    (text,) = units.read(record, names or ('prompt',), {})
     first = framing.document(self.tokenizer).first
-    ids = self.tokenizer.encode(prompt, data=True)
-    if room is not None:
-      ids = ids[max(len(ids) + len(first) - room, 0) :]
-    return [*first, *ids], target
+    return framing.ending(self._encode(text), first, room)
+
+  def prompted(self, record, rng, room):
+    """See ctxlm.objectives.Writes."""
+    del rng  # nothing is drawn
+    if self.kind != 'dialogue':
+      prompt, target = _pair(record)
+      return [(self.given({'prompt': prompt}, room), target)]
+    turns, named = dialogues.messages(record)
+    found = []
+    for number in dialogues.answers(turns, named, self.speaker):
+      own = self._until(turns, named, number)
+      try:
+        ids = self.join.prompt(own[:-1], room)
+      except dialogues.NoRoom:
+        ids = None
+      found.append((ids, turns[number]['content']))
+    return found
 
   def prepare(self, example, rng):
     """Adds targets, weights and, with a prefix, which tokens are in it.
 
-    Position l predicts token l + 1 if both are of the same piece.
+    Position l predicts token l + 1 if both are of the same piece, and that
+    one is an answer's where there are some.
 
     Args:
-      example: {'tokens', 'segment_ids', 'positions'}: int32 [l].
+      example: {'tokens', 'segment_ids', 'positions'}: int32 [l], and 'answers'
+        bool [l] of completions and dialogues.
       rng: numpy Generator.
 
     Returns:
@@ -74,6 +187,8 @@ class Objective:
     next_segment = np.append(segments[1:], 0)
     weights = (segments > 0) & (segments == next_segment)
     features = dict(example)
+    if self.kind != 'text':
+      weights &= np.append(features.pop('answers')[1:], False)
     if self.prefix:
       inside = np.zeros(len(tokens), bool)
       for segment in range(1, segments.max(initial=0) + 1):
@@ -107,3 +222,16 @@ class Objective:
       'loss': losses.cross_entropy(out, batch['targets'], weights),
       'accuracy': losses.accuracy(out, batch['targets'], weights),
     }
+
+
+def _pair(record):
+  # The texts of a prompt and its completion.
+  own = 'prompt' in record or 'completion' in record
+  names = ('prompt', 'completion') if own else ('text_a', 'text_b')
+  if not own and not record.keys() & {*names}:
+    names = ('prompt', 'completion')
+  return units.read(record, names, {})
+
+
+def _marked(prompt, answer):
+  return [*prompt, *answer], [False] * len(prompt) + [True] * len(answer)

@@ -9,8 +9,11 @@ BART's pretraining (Lewis et al. 2020, section 2.2).
 import dataclasses
 from typing import Any, Literal
 
+import numpy as np
+
 from ctxlm.data import framing
 from ctxlm.data.sources import units
+from ctxlm.errors import note
 from ctxlm.objectives import augment, losses, reading
 from ctxlm.ranges import BelowOne, Count, Share, Whole
 
@@ -59,39 +62,65 @@ class Objective:
 
   def row(self, text, length):
     """Returns (tokens, segment_ids) int32 [length] of a text, cut to fit."""
+    return self._row(text, length)[:2]
+
+  def _row(self, text, length):
+    # And whether it was cut.
     t = self.tokenizer
-    ids = framing.beginning(t, text, length)
-    return framing.source(t).row(ids, length, t.pad_id)
+    ids = framing.beginning(t, text, length + 1)
+    frame = framing.source(t)
+    cut = len(frame(ids)) > length
+    return *frame.row(ids, length, t.pad_id), cut
 
   @property
   def ends(self):
     """Ids that end a target."""
     return framing.ends(self.tokenizer, encoder_decoder=True)
 
-  def prompted(self, record, rng, room):
+  def given(self, record, room):
     """See ctxlm.objectives.Writes."""
     del room  # as many as in training
+    name = 'text' if self.noise or 'text_a' not in record else 'text_a'
+    (source,) = units.read(record, (name,), {})
+    return self._source(source)
+
+  def prompted(self, record, rng, room):
+    """See ctxlm.objectives.Writes."""
+    del room
     source, target = self.texts(record, rng)
-    tokens, segments = self.row(self.prompt + source, self.max_length)
-    return tokens[segments > 0].tolist(), target
+    return [(self._source(source), target)]
+
+  def _source(self, text):
+    tokens, segments = self.row(self.prompt + text, self.max_length)
+    return tokens[segments > 0].tolist()
 
   def prepare(self, example, rng):
-    """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t]."""
+    """Returns 'tokens', 'segment_ids' [l], 'targets', 'target_segments' [t].
+
+    And 'cut', whether the target's end is left out.
+    """
     source, target = self.texts(example, rng)
     tokens, segments = self.row(self.prompt + source, self.max_length)
     length = self.target_length or self.max_length
-    targets, target_segments = self.row(target, length)
+    targets, target_segments, cut = self._row(target, length)
+    if cut:
+      note(
+        f'a target of more than {length} tokens loses its end: raise '
+        "objective.target_length, or config.max_length; 'cut' is how many do"
+      )
     return {
       'tokens': tokens,
       'segment_ids': segments,
       'targets': targets,
       'target_segments': target_segments,
+      'cut': np.float32(cut),
     }
 
   def loss(self, apply, params, batch, rng):
-    """Returns sums of nats ('loss') and right tokens ('accuracy').
+    """Returns sums of nats ('loss'), right tokens ('accuracy') and 'cut'.
 
-    With smoothed labels also 'nats', those of the plain labels.
+    The last is of examples, those whose target lost its end. With smoothed
+    labels also 'nats', those of the plain labels.
     """
     targets, segments = batch['targets'], batch['target_segments']
 
@@ -107,4 +136,6 @@ class Objective:
 
     out = apply(params, logits, rng)
     weights = segments * batch['valid'][:, None]
-    return losses.smoothed(out, targets, weights, self.label_smoothing)
+    sums = losses.smoothed(out, targets, weights, self.label_smoothing)
+    valid = batch['valid']
+    return sums | {'cut': ((batch['cut'] * valid).sum(), valid.sum())}

@@ -9,6 +9,7 @@ import pytest
 
 from ctxlm import decoding
 from ctxlm.commands import chat
+from ctxlm.data import dialogues
 from ctxlm.inference import writing
 from ctxlm.training import loop, run_folder
 from tests import tiny
@@ -130,7 +131,8 @@ def test_a_talk_keeps_what_was_said(run, capsys):
     yield t.encode('yes') + [t.eos_id]
 
   generator.stream = stream
-  chat.talk(generator, ['the cat\n', '\n', 'a ' * 200, 'dog\n'])
+  join = dialogues.of(t)
+  chat.talk(generator, join, ['the cat\n', '\n', 'a ' * 200, 'dog\n'])
   out, err = capsys.readouterr()
   assert out == 'yes\nyes\n' and 'there is room for 22' in err
   cat, dog, yes = (t.encode(w) for w in ('the cat', 'dog', 'yes'))

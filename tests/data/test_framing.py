@@ -119,18 +119,6 @@ def test_what_is_written_ends_as_targets_do(tokenizer):
   assert framing.ends(tokenizer, encoder_decoder=False) == ()
 
 
-def test_dialogues_are_cut_by_whole_turns():
-  turns = [[5, 6], [7], [8, 9, 10], [11]]
-  whole = [5, 6, 0, 7, 0, 8, 9, 10, 0, 11, 0]
-  assert framing.dialogue(turns, 0, None) == whole
-  assert framing.dialogue(turns, 0, 11) == whole
-  assert framing.dialogue(turns, 0, 10) == whole[3:]
-  assert framing.dialogue(turns, 0, 7) == whole[5:]
-  assert framing.dialogue(turns, 0, 2) == [11, 0]
-  with pytest.raises(UserError, match='2 tokens; there is room for 1'):
-    framing.dialogue(turns, 0, 1)
-
-
 TEMPLATES = {
   'bert': ('[CLS] $A [SEP]', '[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1'),
   'roberta': ('[CLS] $A [SEP]', '[CLS]:0 $A:0 [SEP]:0 [SEP]:0 $B:0 [SEP]:0'),

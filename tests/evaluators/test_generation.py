@@ -171,7 +171,7 @@ def test_mistakes_of_tasks_and_data(runs, pairs, text):
   with pytest.raises(UserError, match="'mlm' does not learn to write texts"):
     evaluator(pairs).run(bench_of(runs['mlm']))
   bench = bench_of(runs['causal'])
-  with pytest.raises(UserError, match='reads text_a, text_b, and the data has'):
+  with pytest.raises(UserError, match='reads prompt, completion, and the data'):
     evaluator(None).run(bench)
   data = pairs | {
     'fields': {'text_a': 'text_a', 'text_b': 'text_b', 'references': 'text_b'}

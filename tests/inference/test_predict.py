@@ -136,10 +136,9 @@ def test_records_without_an_answer(predictor, tmp_path, name, content, wanted):
   assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_a_folder_without_a_head():
-  loaded = loading.Loaded('folder', {}, None, None, tokenizer='one')
-  with pytest.raises(UserError, match='folder has no head that answers'):
-    predict.Predictor(loaded, None)
+def test_a_folder_without_a_head(runs):
+  with pytest.raises(UserError, match='no head that answers, and writes no'):
+    predict.open_predictor(runs['mlm'].workdir)
 
 
 def test_more_tokens_than_the_model_takes(trained):

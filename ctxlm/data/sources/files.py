@@ -47,6 +47,8 @@ class Source:
     line: of plain text with a record a line, what a line is, such as
       '{label}:{fine} {text}': a field ends where what stands behind it begins.
     encoding: of the text: 'utf-8', or one as 'latin-1' that Python knows.
+    turns: what ends a turn, such as '__eou__', where a text is a dialogue: its
+      records have 'turns', a list, in place of 'text'; '' is where none is.
     columns: names of the columns of csv, tsv and conll; () reads them from each
       file's first line.
     fields: {name: the files' field, or its path}, such as {'text': 'body'} or
@@ -63,6 +65,7 @@ class Source:
   separator: Literal[*file_formats.SEPARATORS] = 'blank_line'
   line: str = ''
   encoding: str = 'utf-8'
+  turns: str = ''
   columns: tuple = ()
   fields: dict = None
   unit: Literal[*units.UNITS] = 'document'
@@ -124,6 +127,7 @@ class Source:
     options = [self.format, self.separator, tuple(self.columns)]
     if self.line or self.encoding != 'utf-8':
       options += [self.line, self.encoding]
+    options += [self.turns] if self.turns else []
     own = split if self.split_patterns else ''
     return files.digest(VERSION, own, self.fields, *options, *digests)
 
@@ -187,6 +191,8 @@ class Source:
     for group in groups:
       empty = True
       for record in self._chosen(group, list(found)):
+        if self.turns and isinstance(record.get('text'), str):
+          record['turns'] = _turns(record.pop('text'), self.turns)
         for name in NUMBERS & record.keys():
           if isinstance(record[name], str):
             record[name] = file_formats.number(record[name])
@@ -207,6 +213,11 @@ class Source:
         yield from paths.leaves(record, self.fields, where)
       else:
         yield record
+
+
+def _turns(text, end):
+  *turns, rest = (turn.strip() for turn in text.split(end))
+  return [*turns, rest] if rest else turns
 
 
 def _text(record):

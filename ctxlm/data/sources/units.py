@@ -151,6 +151,29 @@ def texts(records):
       yield i, text
 
 
+def every_text(records):
+  """Yields every text that records train on, of dialogues each turn's."""
+  for i in range(len(records)):
+    record = records[i]
+    names = (*TEXTS, 'question', 'prompt', 'completion')
+    found = [record.get(name) for name in names]
+    found += _list(record.get('turns'))
+    found += [
+      turn.get('content')
+      for turn in _list(record.get('messages'))
+      if isinstance(turn, dict)
+    ]
+    yield from (text for text in found if isinstance(text, str))
+    for name in ('tokens', 'choices'):
+      words = _list(record.get(name))
+      if words:
+        yield ' '.join(x for x in words if isinstance(x, str))
+
+
+def _list(value):
+  return value if isinstance(value, (list, tuple)) else []
+
+
 def _cut(records, unit):
   cut = sentences.split if unit == 'sentence' else files.split_lines
   for i, document in texts(records):

@@ -12,7 +12,8 @@ import tokenizers
 
 from ctxlm import files as cache
 from ctxlm.data import framing
-from ctxlm.data.tokenizers import bounds, encoding, settings
+from ctxlm.data.sources import units
+from ctxlm.data.tokenizers import bounds, chat_template, encoding, settings
 from ctxlm.data.tokenizers import files as tokenizer_files
 from ctxlm.data.tokenizers import training as tokenizer_training
 from ctxlm.errors import UserError, printable
@@ -39,21 +40,26 @@ class Tokenizer:
     special_ids: set of the ids that stand for no text.
     special_in_data: whether special tokens that training text spells are
       these tokens; else they are text like any other.
+    chat_template: source of the template that joins the turns of a dialogue,
+      or None.
   """
 
-  def __init__(self, backend, roles=None, special_in_data=False):
+  def __init__(
+    self, backend, roles=None, special_in_data=False, chat_template=None
+  ):
     """Wraps a `tokenizers.Tokenizer`.
 
     Args:
       backend: it.
       roles: {role of settings.ROLES: id}; None goes by the entries' names.
-      special_in_data: see above.
+      special_in_data, chat_template: see above.
 
     Raises:
       UserError: it has no token that ends a document.
     """
     self._backend = backend
     self.special_in_data = special_in_data
+    self.chat_template = chat_template
     named = settings.by_names(backend)
     self._roles = named if roles is None else roles
     self._own_roles = (
@@ -91,7 +97,8 @@ class Tokenizer:
     self._encoder = encoding.Encoder(backend, control)
 
   def __getstate__(self):
-    return self._backend.to_str(), self._roles, self.special_in_data
+    rest = self._roles, self.special_in_data, self.chat_template
+    return self._backend.to_str(), *rest
 
   def __setstate__(self, state):
     text, *rest = state
@@ -137,6 +144,11 @@ class Tokenizer:
         "the tokenizer knows no text: config.tokenizer.kind='none' is for "
         'data that is none'
       )
+
+  @property
+  def special_tokens(self):
+    """{role of settings.ROLES: entry} of those that it has."""
+    return dict(zip(self._roles, self.tokens(self._roles.values())))
 
   @functools.cached_property
   def template(self):
@@ -268,6 +280,8 @@ class Tokenizer:
       }
       text = json.dumps(content, indent=2, ensure_ascii=False)
       cache.write_text(folder / 'tokenizer_config.json', text + '\n')
+    if self.chat_template is not None:
+      cache.write_text(folder / chat_template.FILE, self.chat_template)
 
 
 def _readable(data):
@@ -330,7 +344,9 @@ def load(path, special_in_data=False):
   >>> load(FOLDER).decode(load(FOLDER).encode('a dog'))
   'a dog'
   """
-  return Tokenizer(*tokenizer_files.read(Path(path)), special_in_data)
+  path = Path(path)
+  read, template = tokenizer_files.read(path), chat_template.read(path)
+  return Tokenizer(*read, special_in_data, template)
 
 
 def train(kind, vocab_size, texts):
@@ -383,20 +399,8 @@ def get(config, source):
   )
 
   def build(folder):
-    texts = texts_of(source.records('train'))
+    texts = units.every_text(source.records('train'))
     train(config.kind, config.vocab_size, texts).save(folder)
 
   folder = cache.folder('tokenizers', key, build)
   return load(folder, config.special_in_data)
-
-
-def texts_of(records):
-  """Yields every text that records train on."""
-  for i in range(len(records)):
-    record = records[i]
-    for name in ('text', 'text_a', 'text_b', 'negative', 'question'):
-      if isinstance(record.get(name), str):
-        yield record[name]
-    for name in ('tokens', 'choices'):
-      if isinstance(record.get(name), (list, tuple)):
-        yield ' '.join(x for x in record[name] if isinstance(x, str))

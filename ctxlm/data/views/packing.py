@@ -1,5 +1,6 @@
 """Tokenising documents and packing them into fixed rows, once, on disk."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -18,8 +19,7 @@ def write(folder, base, tokenizer, length, overlap, frame):
 
   Only one row and one batch of documents are in memory.
   """
-  dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
-  num_bytes = num_rows = num_tokens = 0
+  num_bytes = 0
 
   def texts():
     nonlocal num_bytes
@@ -27,26 +27,43 @@ def write(folder, base, tokenizer, length, overlap, frame):
       num_bytes += len(text.encode())
       yield text
 
-  with (
-    open(folder / 'tokens', 'wb') as tokens_file,
-    open(folder / 'segments', 'wb') as segments_file,
-  ):
-    for tokens, segments in rows(
-      documents(texts(), tokenizer, frame), length, overlap, tokenizer.pad_id
-    ):
-      tokens_file.write(tokens.astype(dtype).tobytes())
-      segments_file.write(segments.astype(np.uint16).tobytes())
-      num_rows += 1
-      num_tokens += int((segments > 0).sum())
-  if not num_rows:
+  stream = documents(texts(), tokenizer, frame)
+  meta = save(
+    folder, rows(stream, length, overlap, tokenizer.pad_id), tokenizer
+  )
+  if not meta['num_rows']:
     raise UserError('the data has no text: is the file or split empty?')
-  meta = {
-    'length': length,
-    'num_rows': num_rows,
-    'num_tokens': num_tokens,
-    'num_bytes': num_bytes,
-    'dtype': np.dtype(dtype).name,
-  }
+  close(folder, meta | {'length': length, 'num_bytes': num_bytes})
+
+
+def save(folder, stream, tokenizer, names=('tokens', 'segments')):
+  """Writes the arrays of rows to a folder, a file of each name.
+
+  Args:
+    folder: pathlib.Path.
+    stream: yields a row's arrays [length], in the order of the names.
+    tokenizer: whose ids they are.
+    names: 'tokens' and 'segments', and of what is yes or no.
+
+  Returns:
+    {'num_rows', 'num_tokens', 'dtype'}.
+  """
+  small = tokenizer.vocab_size <= 2**16
+  dtypes = np.uint16 if small else np.uint32, np.uint16, np.bool_
+  num_rows = num_tokens = 0
+  with contextlib.ExitStack() as opened:
+    written = [opened.enter_context(open(folder / n, 'wb')) for n in names]
+    for row in stream:
+      for file, array, dtype in zip(written, row, dtypes):
+        file.write(array.astype(dtype).tobytes())
+      num_rows += 1
+      num_tokens += int((row[1] > 0).sum())
+  dtype = np.dtype(dtypes[0]).name
+  return {'num_rows': num_rows, 'num_tokens': num_tokens, 'dtype': dtype}
+
+
+def close(folder, meta):
+  """Writes meta.json, by which a view knows what the folder holds."""
   (folder / 'meta.json').write_text(json.dumps(meta))
 
 

@@ -23,6 +23,7 @@ class View(records.Lazy):
     length: tokens in a row.
     num_bytes: UTF-8 bytes of the documents' text, for bits per byte.
     num_tokens: tokens that are not padding.
+    meta: all that is known of the rows.
     fingerprint: hash of the rows' content.
   """
 
@@ -33,7 +34,7 @@ class View(records.Lazy):
     meta = json.loads((folder / 'meta.json').read_text())
     self.length, self.num_bytes = meta['length'], meta['num_bytes']
     self.num_tokens = meta['num_tokens']
-    self._meta = meta
+    self.meta = meta
 
   @classmethod
   def open(cls, base, fingerprint, tokenizer, max_length, objective):
@@ -62,12 +63,12 @@ class View(records.Lazy):
     return cls(files.folder('windows', key, build), key)
 
   def __len__(self):
-    return self._meta['num_rows']
+    return self.meta['num_rows']
 
   @functools.cached_property
   def _rows(self):
     shape = len(self), self.length
-    dtype = self._meta['dtype']
+    dtype = self.meta['dtype']
     return (
       np.memmap(self.folder / 'tokens', dtype, 'r', shape=shape),
       np.memmap(self.folder / 'segments', 'uint16', 'r', shape=shape),

@@ -1,0 +1,54 @@
+r"""Papers' abstracts to one line, SciTLDR (Cachola et al. 2020), by a small T5.
+
+The argument is a folder of any kind with an encoder-decoder, or nothing, which
+trains one of T5's shape from scratch; behind a comma, the folder of train.jsonl
+and dev.jsonl, objects with 'source' and 'target', lists of sentences:
+
+ctxlm train --config configs/finetune/scitldr.py --workdir runs/scitldr
+"""
+
+from ctxlm.configs import common
+
+
+def get_config(folders=''):
+  """Returns the recipe."""
+  checkpoint, _, folder = folders.partition(',')
+  folder = folder or '../shared/data/scitldr'
+  c = common.base()
+  if checkpoint:
+    common.start_from(c, checkpoint)
+  else:
+    c.model = common.t5_shape(192, 3, 4, dropout=0.1, mlp_dim=768)
+    c.tokenizer.vocab_size = 6000
+  c.num_steps = 250  # 2 epochs of 1,992 abstracts
+  c.batch_size = 16
+  c.max_length = 256
+  c.tasks.summary = common.task(
+    {
+      'name': 'files',
+      'split_patterns': {
+        'train': f'{folder}/train.jsonl',
+        'validation': f'{folder}/dev.jsonl',
+      },
+      'fields': {
+        'text_a': 'source.+',
+        'text_b': 'target.0',
+        'references': 'target',
+      },
+    },
+    {'name': 'seq2seq', 'label_smoothing': 0.1, 'target_length': 64},
+  )
+  c.optimizer.learning_rate = 1e-3
+  c.optimizer.warmup_steps = 30
+  c.checkpoint.every_steps = 125
+  c.evaluators.losses = {'name': 'losses', 'every_steps': 125}
+  c.evaluators.summary = {
+    'name': 'generation',
+    'metrics': ('rouge', 'distinct'),
+    'decoding': {
+      'strategy': 'beam:num_beams=4',
+      'processors': ('no_repeat_ngram:3',),
+      'max_new_tokens': 60,
+    },
+  }
+  return c
