@@ -3,11 +3,11 @@ r"""Answer for texts: by a model's head, or by what the model writes.
 Of lines, one JSON object for each, with its "answer": the label and each one's
 probability, the score, the tags, or the choice; of a model that writes the
 text, such as a translation, a summary or a reply. A line is a text, or two with
-a tab between, or a text and its choices, or a dialogue's turns; records of json,
-jsonl, csv, tsv and Parquet have the fields that it was trained on, such as
-'text', 'text_a' and 'text_b', 'choices', 'prompt', 'turns' or 'messages'. With
---output a file is written on all devices, and the same command again goes on
-where it was stopped.
+a tab between, or a text and its choices, or a dialogue's turns; records of
+json, jsonl, csv, tsv and Parquet have the fields that it was trained on, such
+as 'text', 'text_a' and 'text_b', 'choices', 'prompt', 'turns' or 'messages'.
+With --output a file is written on all devices, and the same command again goes
+on where it was stopped.
 
   ctxlm predict --model runs/sst2 --text "a film to remember"
   ctxlm predict --model runs/sst2 --input reviews.jsonl --output answers.jsonl

@@ -40,8 +40,7 @@ class Tokenizer:
     special_ids: set of the ids that stand for no text.
     special_in_data: whether special tokens that training text spells are
       these tokens; else they are text like any other.
-    chat_template: source of the template that joins the turns of a dialogue,
-      or None.
+    chat_template: source of what joins the turns of a dialogue, or None.
   """
 
   def __init__(
