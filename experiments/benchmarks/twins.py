@@ -68,6 +68,14 @@ def span(model, batch, objective):
   return sum(nats) / 2
 
 
+def multiple_choice(model, batch, objective):
+  """Returns the cross-entropy of the right choices."""
+  del objective
+  scores = model(**_read(model, batch)).logits
+  scores = scores.masked_fill(batch['offered'] == 0, -1e9)
+  return F.cross_entropy(scores, batch['target'].long())
+
+
 def seq2seq(model, batch, objective):
   """Returns the cross-entropy of the targets' tokens."""
   targets = batch['targets'].long()
@@ -163,6 +171,9 @@ TWINS = {
     _whole(transformers.AutoModelForTokenClassification), tagging
   ),
   'span': Twin(_whole(transformers.AutoModelForQuestionAnswering), span),
+  'multiple_choice': Twin(
+    _whole(transformers.AutoModelForMultipleChoice), multiple_choice
+  ),
   'seq2seq': Twin(_whole(transformers.AutoModelForSeq2SeqLM), seq2seq),
   'causal': Twin(_whole(transformers.AutoModelForCausalLM), causal),
   'contrastive': Twin(_sentences, contrastive),
