@@ -1,7 +1,8 @@
 r"""Is a recipe's fine-tuning that of transformers on PyTorch, and how fast?
 
 python -m experiments.benchmarks.finetune \
-  configs/finetune/sst2.py:all-MiniLM-L6-v2 --whole --out runs/finetune_sst2
+  configs/finetune/sst2.py:all-MiniLM-L6-v2 --whole torch \
+  --out runs/finetune_sst2
 
 What the recipe begins from, fresh heads included, is written as a folder of
 Hugging Face, which the class that transformers has for the objective opens.
@@ -10,9 +11,10 @@ clipping, decay mask and schedule, in turns of two steps:
 
 - without dropout: the losses of the first `--steps` must be equal to 1e-4;
 - with the recipe's own dropout, of which each side draws its own: `--timed`
-  steps, whose second of each turn is timed. With `--whole` these are all steps
-  of the recipe, and both are judged by its evaluators: what transformers
-  trained is saved by it, and opened by ctxlm.
+  steps, whose second of each turn is timed;
+- with `--whole torch` transformers takes all steps of the recipe, and is judged
+  by its evaluators: what it trained is saved by it, and opened by ctxlm. With
+  `--whole ctxlm torch` both do; ours is what `ctxlm train` gives.
 
 A ratio is torch's median time / ours. `--set KEY=VALUE` sets a key of the
 recipe, such as num_steps=100.
@@ -107,43 +109,80 @@ def without_dropout(config):
   return config
 
 
-def compare(config, folder, count, dropout):
-  """Trains both for some steps, in turns.
+def contend(config, folder, dropout):
+  """Returns (Ours, the torch model, {name: batch -> loss of its step}).
 
   Args:
     config: the recipe's, settled.
     folder: of `begin`.
-    count: steps, 4 or more.
     dropout: whether with the recipe's own.
-
-  Returns:
-    (Ours, the torch model, {name: losses [count]}, {name: milliseconds}).
   """
   from ctxlm.experiments.benchmarks import twins
 
   ours = Ours(config if dropout else without_dropout(config), folder / 'run')
-  ((name, task),) = ((task.name, task) for task in ours.program.tasks)
-  kind = config.tasks[name].objective.name
+  (task,) = ours.program.tasks
+  kind = config.tasks[task.name].objective.name
   model = twins.open_model(kind, folder / 'theirs').train(dropout)
   step = twins.make_step(model, kind, task.objective, config)
-  contenders = {
-    'ctxlm': ours.step,
-    'torch': lambda batch: step(batch[name]),
-  }
+  return (
+    ours,
+    model,
+    {
+      'ctxlm': ours.step,
+      'torch': lambda batch: step(batch[task.name]),
+    },
+  )
+
+
+def compare(config, folder, count, dropout):
+  """Trains both for some steps, in turns.
+
+  Args:
+    config, folder, dropout: see `contend`.
+    count: steps, 4 or more.
+
+  Returns:
+    ({name: losses [count]}, {name: milliseconds}).
+  """
+  ours, _, steps = contend(config, folder, dropout)
   batches = list(itertools.islice(ours.program.batches(0), count))
-  losses = {name: [] for name in contenders}
+  losses = {name: [] for name in steps}
 
   def call(name):
     def one(_):
       batch = batches[len(losses[name])]
-      losses[name].append(contenders[name](batch))
+      losses[name].append(steps[name](batch))
 
     return one
 
-  calls = {name: call(name) for name in contenders}
+  calls = {name: call(name) for name in steps}
   turns.measure(calls, 1, untimed=count % 2 + 1)  # compiles
-  times = turns.measure(calls, (count - 2) // 2, untimed=1)
-  return ours, model, losses, times
+  return losses, turns.measure(calls, (count - 2) // 2, untimed=1)
+
+
+def train(config, folder, names):
+  """Trains some of both to the end, one after the other.
+
+  Args:
+    config, folder: see `contend`.
+    names: of 'ctxlm' and 'torch'.
+
+  Returns:
+    {name: {metric: float}} by the recipe's evaluators.
+  """
+  ours, model, steps = contend(config, folder, dropout=True)
+  for name in names:
+    batches = itertools.islice(ours.program.batches(0), config.num_steps)
+    for done, batch in enumerate(batches):
+      loss = steps[name](batch)
+      if done % 50 == 0:
+        print(f'{name}, step {done}: loss {loss:.4f}', flush=True)
+  model.save_pretrained(folder / 'trained')
+  scores = {
+    'ctxlm': ours.scores,
+    'torch': lambda: ours.scores_of(folder / 'trained'),
+  }
+  return {name: scores[name]() for name in names}
 
 
 def largest_difference(losses):
@@ -158,7 +197,7 @@ def row_of(recipe, exact, own, scores):
   Args:
     recipe: its name.
     exact, own: (losses, times) without and with dropout.
-    scores: {name: {metric: float}}, or {}.
+    scores: of `train`, or {}.
   """
   row = {'recipe': recipe, 'difference': largest_difference(exact[0])}
   for key, (losses, times) in (('exact', exact), ('own', own)):
@@ -191,11 +230,8 @@ def show(row):
     f'largest difference of {steps} losses without dropout: '
     f'{row["difference"]:.1e}; the criterion is {TOLERANCE:.0e}'
   )
-  ours, theirs = row['scores'].values() if row['scores'] else ({}, {})
-  lines += [
-    f'{metric}: ctxlm {value:.4f}, torch {theirs[metric]:.4f}'
-    for metric, value in ours.items()
-  ]
+  for name, scores in row['scores'].items():
+    lines += [f'{name}: {k} {value:.4f}' for k, value in scores.items()]
   return '\n'.join(lines)
 
 
@@ -211,7 +247,9 @@ def main(arguments=None):
   parser.add_argument('--out', default='runs/finetune', help='folder')
   parser.add_argument('--steps', type=int, default=50, help='without dropout')
   parser.add_argument('--timed', type=int, default=30, help='with dropout')
-  parser.add_argument('--whole', action='store_true', help='all, and judged')
+  parser.add_argument(
+    '--whole', nargs='*', default=[], choices=('ctxlm', 'torch')
+  )
   parser.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE')
   args = parser.parse_args(arguments)
   from ctxlm.experiments.benchmarks import reference  # before torch, see there
@@ -222,19 +260,13 @@ def main(arguments=None):
   overrides.apply(config, [text.split('=', 1) for text in args.set])
   config_lib.check(config)
   title = turns.machine('jax', 'torch', 'transformers')
-  scores = {}
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
     config = begin(config, folder)
-    *_, losses, times = compare(config, folder, args.steps, dropout=False)
-    exact = losses, times
-    print(f'without dropout: {largest_difference(losses):.1e}', flush=True)
-    count = config.num_steps if args.whole else args.timed
-    ours, model, *own = compare(config, folder, count, dropout=True)
-    if args.whole:
-      model.save_pretrained(folder / 'trained')
-      theirs = ours.scores_of(folder / 'trained')
-      scores = {'ctxlm': ours.scores(), 'torch': theirs}
+    exact = compare(config, folder, args.steps, dropout=False)
+    print(f'without dropout: {largest_difference(exact[0]):.1e}', flush=True)
+    own = compare(config, folder, args.timed, dropout=True)
+    scores = train(config, folder, args.whole) if args.whole else {}
   row = row_of(args.recipe.partition(':')[0], exact, own, scores)
   row |= {'machine': title, 'settings': args.set}
   print(f'{title}\n{row["recipe"]}\n{show(row)}')

@@ -46,11 +46,12 @@ def run(bert, reviews, out, *flags):
 
 @pytest.mark.slow
 def test_trainings_are_equal(bert, reviews, tmp_path, capsys):
-  row = run(bert, reviews, tmp_path, '--whole', '--steps', '11')
+  flags = ['--steps', '11', '--timed', '10', '--whole', 'ctxlm', 'torch']
+  row = run(bert, reviews, tmp_path, *flags)
   assert json.loads((tmp_path / 'results.json').read_text()) == row
   exact, own = row['exact'], row['own']
-  for part in (exact, own):
-    assert [len(curve) for curve in part['losses'].values()] == [11, 11]
+  for part, count in ((exact, 11), (own, 10)):
+    assert [len(c) for c in part['losses'].values()] == [count, count]
   ours, theirs = (np.array(x) for x in exact['losses'].values())
   assert np.ptp(theirs) > 0.01
   assert row['difference'] == abs(ours - theirs).max() <= 1e-4
@@ -61,13 +62,15 @@ def test_trainings_are_equal(bert, reviews, tmp_path, capsys):
     ms = part['milliseconds']
     assert part['ratio'] == pytest.approx(ms['torch'] / ms['ctxlm'])
     assert f'ratio of times {part["ratio"]:.2f}' in printed
-  for scores in row['scores'].values():
+  for name, scores in row['scores'].items():
     assert scores['eval/dev/examples'] == 24
+    value = scores['eval/dev/accuracy']
+    assert f'{name}: eval/dev/accuracy {value:.4f}' in printed
 
 
 def test_other_trainings_are_not_compared(bert, reviews, tmp_path, monkeypatch):
   curves = {'ctxlm': [0.7, 0.6], 'torch': [0.7, 0.6002]}
-  made = None, None, curves, {'ctxlm': [1.0], 'torch': [2.0]}
+  made = curves, {'ctxlm': [1.0], 'torch': [2.0]}
   monkeypatch.setattr(finetune, 'begin', lambda config, folder: config)
   monkeypatch.setattr(finetune, 'compare', lambda *args, **more: made)
   with pytest.raises(AssertionError, match='other losses'):
