@@ -3,6 +3,8 @@
 Every key, with a line on what it is, stands in `ctxlm.config.base`.
 """
 
+import dataclasses
+
 from ctxlm.config import base
 from ctxlm.errors import UserError
 from ctxlm.training import initial
@@ -18,6 +20,7 @@ __all__ = [
   'stsb_pairs',
   't5_shape',
   'task',
+  'vectors',
 ]
 
 
@@ -45,6 +48,20 @@ def start_from(c, folder):
   c.tokenizer.kind = 'file'
   c.tokenizer.path = str(opened.tokenizer_path.resolve())
   return opened
+
+
+def vectors(folder, pooling='mean'):
+  """Returns options of contrastive by which a folder makes vectors.
+
+  Args:
+    folder: see `start_from`.
+    pooling: where the folder says nothing of it.
+  """
+  own = initial.open_folder(folder).sentence
+  if own is None:
+    return {'pooling': pooling}
+  maps = tuple(map(dataclasses.asdict, own.dense))
+  return {'pooling': own.pooling, 'dense': maps}
 
 
 def finetune(folders, data, max_length, num_steps, learning_rate):

@@ -17,7 +17,7 @@ def get_config(folder='bert-base-uncased'):
   """Returns the recipe."""
   c = common.base()
   opened = common.start_from(c, folder)
-  objective, evaluator = kind(opened)
+  objective, evaluator = kind(opened, folder)
   data = {'name': 'files', 'pattern': 'data/*'}
   if objective['name'] == 'contrastive':
     data['unit'] = 'sentence'
@@ -32,7 +32,7 @@ def get_config(folder='bert-base-uncased'):
   return c
 
 
-def kind(opened):
+def kind(opened, folder):
   """Returns (objective, evaluator) that suit what a folder holds."""
   heads = opened.shapes.get('heads', {})
   if opened.block['name'] == 'encoder_decoder':
@@ -42,5 +42,4 @@ def kind(opened):
   if 'mlm' in heads and not opened.sentence:
     pair = 'next_sentence' if 'next_sentence' in heads else ''
     return {'name': 'mlm', 'pair': pair}, 'losses'
-  pooling = opened.sentence.pooling if opened.sentence else 'mean'
-  return {'name': 'contrastive', 'pooling': pooling}, 'alignment'
+  return {'name': 'contrastive', **common.vectors(folder)}, 'alignment'

@@ -21,7 +21,9 @@ def get_config(folders='data/simcse'):
   c.num_steps = 500
   c.batch_size = 64
   c.max_length = 32
+  vectors = {'pooling': 'cls'}
   if checkpoint:
+    vectors = common.vectors(checkpoint, 'cls')
     opened = common.start_from(c, checkpoint)
     c.max_length = min(c.max_length, opened.block['max_length'])
     c.optimizer.learning_rate = 5e-5  # of the paper, appendix A
@@ -38,7 +40,7 @@ def get_config(folders='data/simcse'):
       'pattern': f'{folder}/nli.csv',
       'fields': {'text_a': 'sent0', 'text_b': 'sent1', 'negative': 'hard_neg'},
     },
-    {'name': 'contrastive', 'fields': 3, 'pooling': 'cls'},
+    {'name': 'contrastive', 'fields': 3, **vectors},
   )
   c.optimizer.schedule = 'linear'
   c.optimizer.warmup_steps = 50

@@ -138,6 +138,26 @@ def check(cls, options, where=''):
       raise UserError(f'{where}{field.name}={shown} must be {wanted}')
 
 
+def check_block(cls, block, where=''):
+  """Raises UserError, one line, for a block that can't make a dataclass.
+
+  Args:
+    cls: a dataclass.
+    block: what a config or JSON has.
+    where: what is said before an option's name.
+  """
+  fields = dataclasses.fields(cls)
+  known = [f.name for f in fields]
+  needed = [f.name for f in fields if f.default is dataclasses.MISSING]
+  if not isinstance(block, (dict, ml_collections.ConfigDict)):
+    raise UserError(f'{where}{reprlib.repr(block)} is no block of keys')
+  for key in (*block, *needed):
+    if key not in known or key not in block:
+      said = 'is missing' if key in known else f'is unknown; {known} are known'
+      raise UserError(f'{where}{key} {said}')
+  check(cls, block, where)
+
+
 def check_json(kinds, content, where):
   """Returns {key: value or None} of the keys of JSON that are read.
 

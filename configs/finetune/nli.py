@@ -23,7 +23,12 @@ def get_config(folders='all-MiniLM-L6-v2'):
       'entailment': '0',
       'contradiction': '2',
     },
-    {'name': 'contrastive', 'fields': 3, 'pooling': 'mean', 'project': False},
+    {
+      'name': 'contrastive',
+      'fields': 3,
+      'project': False,
+      **common.vectors(folders.partition(',')[0]),
+    },
   )
   c.evaluators.dev = {
     'name': 'sts',

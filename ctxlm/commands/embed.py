@@ -35,7 +35,7 @@ def add_flags(parser):
   parser.add(
     'how',
     '--pooling',
-    **flags.one_of(('cls', 'mean')),
+    **flags.one_of(('cls', 'mean', 'max', 'weightedmean', 'lasttoken')),
     help="left out, the folder's own; a run of no contrastive task has none",
   )
   flags.add_rows(parser, "the folder's own")

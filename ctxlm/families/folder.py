@@ -85,6 +85,9 @@ def open_folder(folder, **options):
   inner = small / pooled.path if pooled else small
   try:
     block, parameters, task = _parameters(inner, options, weights)
+    if pooled and pooled.dense:
+      size = block['hidden_size']
+      parameters |= sentence.parameters(small, pooled, size)
   except UserError as e:
     where = '' if str(folder) in str(e) else f'{folder}: '
     raise UserError(f'{where}{e}') from e

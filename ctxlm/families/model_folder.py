@@ -57,6 +57,7 @@ def write(folder, block, params, tokenizer, small=None, pooled=None, task=None):
   tokenizer.save(folder / 'tokenizer')
   if small:
     small_files.copy_small(small, folder / REFERENCE)
+    sentence.restate(folder / REFERENCE, pooled, block['hidden_size'])
   arrays = trees.flatten(params)
   sizes = {name: 4 * x.size for name, x in arrays.items()}
   tensors.write(folder, sizes, lambda name: np.asarray(arrays[name], 'float32'))
@@ -92,15 +93,7 @@ def open_folder(folder, allow_code=(), **options):
   }
 
   block = about['model'] | options
-  for path, shape in _wanted(block, folder / NAME).items():
-    if path not in shapes and path.startswith(WRITING):
-      continue  # as of a model that has another head
-    if path not in shapes or shapes[path].shape != shape:
-      have = shapes[path].shape if path in shapes else 'absent'
-      raise UserError(
-        f'{folder}: {path} is {have}, and {NAME} asks for {shape}: convert it '
-        'again'
-      )
+  _check(folder, shapes, _wanted(block, folder / NAME))
 
   def read(abstract):
     def one(path, leaf):
@@ -113,6 +106,9 @@ def open_folder(folder, allow_code=(), **options):
 
   small = folder / REFERENCE
   pooled = about.get('sentence')
+  pooled = sentence.from_json(pooled, folder / NAME) if pooled else None
+  maps = pooled.shapes(block['hidden_size']) if pooled else {}
+  _check(folder, shapes, maps)
   return opened.Opened(
     folder,
     block,
@@ -121,9 +117,21 @@ def open_folder(folder, allow_code=(), **options):
     data_lib.load_tokenizer(folder / 'tokenizer'),
     folder / 'tokenizer',
     small if small.is_dir() else None,
-    sentence.from_json(pooled, folder / NAME) if pooled else None,
+    pooled,
     task,
   )
+
+
+def _check(folder, shapes, wanted):
+  for path, shape in wanted.items():
+    if path not in shapes and path.startswith(WRITING):
+      continue  # as of a model that has another head
+    if path not in shapes or shapes[path].shape != shape:
+      have = shapes[path].shape if path in shapes else 'absent'
+      raise UserError(
+        f'{folder}: {path} is {have}, and {NAME} asks for {shape}: convert it '
+        'again'
+      )
 
 
 def _wanted(block, path):

@@ -35,19 +35,21 @@ def write_hf(loaded, folder):
     paths of the parameters that were left out.
   """
   loading.need_tokenizer(loaded)
-  pooled = loaded.sentence
+  pooled, small = loaded.sentence, loaded.small
   inner = folder / pooled.path if pooled else folder
-  if loaded.small:
-    small_files.copy_small(loaded.small, folder)
-  if pooled and not (loaded.small and sentence.read(folder) == pooled):
-    sentence.write(folder, pooled, loaded.model.hidden_size)
+  if small:
+    own = sentence.read(small)  # of the reference, as it was
+    small_files.copy_small(
+      small / own.path if own and not pooled else small, folder
+    )
+  sentence.restate(folder, pooled, loaded.model.hidden_size, loaded.params)
   original = inner / 'config.json'
   original = files.read_json(original) if original.is_file() else None
   if not original:
     export.write_tokenizer(inner, loaded.tokenizer, loaded.model, loaded.task)
   elif loaded.task:
     export.write_frame(inner, loaded.tokenizer)
-  return export.write(
+  left_out = export.write(
     inner,
     loaded.block,
     loaded.params,
@@ -55,6 +57,8 @@ def write_hf(loaded, folder):
     original,
     loaded.task,
   )
+  maps = pooled.shapes(loaded.model.hidden_size) if pooled else {}
+  return [path for path in left_out if path not in maps]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 Texts are sorted by length, so that a batch has little padding.
 """
 
+import dataclasses
+
 import numpy as np
 
 from ctxlm.data import framing
@@ -17,7 +19,7 @@ class Embedder:
   """Texts to vectors.
 
   Attributes:
-    pooling: 'cls' or 'mean'.
+    pooling: of ctxlm.objectives.pooling.KINDS.
     normalise: whether vectors have length 1.
     max_length: tokens of a text at most.
   """
@@ -55,15 +57,19 @@ class Embedder:
       max_length or (own and own.max_length) or limit, limit
     )
     self._tokenizer, self._params = loaded.tokenizer, loaded.params
+    maps = own.dense if own else ()
     objective = contrastive.Objective(
-      pooling=self.pooling, tokenizer=loaded.tokenizer
+      pooling=self.pooling,
+      dense=tuple(map(dataclasses.asdict, maps)),
+      tokenizer=loaded.tokenizer,
     )
     apply = make_apply(loaded.model)
 
     def embed(params, batch):
       return apply(params, lambda model: objective.embed(model, **batch))
 
-    self._size, most = loaded.model.hidden_size, self.max_length
+    size, most = loaded.model.hidden_size, self.max_length
+    self._size = own.size(size) if own else size
     self._rows = rows.Rows(
       placement, embed, batch_size, lambda n: min(rows.multiple(n), most)
     )

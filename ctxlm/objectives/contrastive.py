@@ -22,7 +22,7 @@ from ctxlm.data import framing
 from ctxlm.data.sources import units
 from ctxlm.errors import UserError
 from ctxlm.models import layers
-from ctxlm.objectives import augment, losses, mlm
+from ctxlm.objectives import augment, losses, mlm, pooling
 from ctxlm.ranges import AboveZero, Count, Share, ZeroOrMore
 
 # What a record has, and the setting by which it is read.
@@ -32,7 +32,8 @@ FIELDS = {
   ('text_a', 'text_b', 'negative'): 'fields=3',
 }
 Edit = Literal['', *augment.OPERATIONS]
-POOLINGS = ('cls', 'mean', 'first_last_mean')
+WHERE = 'objective contrastive: dense.'
+POOLINGS = (*pooling.KINDS, 'first_last_mean')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,11 @@ class Objective:
   Attributes:
     fields: what a record has: 1 (text), 2 (pair) or 3 (with a negative).
     temperature: t above.
-    pooling: 'cls' (through the projection head in training only, as SimCSE
-      does), 'mean', or 'first_last_mean' of the embeddings and last layer.
-    project: whether training puts the MLP head on the pooled vector.
+    pooling: a kind of ctxlm.objectives.pooling, or 'first_last_mean' of the
+      embeddings and last layer.
+    dense: linear maps behind it, as sentence-transformers has them, a block
+      each, such as {'size': 512, 'activation': 'tanh', 'bias': True}.
+    project: whether training puts the MLP head on the vector, as SimCSE does.
     augment: '' for dropout alone, or an operation of ctxlm.objectives.augment
       that makes the second view.
     augment_share: share of the words that it edits.
@@ -61,6 +64,7 @@ class Objective:
   fields: Literal[1, 2, 3] = 1
   temperature: AboveZero = 0.05
   pooling: Literal[*POOLINGS] = 'cls'
+  dense: tuple = ()
   project: bool = True
   augment: Edit = ''
   augment_share: Share = 0.1
@@ -77,6 +81,7 @@ class Objective:
       raise ValueError('augment makes the second view of one field only')
     if self.augment in augment.NEED_SYNONYMS and not self.synonyms:
       raise UserError(f'augment={self.augment!r} needs a synonyms file')
+    pooling.read_dense(self.dense, WHERE)
 
   @property
   def terms(self):
@@ -84,6 +89,11 @@ class Objective:
     if self.mlm_weight:
       return {'loss': 1.0, 'mlm': self.mlm_weight}
     return {'loss': 1.0}
+
+  @functools.cached_property
+  def maps(self):
+    """The pooling.Dense behind the pooling."""
+    return pooling.read_dense(self.dense, WHERE)
 
   @functools.cached_property
   def _synonyms(self):
@@ -144,16 +154,15 @@ class Objective:
       rows=rows,
       **({'with_embedded': True} if first_last else {}),
     )
+    kind = self.pooling
     if first_last:
       hidden, embedded = out
-      hidden = (hidden.astype(jnp.float32) + embedded.astype(jnp.float32)) / 2
-    else:
-      hidden = out.astype(jnp.float32)
-    if self.pooling == 'cls':
-      pooled = hidden[:, 0]
-    else:
-      used = (segment_ids > 0)[..., None].astype(jnp.float32)
-      pooled = (hidden * used).sum(1) / jnp.maximum(used.sum(1), 1)
+      out = (hidden.astype(jnp.float32) + embedded.astype(jnp.float32)) / 2
+      kind = 'mean'
+    pooled = pooling.pool(kind, out, segment_ids)
+    if self.maps:
+      chain = pooling.Chain(self.maps, model.options.init_stddev)
+      pooled = model.head('sentence', chain, pooled)
     if project and self.project:
       pooled = model.head('projection', Projection(model.options), pooled)
     return pooled.astype(jnp.float32)

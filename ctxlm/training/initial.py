@@ -14,6 +14,7 @@ A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
 
 import collections
 import contextlib
+import dataclasses
 import re
 import sys
 
@@ -24,6 +25,7 @@ from ctxlm import plugins, trees
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import hub, model_folder
+from ctxlm.objectives import contrastive
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint, run_folder
 
@@ -108,6 +110,7 @@ def choose(program):
   for step in config_lib.init_steps(program.config.init_from):
     kind = next(k for k in step if k in STEPS)
     taken = STEPS[kind](program, step, taken)
+  _check_sentence(program, taken)
   ours = trees.flatten(program.shapes)
   saved = {id(x): trees.flatten(x.shapes) for x in distinct(taken)}
   for name, opened in taken.items():
@@ -120,6 +123,20 @@ def choose(program):
         'the recipe finetune:FOLDER takes model and tokenizer from the folder'
       )
   return taken
+
+
+def _check_sentence(program, taken):
+  # Vectors without the maps behind their pooling are others.
+  for opened in distinct(taken):
+    maps = opened.sentence and opened.sentence.dense
+    for task in program.tasks:
+      compares = isinstance(task.objective, contrastive.Objective)
+      if maps and compares and not task.objective.maps:
+        blocks = tuple(map(dataclasses.asdict, maps))
+        raise UserError(
+          f'{opened.folder} has linear maps behind its pooling: train them by '
+          f'config.tasks.{task.name}.objective.dense={blocks}'
+        )
 
 
 def _from(program, step, taken):
@@ -163,9 +180,9 @@ STEPS = {'from': _from, 'without': _without}
 
 
 def settings_of(taken, tokenizer):
-  """Returns the folder of the settings that export goes by, or None.
+  """Returns the Opened whose settings export goes by, or None.
 
-  They are of the reference that most parameters are taken from, and hold its
+  It is the one that most parameters are taken from. The settings hold its
   tokenizer's files: with another tokenizer they would mislead.
 
   Args:
@@ -178,7 +195,7 @@ def settings_of(taken, tokenizer):
   most = max(distinct(taken), key=lambda opened: counts[id(opened)])
   own = most.tokenizer
   same = own is not None and own.fingerprint == tokenizer.fingerprint
-  return most.small if same else None
+  return most if same else None
 
 
 def distinct(taken):

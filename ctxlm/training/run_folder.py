@@ -170,30 +170,34 @@ def _differences(old, new, where=''):
   return differences
 
 
-def write(config, tokenizer, workdir, small=None):
+def write(config, tokenizer, workdir, reference=None):
   """Makes the folder, and writes config, tokenizer and settings, each at once.
 
   Args:
     config: the whole config.
     tokenizer: the run's Tokenizer.
     workdir: pathlib.Path.
-    small: folder with the settings of the reference whose parameters the run
-      starts from, or None.
+    reference: families.opened.Opened whose settings go with the run, or None.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   content = {'layout': LAYOUT} | json.loads(config_lib.to_json(config))
   text = json.dumps(content, indent=2) + '\n'
   files.write_text(workdir / 'config.json', text)
   parts = {'tokenizer': tokenizer.save}
-  if small:
-    fill = functools.partial(small_files.copy_small, small)
-    parts[model_folder.REFERENCE] = fill
+  if reference and reference.small:
+    parts[model_folder.REFERENCE] = functools.partial(_fill, reference)
   begun = bool(checkpoint.steps(workdir))
   for name, fill in parts.items():
     if begun and (workdir / name).exists():
       continue
     with files.new_folder(workdir / name, over=True) as new:
       fill(new)
+
+
+def _fill(reference, folder):
+  small_files.copy_small(reference.small, folder)
+  size = reference.block['hidden_size']
+  sentence.restate(folder, reference.sentence, size)
 
 
 def open_folder(workdir, step='', allow_code=()):
@@ -268,10 +272,11 @@ def sentence_of(config, small):
       objective = plugins.build('objectives', task.objective)
       if objective.pooling not in sentence.POOLINGS:
         return None
-      limit = config.max_length
-      own = own or sentence.Sentence(objective.pooling, max_length=limit)
-      return dataclasses.replace(own, pooling=objective.pooling)
-  return own
+      limit, pooling = config.max_length, objective.pooling
+      own = own or sentence.Sentence(pooling, max_length=limit)
+      return dataclasses.replace(own, pooling=pooling, dense=objective.maps)
+  # Linear maps that no task trains are not taken.
+  return None if own and own.dense else own
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.families import export, folder, sentence
 from ctxlm.families.formats import tensors, tf_checkpoint
 from ctxlm.inference import conversion, loading, writing
+from ctxlm.objectives import pooling
 from ctxlm.training import loop
 from tests import tiny
 
@@ -100,8 +101,14 @@ def _write_model(path, name, config, tokenizer):
 
 def _make_sentences(top):
   shutil.copytree(top / 'bert', top / 'sentences')
-  pooled = sentence.Sentence('mean', True, 12, 'query: ')
-  sentence.write(top / 'sentences', pooled, 8)
+  maps = (pooling.Dense(6), pooling.Dense(5, '', False))
+  pooled = sentence.Sentence('mean', True, 12, 'query: ', dense=maps)
+  rng = np.random.default_rng(0)
+  params = {
+    path: rng.normal(size=shape).astype('f4')
+    for path, shape in pooled.shapes(8).items()
+  }
+  sentence.restate(top / 'sentences', pooled, 8, trees.nest(params))
 
 
 def _make_tokenizers(top):

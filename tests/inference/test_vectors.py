@@ -1,6 +1,8 @@
 """Sentence vectors equal those of sentence-transformers, in and out."""
 
+import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,14 +10,17 @@ import jax
 import numpy as np
 import pytest
 import sentence_transformers
+import torch
 import transformers as tr
 from ml_collections import ConfigDict
+from sentence_transformers.base import modules as base
 from sentence_transformers.sentence_transformer import modules
 
-from ctxlm.configs import finetune
+from ctxlm import trees
+from ctxlm.configs import common, finetune
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
-from ctxlm.families import sentence
+from ctxlm.families import sentence, small_files
 from ctxlm.inference import conversion, loading
 from ctxlm.inference.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
@@ -24,12 +29,19 @@ from tests.families import lines, reference
 
 TEXTS = ['', *lines.make(70, plain=True)]
 CASES = [('cls', False), ('mean', True), ('mean', False)]
+DENSE = ('weightedmean', True, 'dense')  # with linear maps behind the pooling
+MAPS = (
+  {'size': 10, 'activation': 'gelu', 'bias': True},
+  {'size': 6, 'activation': '', 'bias': False},
+)
 
 
-@pytest.fixture(scope='module', params=CASES, ids=lambda c: f'{c[0]}-{c[1]}')
+@pytest.fixture(
+  scope='module', params=CASES, ids=lambda c: '-'.join(map(str, c))
+)
 def folder(request, tmp_path_factory):
   """A MiniLM-shaped folder that sentence-transformers wrote."""
-  pooling, normalise = request.param
+  pooling, normalise, *dense = request.param
   path = tmp_path_factory.mktemp('folder')
   ours = tokenizer_lib.train('wordpiece', 700, TEXTS)
   vocab = '\n'.join(ours.tokens(range(ours.vocab_size))) + '\n'
@@ -51,10 +63,13 @@ def folder(request, tmp_path_factory):
     modules.Transformer(str(path / 'b'), max_seq_length=32),
     modules.Pooling(24, pooling),
   ]
+  if dense:
+    chain.append(base.Dense(24, 10, activation_function=torch.nn.GELU()))
+    chain.append(base.Dense(10, 6, bias=False, activation_function=None))
   if normalise:
     chain.append(modules.Normalize())
   theirs = sentence_transformers.SentenceTransformer(modules=chain)
-  theirs.save(str(path / 's'))
+  theirs.save(str(path / 's'), safe_serialization=not dense)  # or .bin
   return path / 's'
 
 
@@ -69,6 +84,9 @@ def ours(folder, devices=1, **more):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  'folder', [*CASES, DENSE], indirect=True, ids=lambda c: str(c[0])
+)
 def test_equals_sentence_transformers(folder):
   wanted = theirs(folder)
   assert np.abs(wanted).std() > 0.01
@@ -78,7 +96,7 @@ def test_equals_sentence_transformers(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
+@pytest.mark.parametrize('folder', [CASES[1], DENSE], indirect=True)
 def test_round_trip(folder, tmp_path):
   conversion.convert(folder, to=tmp_path / 'model')
   conversion.convert(tmp_path / 'model', to_hf=tmp_path / 'back')
@@ -140,10 +158,75 @@ def test_normalisation_survives_training(folder, pooling, tmp_path):
   )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('folder', [DENSE], indirect=True)
+def test_linear_maps_are_trained(folder, tmp_path):
+  """They begin from the folder's, learn, and go out with the rest."""
+  assert common.vectors(folder) == {'pooling': DENSE[0], 'dense': MAPS}
+  with pytest.raises(UserError, match="objective.dense=.*'size': 10"):
+    trained(folder, tmp_path, pooling=DENSE[0])
+  with pytest.raises(UserError, match="dense.activation='softmax' must be"):
+    trained(folder, tmp_path, dense=({'size': 3, 'activation': 'softmax'},))
+  with pytest.raises(UserError, match='dense.size is missing'):
+    trained(folder, tmp_path, dense=({'bias': True},))
+  found = trained(folder, tmp_path, pooling=DENSE[0], dense=MAPS)
+  before, after = (
+    trees.flatten(x.params['heads']['sentence'])
+    for x in (loading.load(folder), found)
+  )
+  for path, x in before.items():
+    change = np.asarray(after[path]) - np.asarray(x)
+    assert 0 < np.abs(change).max() < 1e-3
+  embedder = assert_out_as_theirs(found, tmp_path)
+  vectors = embedder(TEXTS)
+  assert vectors.shape[1] == 6 == embedder([]).shape[1]
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+  conversion.convert(tmp_path / 'run', to=tmp_path / 'model')
+  np.testing.assert_allclose(ours(tmp_path / 'model'), vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize('folder', [DENSE], indirect=True)
+def test_maps_that_can_not_be_read(folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'a')
+  path = tmp_path / 'a/2_Dense/config.json'
+  text = path.read_text()
+  for old, new, wanted in (
+    ('.GELU', '.Softplus', 'a Dense with Softplus is not supported'),
+    ('"bias"', '"use_residual": true, "bias"', 'a Dense with a residual'),
+    ('"sentence_embedding"', '"token_embeddings"', 'of the sentence by'),
+    ('"out_features": 10', '"out_features": 0', 'out_features=0 must be 1'),
+    ('"out_features": 10', '"out_features": 9', r'weight is \(10, 24\), and'),
+  ):
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=wanted):
+      loading.load(tmp_path / 'a')
+  path.write_text(text)
+  (path.parent / 'pytorch_model.bin').unlink()
+  with pytest.raises(UserError, match='2_Dense has no model.safetensors'):
+    loading.load(tmp_path / 'a')
+
+
+@pytest.mark.parametrize('folder', CASES[1:2], indirect=True)
+def test_what_says_otherwise_goes(folder, tmp_path):
+  """A folder of settings says what is true of the vectors, or nothing."""
+  small_files.copy_small(folder, tmp_path)
+  own = sentence.read(folder)
+  sentence.restate(tmp_path, own, 24)
+  assert (tmp_path / 'modules.json').read_text() == (
+    folder / 'modules.json'
+  ).read_text()
+  other = dataclasses.replace(own, pooling='max', normalise=False)
+  sentence.restate(tmp_path, other, 24)
+  assert sentence.read(tmp_path) == other
+  sentence.restate(tmp_path, None, 24)
+  assert sentence.read(tmp_path) is None
+  assert not list(tmp_path.glob('[0-9]_[P-Z]*'))
+
+
 def test_files_of_older_releases(folder, tmp_path):
   wanted = sentence.read(folder)
   assert wanted.max_length == 32
-  sentence.write(tmp_path, wanted, 24)
+  sentence.restate(tmp_path, wanted, 24)
   assert sentence.read(tmp_path) == wanted
 
 
@@ -151,14 +234,13 @@ def test_files_of_older_releases(folder, tmp_path):
   'name, old, new, wanted',
   [
     ('modules.json', 'Pooling"', 'Dense"', 'modules Transformer, Dense'),
+    ('modules.json', 'Pooling"', 'WordWeights"', 'any Dense and a Normalize'),
     ('modules.json', '[', '{', 'is no list of modules'),
     ('1_Pooling/config.json', '"pooling_mode": "', '"pooling_mode": "x', "'x"),
   ],
 )
 def test_other_modules_are_refused(folder, tmp_path, name, old, new, wanted):
-  from ctxlm.families import small_files as files
-
-  files.copy_small(folder, tmp_path)
+  small_files.copy_small(folder, tmp_path)
   path = tmp_path / name
   path.write_text(path.read_text().replace(old, new))
   with pytest.raises(UserError, match=wanted):
