@@ -28,8 +28,9 @@ True
 True
 
 A masked model fills, one of sentences gives vectors (`lm.fill`, `lm.embed`),
-and one of dialogues answers (`lm.chat`). The parts are there for what this has
-no method for, as Flax and optax take them:
+one of dialogues answers (`lm.chat`), and one with a head says what it learned:
+classes, scores, tags, choices (`lm.predict`). The parts are there for what this
+has no method for, as Flax and optax take them:
 
 >>> model, params, tokenizer = lm
 >>> hidden = model.apply({'params': params}, **tokenizer(['the cat', 'a moon']))

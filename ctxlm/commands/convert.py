@@ -11,6 +11,8 @@ model folder becomes what transformers and sentence-transformers load.
   ctxlm convert --from runs/mine --step=best --to-hf mine-hf
 """
 
+import collections
+import re
 import sys
 
 from ctxlm.commands import flags
@@ -43,7 +45,13 @@ def main(F):
     raise UserError('--to DIR or --to-hf DIR is needed: the folder to write')
   processes.start()
   count, left_out = conversion.convert(F.from_, F.to, F.to_hf, F.step)
-  for name in left_out:
-    print(f'left out: {name} has no place there', file=sys.stderr)
+  parts = collections.Counter(
+    re.match('(heads/)?[^/]+', name)[0] for name in left_out
+  )
+  for name, tensors in parts.items():
+    print(
+      f'left out: {name} ({tensors} tensors) has no place there',
+      file=sys.stderr,
+    )
   for folder in filter(None, (F.to, F.to_hf)):
     print(f'{folder}: {count:,} parameters')

@@ -28,7 +28,7 @@ def main(F):
   lines.check_one(F)
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
-  score.need_causal(loaded.model)
+  score.need_causal(loaded)
   if F.text is not None:
     show(*score.score(loaded, F.text))
     return

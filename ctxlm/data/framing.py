@@ -85,7 +85,7 @@ def reading(tokenizer, model):
     return source(tokenizer)
   if model.causal:
     return Frame(document(tokenizer).first, ())
-  return text(tokenizer)
+  return template(tokenizer)
 
 
 def ends(tokenizer, encoder_decoder):

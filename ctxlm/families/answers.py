@@ -6,7 +6,7 @@ head, `heads/NAME`, kept with the model (Opened.task).
 """
 
 from ctxlm import objectives, plugins
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 
 # Objectives with a head that a reference may have, under the same name.
 NAMES = ('classification', 'tagging', 'multiple_choice')
@@ -37,7 +37,8 @@ def read(settings, shapes):
   for name in NAMES:
     kernel = shapes.get(f'heads/{name}/dense/kernel')
     if kernel is not None and said.endswith(CLASSES[name]):
-      return {'name': name} | READ[name](settings, kernel[-1])
+      options = READ[name](settings, kernel[-1])
+      return None if options is None else {'name': name} | options
   return None
 
 
@@ -49,6 +50,9 @@ def _classification(settings, size):
   # As its loss takes it where nothing is said.
   kind = kinds.get(problem, 'score' if size == 1 else 'class')
   if kind == 'score':
+    if size > 1:
+      note(f'config.json: a regression of {size} numbers answers nothing here')
+      return None
     return {'kind': kind}
   return {'kind': kind, 'labels': _labels(settings, size)}
 

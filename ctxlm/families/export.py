@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 
-from ctxlm import plugins
+from ctxlm import plugins, trees
 from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.families import answers
@@ -30,19 +30,19 @@ def infer(options, model_type=''):
   families = sorted(
     folder_lib.FAMILIES, key=lambda family: family.model_type != model_type
   )
-  wrong = {family.model_type: family.mismatches(options) for family in families}
+  families += [family.encoder for family in families if family.encoder]
   for family in families:
-    if not wrong[family.model_type]:
+    if not family.mismatches(options):
       return family
-  near = [f.model_type for f in families if f.model == options['name']]
+  near = [f for f in families if f.model == options['name']]
   if not near:
     raise UserError(
       f'no family that can be written has config.model.name={options["name"]!r}'
     )
-  best = min(near, key=lambda name: len(wrong[name]))
+  best = min(near, key=lambda family: len(family.mismatches(options)))
   raise UserError(
     'the model is of no family that can be written; the nearest is '
-    f'{best}, but for config.model.{wrong[best][0]}'
+    f'{best.model_type}, but for config.model.{best.mismatches(options)[0]}'
   )
 
 
@@ -79,9 +79,11 @@ def write(
   family = infer(options, original.get('model_type', ''))
   if original.get('model_type') != family.model_type:
     original = {}  # its keys mean something else
-  leaves = jax.tree_util.tree_leaves_with_path(params)
   pieces, left_out, heads = {}, [], set()
   head = answers.head(task, family)
+  if head and family.encoder and head in family.encoder.heads:
+    family, options, params, left_out = _alone(family.encoder, options, params)
+  leaves = jax.tree_util.tree_leaves_with_path(params)
   there = family.heads_to_write([path_name(path) for path, _ in leaves], head)
   for path, x in leaves:
     name = path_name(path)
@@ -112,6 +114,9 @@ def write(
   config.pop('torch_dtype', None)
   if head and head in heads:
     config |= answers.write(task, original)
+  both = plugins.find('models', options['name']).encoder_decoder
+  if both:  # what ends its texts, by which its classes find where that is
+    config.setdefault('eos_token_id', framing.source(tokenizer).last[0])
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
   if head == 'classification' and family.pooling == 'last':
@@ -121,7 +126,7 @@ def write(
     if pad is None and last != (tokenizer.pad_id,):
       pad = tokenizer.pad_id
     config['pad_token_id'] = pad
-  if plugins.find('models', block['name']).encoder_decoder:
+  if both:
     start = getattr(tokenizer, f'{options["decoder_start"]}_id')
     config.setdefault('decoder_start_token_id', start)
   wrong = config['pad_token_id'] not in (None, tokenizer.pad_id)
@@ -134,6 +139,24 @@ def write(
   text = json.dumps(config, indent=2, sort_keys=True) + '\n'
   (folder / 'config.json').write_text(text, encoding='utf-8')
   return left_out
+
+
+def _alone(family, options, params):
+  # Of an encoder-decoder its encoder: (family, options, parameters, the paths
+  # of those that are left out).
+  known = plugins.options(plugins.find('models', family.model))
+  options = {k: v for k, v in options.items() if k in known} | {
+    'name': family.model,
+    **family.fixed,
+    'logits_scale': False,
+    'tie_embeddings': True,
+  }
+  kept = {'inputs': 'inputs', 'encoder': 'stack', 'heads': 'heads'}
+  left_out = list(
+    trees.flatten({k: params[k] for k in params if k not in kept})
+  )
+  params = {kept[k]: params[k] for k in params if k in kept}
+  return family, family_lib.complete(options), params, left_out
 
 
 def prefixed(family, names, architecture):

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from ctxlm import plugins, ranges
 from ctxlm.errors import UserError
@@ -73,6 +73,8 @@ class Family:
       begin the names that never have it.
     pooling: what the reference's head of classes reads, see
       objectives.classification.
+    encoder: of an encoder-decoder, the Family of its encoder alone, if there is
+      one, which is written where a head reads no decoder.
     ignored: regular expressions of tensors that hold nothing learned.
     conv1d: whether weights of the body's linear maps are [in, out].
   """
@@ -94,6 +96,7 @@ class Family:
   prefix: str = ''
   prefixes: dict = dataclasses.field(default_factory=dict)
   pooling: str = 'pooled'
+  encoder: Any = None
   outside: tuple = ()
   ignored: tuple = ()
   conv1d: bool = False
@@ -189,6 +192,12 @@ class Family:
         return place, head
     return None
 
+  def begins(self, options):
+    """Returns what the names of the body's tensors begin with: {str}."""
+    table = self.table | self.more(options)
+    names = (n for names in table.values() for n in rules.names_of(names))
+    return {name.partition('.')[0] for name in names}
+
   def heads_of(self, name):
     """Returns the family's heads, those of a class first that it lists."""
     own = next((heads for heads, cls in self.architectures if cls == name), ())
@@ -217,6 +226,10 @@ class Family:
       if set(wanted) <= set(heads):
         return name
     return self.architectures[-1][1]
+
+  def lists(self, name):
+    """Whether a class is one of `architectures`."""
+    return any(cls == name for _, cls in self.architectures)
 
   def has_class(self, name):
     """Whether a reference's class, such as BertForMaskedLM, is the family's."""

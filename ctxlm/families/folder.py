@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm import plugins, ranges, trees
-from ctxlm.errors import UserError, reason
+from ctxlm.errors import UserError, note, printable, reason
 from ctxlm.families import (
   answers,
   bart,
@@ -42,7 +42,11 @@ def family_of(config):
     for family in FAMILIES:
       if 'model_type' not in config and family.has_class(name):
         return family
-  return find(said['model_type'])
+  family = find(said['model_type'])
+  alone, name = family.encoder, next(iter(said['architectures'] or ()), '')
+  # A file without a class has the key.
+  no_decoder = not name and config.get('is_encoder_decoder') is False
+  return alone if alone and (alone.lists(name) or no_decoder) else family
 
 
 def find(model_type):
@@ -141,6 +145,11 @@ def _parameters(folder, options, weights):
   except NO_MODEL as e:
     raise UserError(f'config.json: no such model: {reason(e)}') from e
   places = source.places(wanted, family_lib.complete(block))
+  if source.unknown:
+    note(
+      f'{folder}: left out, as a head that is not known here: '
+      f'{printable(", ".join(source.unknown))[:200]}'
+    )
   found = {path: read.shape.shape for path, read in places.items()}
   return block, places, answers.read(config, found)
 

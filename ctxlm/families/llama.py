@@ -53,6 +53,7 @@ def _classes(stem):
   return (
     (('classification',), f'{stem}ForSequenceClassification'),
     (('tagging',), f'{stem}ForTokenClassification'),
+    (('span',), f'{stem}ForQuestionAnswering'),
     (('lm',), f'{stem}ForCausalLM'),
     ((), f'{stem}Model'),
   )
@@ -114,11 +115,13 @@ FAMILY = Family(
     'lm': {'lm_head': 'lm_head'},
     'classification': {'heads/classification/dense': 'score[weight]'},
     'tagging': {'heads/tagging/dense': 'score'},
+    'span': {'heads/span/dense': 'qa_outputs'},
   },
   architectures=_classes('Llama'),
   prefix='model.',
+  prefixes={'LlamaForQuestionAnswering': 'transformer.'},
   pooling='last',
-  outside=('lm_head.', 'score.'),
+  outside=('lm_head.', 'score.', 'qa_outputs.'),
   ignored=(r'rotary_emb\.inv_freq$',),
 )
 MISTRAL = dataclasses.replace(
@@ -134,4 +137,5 @@ MISTRAL = dataclasses.replace(
   write=_write_mistral,
   own=('rotary_base', 'window'),
   architectures=_classes('Mistral'),
+  prefixes={},
 )

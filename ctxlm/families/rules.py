@@ -97,7 +97,7 @@ def place(path, shape, table, conv1d=False):
   names = table.get(plain, table.get(module))
   if names is None:
     return None
-  names = (names,) if isinstance(names, str) else names
+  names = names_of(names)
   if leaf_of(names):
     names = tuple(n.partition('[')[0] for n in names)
   if number:
@@ -123,10 +123,14 @@ def place(path, shape, table, conv1d=False):
   return Place(names, (axes,), part, parts)
 
 
+def names_of(names):
+  """Returns a table's value as a tuple of names."""
+  return (names,) if isinstance(names, str) else names
+
+
 def leaf_of(names):
   """Returns the one tensor that a module of a table has; '' is any."""
-  first = names if isinstance(names, str) else names[0]
-  match = re.search(r'\[([a-z]+)\]$', first)
+  match = re.search(r'\[([a-z]+)\]$', names_of(names)[0])
   return match[1] if match else ''
 
 
@@ -144,7 +148,7 @@ def head_shapes(table, shapes):
   """
   our_shapes, lacks = {}, []
   for module, names in table.items():
-    plain = [n.partition('[')[0] for n in np.atleast_1d(names)]
+    plain = [n.partition('[')[0] for n in names_of(names)]
     only = leaf_of(names)
     for leaf in (only,) if only else ('weight', 'bias'):
       their = [f'{n}.{leaf}' for n in plain]

@@ -12,7 +12,12 @@ from ctxlm.families.formats import tensors
 
 
 class Source:
-  """The tensors of a checkpoint, as a family names them."""
+  """The tensors of a checkpoint, as a family names them.
+
+  Attributes:
+    unknown: what the names of tensors begin with that are neither the body's
+      nor those of a head that is known here; set by `places`.
+  """
 
   def __init__(self, family, weights, architectures=()):
     """Takes them.
@@ -23,6 +28,7 @@ class Source:
       architectures: of config.json; where two heads have a tensor of the same
         name, the class tells which it is.
     """
+    self.unknown = []
     self._family = family
     self._architectures = architectures or ()
     ignored = [re.compile(r) for r in family.ignored]
@@ -64,7 +70,7 @@ class Source:
 
     Raises:
       UserError: tensors of the body, or some of a head, are missing; one has
-        another shape, or no place in the family.
+        another shape, or is of the body and has no place in the family.
     """
     lacks, reads, heads = {}, {}, {}
     there, head_shapes = self._head_shapes(options)
@@ -93,11 +99,14 @@ class Source:
       left.pop(
         self._family.place('lm_head/kernel', (1, 1), options)[0].names[0], None
       )
-    if left:
+    body = self._family.begins(options)
+    wrong = sorted(name for name in left if name.partition('.')[0] in body)
+    if wrong:
       raise UserError(
-        f'the checkpoint has {sorted(left)[0]}, which has no place in a '
+        f'the checkpoint has {wrong[0]}, which has no place in a '
         f'{self._family.model_type} model'
       )
+    self.unknown = sorted({name.partition('.')[0] for name in left})
     return reads
 
   def _head_shapes(self, options):
@@ -106,7 +115,9 @@ class Source:
     for head in self._family.heads_of(next(iter(self._architectures), '')):
       table = self._family.heads[head]
       own = {k: v for k, v in table.items() if k.startswith('heads/')}
-      names = {n.partition('[')[0] for v in own.values() for n in _names(v)}
+      names = {
+        n.partition('[')[0] for v in own.values() for n in rules.names_of(v)
+      }
       if any(owner.get(n) for n in names):
         continue  # what seems to be it is another
       try:
@@ -160,10 +171,6 @@ class Source:
       if not tensors.same(first, self._tensors[name]):
         raise UserError(f'{name} differs from {names[0]}: it must be a copy')
     return at, first
-
-
-def _names(names):
-  return (names,) if isinstance(names, str) else names
 
 
 def renamed(name):

@@ -8,7 +8,15 @@ from ctxlm import decoding
 from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build, stream
 from ctxlm.errors import UserError
-from ctxlm.inference import attention, fill, loading, passes, score, writing
+from ctxlm.inference import (
+  attention,
+  fill,
+  loading,
+  passes,
+  predict,
+  score,
+  writing,
+)
 from ctxlm.inference import vectors as vectors_lib
 from ctxlm.models import heads
 from ctxlm.objectives import mlm
@@ -36,7 +44,7 @@ class LanguageModel:
     self._loaded = loaded
     self.folder, self.model = loaded.folder, loaded.model
     self.params, self.tokenizer = loaded.params, loaded.tokenizer
-    self._generators, self._embedders = {}, {}
+    self._generators, self._embedders, self._predictor = {}, {}, None
 
   def __iter__(self):
     return iter((self.model, self.params, self.tokenizer))
@@ -68,8 +76,11 @@ class LanguageModel:
     encoder-decoder what `target`'s next token is, beginning with its first.
 
     Raises:
-      UserError: an encoder without an MLM head; a target is lacking.
+      UserError: an encoder without an MLM head, a decoder without that of
+        tokens; a target is lacking.
     """
+    if self.model.causal:
+      loading.need_logits(self._loaded)
     if self.model.encoder_decoder:
       return self._of_targets(_target_logits, text, target)
     function = _next_logits
@@ -109,7 +120,7 @@ class LanguageModel:
     """
     if self.model.encoder_decoder:
       return self._of_targets(_target_logps, text, target)
-    score.need_causal(self.model)
+    score.need_causal(self._loaded)
 
     def scores(rows):
       if min(map(len, rows)) < 2:
@@ -138,6 +149,32 @@ class LanguageModel:
     one = isinstance(text, str)
     vectors = self._embedders[pooling]([text] if one else list(text))
     return vectors[0] if one else vectors
+
+  def predict(self, records):
+    """Returns what the model answers, as `ctxlm predict` has it.
+
+    Args:
+      records: a record, a dict with the fields that the objective reads; or a
+        text, two with a tab between, or a text and its choices; or a list of
+        them.
+
+    Returns:
+      A dict, such as {'label': ..., 'probabilities': {...}}, or {'text'} of a
+      model without a head; or a list of them.
+
+    Raises:
+      UserError: the model answers nothing, or a record lacks what is asked
+        about; says which.
+    """
+    if self._predictor is None:
+      self._predictor = predict.of_loaded(
+        self._loaded, pmap_lib.Pmap(jax.devices()[:1])
+      )
+    one = isinstance(records, (str, dict))
+    answers = predict.numbered(
+      self._predictor, [records] if one else list(records)
+    )
+    return answers[0] if one else answers
 
   def generate(self, text, **settings):
     """Returns the text that follows, or a list of them of num_samples.

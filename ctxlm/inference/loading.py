@@ -98,3 +98,11 @@ def need_tokenizer(loaded):
   """Raises UserError if a Loaded has no tokenizer."""
   if loaded.tokenizer is None:
     raise UserError(f'{loaded.folder} has no tokenizer: put its files there')
+
+
+def need_logits(loaded):
+  """Raises UserError if a Loaded has no head that gives tokens' logits."""
+  if not loaded.model.tie_embeddings and 'lm_head' not in loaded.params:
+    raise UserError(
+      f'{loaded.folder} has no LM head: it says nothing of the next token'
+    )

@@ -167,6 +167,23 @@ def answers(predictor, texts, first=0):
   return predictor(list(map(of_line, texts)), first)
 
 
+def numbered(predictor, records):
+  """Returns the answer for each record, or line of text, of a list.
+
+  Raises:
+    UserError: one that can't be asked about, said with its number from 0.
+  """
+  records = [of_line(r) if isinstance(r, str) else r for r in records]
+  for i, record in enumerate(records):
+    if not isinstance(record, dict):
+      raise UserError(f'record {i} is no text and no dict: {record!r}')
+    try:
+      predictor.check(record)
+    except UserError as e:
+      raise UserError(f'record {i}: {e}') from e
+  return predictor(records)
+
+
 def open_predictor(folder, step='', max_length=0, batch_size=32, config=None):
   """Returns the Predictor of a folder of any kind, see loading.load.
 
@@ -180,6 +197,14 @@ def open_predictor(folder, step='', max_length=0, batch_size=32, config=None):
   """
   placement = pmap_lib.Pmap(jax.devices())
   loaded = loading.load(hub.find(folder), placement, step)
+  return of_loaded(loaded, placement, max_length, batch_size, config)
+
+
+def of_loaded(loaded, placement, max_length=0, batch_size=32, config=None):
+  """Returns the Predictor, or the Writing, of a loading.Loaded.
+
+  Args and Raises: as of `open_predictor`.
+  """
   if loaded.task is None:
     config = build.config_of({}) if config is None else config
     return Writing(loaded, placement, config, max_length, batch_size)

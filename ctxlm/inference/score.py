@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ctxlm.data import framing
 from ctxlm.errors import UserError
-from ctxlm.inference import passes
+from ctxlm.inference import loading, passes
 
 
 def score(loaded, text):
@@ -34,7 +34,7 @@ def of_texts(loaded, texts):
   Raises:
     UserError: as `score`.
   """
-  need_causal(loaded.model)
+  need_causal(loaded)
   t, limit = loaded.tokenizer, loaded.max_length
   frame = framing.reading(t, loaded.model)
   rows = [t.encode(text) for text in texts]
@@ -47,14 +47,16 @@ def of_texts(loaded, texts):
   ]
 
 
-def need_causal(model):
-  """Raises UserError if a model isn't one whose texts have a probability."""
+def need_causal(loaded):
+  """Raises UserError if a Loaded isn't one whose texts have a probability."""
+  model = loaded.model
   if model.encoder_decoder:
     raise UserError(
       'score needs a decoder alone; this model writes a text from another'
     )
   if not model.causal:
     raise UserError('score needs a causal model; this one sees both sides')
+  loading.need_logits(loaded)
 
 
 def scores(loaded, rows):

@@ -63,6 +63,7 @@ def generator_of(loaded, config, placement=None):
   model, t, folder = loaded.model, loaded.tokenizer, loaded.folder
   if not model.causal:
     raise UserError(f'{folder} is an encoder; only a decoder writes')
+  loading.need_logits(loaded)
   sees = model.context_length
   if sees is not None and (config.max_new_tokens or 0) > sees:
     note(

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from ctxlm.objectives import mlm
+from ctxlm.objectives import pooling as pooling_lib
 
 POOLINGS = ('', 'pooled', 'first', 'last', 'mean')
 
@@ -77,13 +78,12 @@ def vector(model, batch, pooling, tokenizer, rows=None):
     pooling: 'pooled', 'first', 'last' or 'mean'; see classification.Objective.
   """
   states = hidden(model, batch, tokenizer, rows)
-  used = batch['segment_ids'] > 0
   if pooling == 'mean':
-    used = used[..., None].astype(jnp.float32)
-    return (states * used).sum(1) / jnp.maximum(used.sum(1), 1)
+    return pooling_lib.pool('mean', states, batch['segment_ids'])
   if model.causal or pooling == 'last':
     # As the reference finds it, by the id: a token that ends a text and is its
     # padding, too, is no last one.
+    used = batch['segment_ids'] > 0
     if tokenizer.own_pad_id is not None:
       used &= batch['tokens'] != tokenizer.own_pad_id
     at = (jnp.arange(used.shape[1]) * used).argmax(1)

@@ -172,6 +172,23 @@ def test_a_head_of_another_class(tokenizer, tmp_path):
   assert loading.load(tmp_path).task is None
 
 
+def test_a_head_that_is_not_known(tokenizer, tmp_path, capsys):
+  """The body is read, and a line names the head."""
+  make('Bert', 'class', tokenizer, tmp_path)
+  weights = load_file(tmp_path / 'model.safetensors')
+  for leaf in ('weight', 'bias'):
+    for name in ('first', 'second'):
+      head = weights[f'classifier.{leaf}']
+      weights[f'ranker.{name}.{leaf}'] = head
+    del weights[f'classifier.{leaf}']
+  save_file(weights, tmp_path / 'model.safetensors', {'format': 'pt'})
+  loaded = loading.load(tmp_path)
+  assert loaded.task is None and 'classification' not in loaded.params['heads']
+  err = capsys.readouterr().err
+  line = f'{tmp_path}: left out, as a head that is not known here: ranker\n'
+  assert err.endswith(line)
+
+
 def test_names_that_are_not_said(tokenizer, tmp_path):
   make('Bert', 'class', tokenizer, tmp_path)
   path = tmp_path / 'config.json'

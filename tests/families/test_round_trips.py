@@ -4,6 +4,7 @@ One small model of each of the reference's classes is read, answers, and is
 written again: the same tensors, the same names, nothing missing or left over.
 """
 
+import dataclasses
 import json
 
 import jax
@@ -14,6 +15,8 @@ import torch
 import transformers as tr
 from tokenizers import models, pre_tokenizers, processors
 
+import ctxlm
+from ctxlm.errors import UserError
 from ctxlm.inference import conversion, loading, predict
 from ctxlm.parallel import pmap
 from tests.families import reference
@@ -97,6 +100,7 @@ CASES = [
   ('GPT2', 'ForTokenClassification'),
   ('Llama', 'ForTokenClassification'),
   ('Mistral', 'ForTokenClassification'),
+  ('T5', 'ForTokenClassification'),
   ('Bert', 'ForMultipleChoice'),
   ('Roberta', 'ForMultipleChoice'),
 ]
@@ -263,3 +267,37 @@ def test_a_text_ends_with_its_padding(pad, tmp_path):
     wanted = logits_of(theirs, torch.tensor([ids])).softmax(-1)[0]
     found = list(answer['probabilities'].values())
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_tags_by_the_encoder_of_both(tmp_path):
+  """T5's tags need its encoder alone: the class has no decoder."""
+  make('T5', 'ForConditionalGeneration', tmp_path / 'theirs')
+  placement = pmap.Pmap(jax.devices()[:1])
+  loaded = loading.load(tmp_path / 'theirs', placement)
+  rng = np.random.default_rng(0)
+  kernel, bias = rng.normal(size=(12, 3)), rng.normal(size=3)
+  dense = {'kernel': kernel.astype('f'), 'bias': bias.astype('f')}
+  loaded = dataclasses.replace(
+    loaded,
+    params=loaded.params | {'heads': {'tagging': {'dense': dense}}},
+    task={'name': 'tagging', 'labels': LABELS},
+  )
+  (tmp_path / 'back').mkdir()
+  left_out = conversion.write_hf(loaded, tmp_path / 'back')
+  assert {name.split('/')[0] for name in left_out} == {'decoder'}
+  back, info = tr.AutoModelForTokenClassification.from_pretrained(
+    tmp_path / 'back', output_loading_info=True
+  )
+  assert type(back) is tr.T5ForTokenClassification and not any(info.values())
+  own = predict.Predictor(loaded, placement, batch_size=4)
+  tags(own, back, tmp_path / 'back')
+  tags(predictor(tmp_path / 'back'), back, tmp_path / 'back')
+
+
+def test_a_head_in_place_of_the_tokens(tmp_path):
+  """A decoder of classes that has no logits of tokens says so."""
+  make('Llama', SEQUENCE, tmp_path)
+  lm = ctxlm.load(tmp_path)
+  for asked in (lm.logits, lm.score, lm.generate):
+    with pytest.raises(UserError, match='has no LM head'):
+      asked('the cat')

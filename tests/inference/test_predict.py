@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import transformers
 
+import ctxlm
 from ctxlm import cli
 from ctxlm.errors import UserError
-from ctxlm.inference import loading, predict
+from ctxlm.inference import conversion, loading, predict
 from ctxlm.training import loop, run_folder
 from tests import tiny
 
@@ -157,3 +159,75 @@ def test_the_command(trained, predictor, capsys):
     cli.main([*argv, '--output', 'x.jsonl'])
   assert e.value.code == 2
   assert 'needs --input FILE' in capsys.readouterr().err
+
+
+def test_in_python(trained, predictor):
+  """The verb's answers, of a text, a record, or a list of either."""
+  lm = ctxlm.load(trained[0])
+  texts = ['a warm', 'the cold dull']
+  wanted = predict.answers(predictor, texts)
+  for found in (
+    lm.predict(texts),
+    lm.predict([{'text': text} for text in texts]),
+    [lm.predict(texts[0]), lm.predict({'text': texts[1]})],
+  ):
+    for one, theirs in zip(found, wanted, strict=True):
+      assert one['label'] == theirs['label']
+      p = theirs['probabilities']
+      assert one['probabilities'] == pytest.approx(p, abs=1e-5)
+  assert lm.predict([]) == []
+  for records, said in (
+    (['a', 7], 'record 1 is no text and no dict: 7'),
+    ([{'text': 'a'}, {'words': 'a'}], "record 1: .* lacks the field 'text'"),
+    ('a\tb', "record 0: .* lacks the field 'text'"),
+  ):
+    with pytest.raises(UserError, match=said):
+      lm.predict(records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['class', 'classes', 'score'])
+def test_a_decoder_trained_here_answers_in_a_pipeline(kind, tmp_path):
+  """Framed and padded as it was trained, with the same numbers."""
+  rng = np.random.default_rng(0)
+  rows = []
+  for _ in range(40):
+    label = str(rng.choice(list(WORDS)))
+    words = [' '.join(rng.choice(WORDS[label], 2)), 'the a']
+    answer = {'score': float(label == 'good')} if kind == 'score' else {}
+    rows.append(
+      {'text_a': words[0], 'text_b': words[1], 'label': label} | answer
+    )
+  path = tmp_path / 'train.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  c = tiny.get_config('causal')
+  c.num_steps, c.checkpoint.every_steps = 2, 0
+  del c.tasks['causal']
+  c.tasks.mood = {
+    'data': {'name': 'files', 'pattern': str(path)},
+    'objective': {'name': 'classification', 'kind': kind},
+    'weight': 1.0,
+  }
+  loop.train(c, tmp_path / 'run')
+  conversion.convert(tmp_path / 'run', to_hf=tmp_path / 'hf')
+  pipe = transformers.pipeline(
+    'text-classification', model=str(tmp_path / 'hf'), batch_size=3
+  )
+  assert type(pipe.model) is transformers.GPT2ForSequenceClassification
+  # Of several lengths, so that they are padded.
+  asked = [
+    {'text': f'{row["text_a"]} cold' * n, 'text_pair': row['text_b']}
+    for n, row in enumerate(rows[:3], 1)
+  ]
+  said = [pipe(one, top_k=None) for one in asked]
+  lm = ctxlm.load(tmp_path / 'run')
+  for one, theirs in zip(asked, said, strict=True):
+    record = {'text_a': one['text'], 'text_b': one['text_pair']}
+    found = lm.predict(record)
+    if kind == 'score':  # cut to the range, which the reference has none of
+      (wanted,) = theirs
+      wanted = min(max(wanted['score'], 0), 1)
+      assert found['score'] == pytest.approx(wanted, abs=1e-5)
+    else:
+      wanted = {each['label']: each['score'] for each in theirs}
+      assert found['probabilities'] == pytest.approx(wanted, abs=1e-5)

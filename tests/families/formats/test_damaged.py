@@ -95,9 +95,9 @@ def break_missing_of_head(path):
 def break_extra(path):
   change_weights(
     path,
-    lambda w: w.update({'summary.weight': w['cls.seq_relationship.weight']}),
+    lambda w: w.update({'bert.encoder.more': w['cls.seq_relationship.weight']}),
   )
-  return 'summary.weight, which has no place in a bert model'
+  return 'encoder.more, which has no place in a bert model'
 
 
 def break_vocabulary(path):
