@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ctxlm import models
 from ctxlm.decoding import build, steps
 from ctxlm.decoding import text as text_lib
 from ctxlm.errors import UserError
@@ -63,17 +64,19 @@ class Generator:
       eos_ids=writer.eos_ids,
       pad_id=writer.pad_id,
     )
-    models = [(writer.model, writer.params)]
+    if self.strategy.keeps_hidden:
+      models.need_vectors(writer.model)
+    pairs = [(writer.model, writer.params)]
     if writer.draft is not None:
-      models.append(writer.draft)
-    if self.strategy.drafts and not all(m.rewinds for m, _ in models):
+      pairs.append(writer.draft)
+    if self.strategy.drafts and not all(m.rewinds for m, _ in pairs):
       raise UserError(
         f'the strategy {config.strategy["name"]!r} takes tokens back, which a '
-        'recurrent or a convolutional model cannot'
+        'recurrent, a convolutional or a counted model cannot'
       )
-    models = [model.to_write(params) for model, params in models]
-    self._models = [m for m, _ in models]
-    self._params = [p for _, p in models]
+    pairs = [model.to_write(params) for model, params in pairs]
+    self._models = [m for m, _ in pairs]
+    self._params = [p for _, p in pairs]
     self._guided = config.guidance != 1
     if self._guided and (
       self.strategy.drafts

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import data as data_lib
-from ctxlm import files, plugins, trees
+from ctxlm import files, models, plugins, trees
 from ctxlm.errors import UserError, reason
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import opened, sentence, small_files
@@ -60,7 +60,12 @@ def write(folder, block, params, tokenizer, small=None, pooled=None, task=None):
     sentence.restate(folder / REFERENCE, pooled, block['hidden_size'])
   arrays = trees.flatten(params)
   sizes = {name: 4 * x.size for name, x in arrays.items()}
-  tensors.write(folder, sizes, lambda name: np.asarray(arrays[name], 'float32'))
+
+  def make(name):
+    whole = jnp.issubdtype(arrays[name].dtype, jnp.integer)
+    return np.asarray(arrays[name], 'int32' if whole else 'float32')
+
+  tensors.write(folder, sizes, make)
 
 
 def open_folder(folder, allow_code=(), **options):
@@ -87,18 +92,19 @@ def open_folder(folder, allow_code=(), **options):
   if task is not None:
     plugins.check('objectives', task, f'{folder / NAME}: task.')
   weights = tensors.open_folder(folder)
-  shapes = {
-    path: jax.ShapeDtypeStruct(tuple(x.shape), jnp.float32)
-    for path, x in weights.items()
-  }
-
+  there = {path: tuple(x.shape) for path, x in weights.items()}
   block = about['model'] | options
-  _check(folder, shapes, _wanted(block, folder / NAME))
+  wanted = _wanted(block, folder / NAME, there)
+  _check(folder, there, wanted)
+  shapes = {
+    path: wanted.get(path, jax.ShapeDtypeStruct(shape, jnp.float32))
+    for path, shape in there.items()
+  }
 
   def read(abstract):
     def one(path, leaf):
       def part(index):
-        return np.asarray(weights[path][index], np.float32)
+        return np.asarray(weights[path][index], leaf.dtype)
 
       return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
 
@@ -122,25 +128,29 @@ def open_folder(folder, allow_code=(), **options):
   )
 
 
-def _check(folder, shapes, wanted):
-  for path, shape in wanted.items():
-    if path not in shapes and path.startswith(WRITING):
+def _check(folder, there, wanted):
+  for path, x in wanted.items():
+    if path not in there and path.startswith(WRITING):
       continue  # as of a model that has another head
-    if path not in shapes or shapes[path].shape != shape:
-      have = shapes[path].shape if path in shapes else 'absent'
+    have = there.get(path, 'absent')
+    if have != x.shape:
       raise UserError(
-        f'{folder}: {path} is {have}, and {NAME} asks for {shape}: convert it '
-        'again'
+        f'{folder}: {path} is {have}, and {NAME} asks for {x.shape}: convert '
+        'it again'
       )
 
 
-def _wanted(block, path):
-  # {path: shape} of the parameters, heads left out; of a model of somebody's
-  # own, which has other methods perhaps, none.
+def _wanted(block, path, there):
+  # {path: jax.ShapeDtypeStruct} of the parameters, heads left out; of a model
+  # of somebody's own, which has other methods perhaps, none.
   if '.' in str(block.get('name')):
     return {}
   try:
-    return folder_lib.shapes(plugins.build('models', block))
+    model = plugins.build('models', block)
+    if isinstance(model, models.Counts):
+      return model.wanted(there)
+    shapes = folder_lib.shapes(model)
+    return {k: jax.ShapeDtypeStruct(x, jnp.float32) for k, x in shapes.items()}
   except UserError as e:
     raise UserError(f'{path}: {e}') from e
   except folder_lib.NO_MODEL as e:

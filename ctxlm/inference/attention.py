@@ -46,10 +46,9 @@ def whole(loaded, text):
   t = loaded.tokenizer
   frame = framing.reading(t, loaded.model)
   ids = frame(t.encode(text))
-  if len(ids) > loaded.max_length:
-    raise UserError(
-      f'the text has {len(ids)} tokens; the model takes {loaded.max_length}'
-    )
+  limit = loaded.max_length
+  if limit is not None and len(ids) > limit:
+    raise UserError(f'the text has {len(ids)} tokens; the model takes {limit}')
   (weights,) = attentions(loaded, [ids])
   spans = [(0, 0)] * len(frame.first) + t.offsets(text)
   spans += [(0, 0)] * len(frame.last)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from ctxlm import config as config_lib
-from ctxlm import recipes, trees
+from ctxlm import models, plugins, recipes, trees
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.parallel import placement as placement_lib
@@ -71,6 +71,9 @@ def judge(folder, step='', recipe=None, overrides=()):
     raise UserError(f'{folder} has no tokenizer: put its files there')
   with config.unlocked():
     config.model = opened.block
+    kind = plugins.find('models', opened.block['name'])
+    if issubclass(kind, models.Counts):
+      config.num_steps, config.init_from = 0, ''
     for task in config.tasks.values():
       if opened.task and opened.task['name'] == task.objective.name:
         del task['objective']  # its labels, and how its head reads
@@ -80,9 +83,11 @@ def judge(folder, step='', recipe=None, overrides=()):
   config_lib.check(config)
   placement = placement_lib.make(config)
   program = program_lib.build(config, placement, opened.tokenizer)
-  if recipe is not None:
+  if recipe is not None and not program.counts:
     _check_heads(program, opened)
   params = opened.read_all(placement.shardings)
+  if program.counts:
+    program.model.check(params, folder)
   program.bench.rehearse(params)  # mistakes come before long work
   metrics = program.evaluate(list(config.evaluators), params)
   return Judged(folder, step, metrics, program.bench.signatures)

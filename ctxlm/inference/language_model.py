@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm import decoding
+from ctxlm import decoding, models
 from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build, stream
 from ctxlm.errors import UserError
@@ -54,11 +54,14 @@ class LanguageModel:
     kind = 'encoder-decoder' if model.encoder_decoder else 'decoder'
     if not model.causal:
       kind = 'encoder'
+    if isinstance(model, models.Counts):
+      kind = self._loaded.block['name']
+    else:
+      kind += f', {model.num_layers} layers of {model.hidden_size}'
     count = sum(x.size for x in jax.tree.leaves(self.params))
     return (
-      f'LanguageModel({str(self.folder)!r}: {kind}, {model.num_layers} layers '
-      f'of {model.hidden_size}, {model.vocab_size:,} tokens, '
-      f'{count:,} parameters)'
+      f'LanguageModel({str(self.folder)!r}: {kind}, '
+      f'{model.vocab_size:,} tokens, {count:,} parameters)'
     )
 
   def ids(self, text):
@@ -96,6 +99,7 @@ class LanguageModel:
     The last one is what the model gives, behind its final norm. Of an
     encoder-decoder they are its encoder's.
     """
+    models.need_vectors(self.model)
     return self._each(lambda rows: self._asked(_hidden, rows, axis=1), text)
 
   def attention(self, text):

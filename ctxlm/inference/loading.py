@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from ctxlm import plugins
+from ctxlm import models, plugins
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import passes
@@ -74,6 +74,8 @@ def load(folder, placement=None, step='', allow_code=(), **options):
     run = None
     params = opened.read_all(placement.shardings if placement else None)
     model, block = plugins.build('models', opened.block), opened.block
+  if isinstance(model, models.Counts):
+    model.check(params, opened.folder)
   return Loaded(
     opened.folder,
     block,

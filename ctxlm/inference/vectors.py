@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from ctxlm import models
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
 from ctxlm.inference import loading
@@ -42,6 +43,7 @@ class Embedder:
     """
     if loaded.model.encoder_decoder:
       raise UserError('embed takes encoders, and decoders without an encoder')
+    models.need_vectors(loaded.model)
     loading.need_tokenizer(loaded)
     own = loaded.sentence
     self.pooling = pooling or (own and own.pooling)

@@ -3,7 +3,9 @@
 Named in `config.model.name`; a dotted name reaches one of a researcher's own.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from ctxlm.errors import UserError
 
 
 class Model(Protocol):
@@ -55,3 +57,36 @@ class Model(Protocol):
       module: Flax module, unbound; it is the objective's.
       *args: what it is called with.
     """
+
+
+@runtime_checkable
+class Counts(Protocol):
+  """A Model that is counted in one pass over a text, and not trained.
+
+  Its parameters are arrays whose shapes the text decides; it has no hidden
+  vectors, and hosts no heads.
+  """
+
+  def count(self, tokens, begins) -> Any:
+    """Returns the parameters, a tree of numpy arrays.
+
+    Args:
+      tokens: int [t], framed documents one after another.
+      begins: bool [t], where each begins.
+    """
+
+  def wanted(self, have) -> dict[str, Any]:
+    """Returns {path: jax.ShapeDtypeStruct} of parameters that fit each other.
+
+    Args:
+      have: {path: shape} of those that are there.
+    """
+
+  def check(self, params, folder):
+    """Raises UserError if a folder's parameters are none of such a model."""
+
+
+def need_vectors(model):
+  """Raises UserError if a model's hidden states are no vectors."""
+  if isinstance(model, Counts):
+    raise UserError('a model that is counted has no hidden vectors')

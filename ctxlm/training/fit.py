@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from ctxlm import objectives
+from ctxlm import models, objectives
+from ctxlm import config as config_lib
 from ctxlm.errors import UserError
 from ctxlm.objectives import causal, contrastive, mlm, seq2seq
 from ctxlm.parallel import memory
@@ -24,6 +25,8 @@ def check_parts(config, model, tasks):
     model: Flax module.
     tasks: list of objectives.task.Task.
   """
+  if isinstance(model, models.Counts):
+    _check_counted(config, tasks)
   for task in tasks:
     where, objective = f'config.tasks.{task.name}', task.objective
     predicts = isinstance(objective, objectives.PredictsNext)
@@ -52,6 +55,23 @@ def check_parts(config, model, tasks):
         f'{where}: its objective compares the examples of a batch, so '
         'config.batch_size=1 must be 2 or more'
       )
+
+
+def _check_counted(config, tasks):
+  where = f'config.model.name={config.model.name!r} is counted and not trained'
+  causal_ = [isinstance(task.objective, causal.Objective) for task in tasks]
+  if causal_ != [True] or tasks[0].objective.prefix or tasks[0].source:
+    raise UserError(
+      f'{where}, from the text of one task, with the objective causal and no '
+      'prefix'
+    )
+  if config.num_steps:
+    raise UserError(
+      f'{where}, so it takes no steps: config.num_steps={config.num_steps} '
+      'must be 0'
+    )
+  if config_lib.init_steps(config.init_from):
+    raise UserError(f'{where}, so it begins from nothing: leave out init_from')
 
 
 def check_rows(config):

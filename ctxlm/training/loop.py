@@ -99,6 +99,8 @@ def _train(config, workdir, placement):
       f'stopped at step {done} of {config.num_steps}, saved in {workdir}; '
       'run the same command again to go on'
     )
+  elif untrained and program.counts:
+    initial.say(f'counted, judged and saved in {workdir}')
   elif untrained:
     initial.say(
       'config.num_steps=0: what it begins from is judged, and saved in '

@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from ctxlm import data as data_lib
-from ctxlm import objectives, plugins, trees
+from ctxlm import models, objectives, plugins, trees
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
@@ -99,14 +100,29 @@ class Program:
     key = jax.random.key(self.config.seed)
     return task_lib.init_params(self.model, self.tasks, self.features, key)
 
+  @property
+  def counts(self):
+    """Whether the model is counted, and not trained; see models.Counts."""
+    return isinstance(self.model, models.Counts)
+
+  @functools.cached_property
+  def counted(self):
+    """The parameters of a model that is counted: of all training text."""
+    (view,) = self.views.values()
+    return self.model.count(*view.stream())
+
   @functools.cached_property
   def shapes(self):
     """The parameters' tree of jax.ShapeDtypeStruct."""
+    if self.counts:
+      return jax.eval_shape(lambda: self.counted)
     return jax.eval_shape(self.init_params)
 
   @functools.cached_property
   def optimizer(self):
     """The optax transformation."""
+    if self.counts:
+      return optax.identity()
     return optim.make(self.config.optimizer, self.config.num_steps, self.shapes)
 
   @functools.cached_property
@@ -116,7 +132,7 @@ class Program:
 
   def _state(self, params=None):
     params = self.init_params() if params is None else params
-    averaged = self.config.optimizer.ema_decay
+    averaged = self.config.optimizer.ema_decay and not self.counts
     return step.TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
@@ -127,15 +143,17 @@ class Program:
   @functools.cached_property
   def abstract(self):
     """The TrainState of jax.ShapeDtypeStructs with their shardings."""
-    state = jax.eval_shape(self._state)
+    state = jax.eval_shape(self._state, self.shapes)
     return trees.abstract(state, self.placement.shardings(state))
 
   def init(self, params=None):
     """Returns the first TrainState, placed.
 
     Args:
-      params: parameters to start from; None makes fresh ones.
+      params: parameters to start from; None makes fresh ones, or counts.
     """
+    if self.counts:
+      params = self.counted
     arguments = () if params is None else (params,)
     return self.placement.init(self._state, *arguments)
 

@@ -74,6 +74,22 @@ class View(records.Lazy):
       np.memmap(self.folder / 'segments', 'uint16', 'r', shape=shape),
     )
 
+  def stream(self):
+    """Returns (tokens int32 [t], begins bool [t]): the documents, whole again.
+
+    They stand one after another, and `begins` says where each begins. Needs
+    `overlap` 1, by which a piece that goes on is known.
+    """
+    tokens, segments = self._rows
+    first = tokens[0, 0]  # what each document begins with
+    begins = np.ones(segments.shape, bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    kept = segments > 0
+    goes_on = (tokens[1:, 0] == tokens[:-1, -1]) & (tokens[1:, 0] != first)
+    kept[1:, 0] &= ~goes_on  # the token that the row before ends with
+    begins[1:, 1] &= ~goes_on
+    return tokens[kept].astype(np.int32), begins[kept]
+
   def read(self, i, rng):
     """Returns {'tokens', 'segment_ids', 'positions'}: int32 [length]."""
     del rng  # nothing is drawn
