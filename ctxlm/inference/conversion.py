@@ -7,7 +7,13 @@ import jax
 
 from ctxlm import files
 from ctxlm.errors import UserError
-from ctxlm.families import export, model_folder, sentence, small_files
+from ctxlm.families import (
+  arpa,
+  export,
+  model_folder,
+  sentence,
+  small_files,
+)
 from ctxlm.inference import loading
 from ctxlm.parallel import mesh as mesh_lib
 
@@ -65,18 +71,23 @@ def write_hf(loaded, folder):
 def _new_folder(folder):
   """Gives a temporary folder, which takes the name when all went well."""
   folder = Path(folder)
-  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-    raise UserError(f'{folder} is there already; name a new folder')
+  if not (folder.is_dir() and not any(folder.iterdir())):
+    _need_none(folder)
   with files.new_folder(folder) as new:
     yield new
 
 
+def _need_none(path):
+  if path.exists():
+    raise UserError(f'{path} is there already; name a new one')
+
+
 def convert(source, to=None, to_hf=None, step=''):
-  """Converts a folder of any kind; see loading.load.
+  """Converts a folder of any kind, see loading.load, or an ARPA file.
 
   Args:
-    source: folder.
-    to: model folder to write, or None.
+    source: folder, or file.
+    to: model folder to write, or ARPA file, or None.
     to_hf: Hugging Face folder to write, or None.
     step: of a run, see checkpoint.find.
 
@@ -88,10 +99,17 @@ def convert(source, to=None, to_hf=None, step=''):
   """
   # Each device holds a part, so that what fits the machine can be converted.
   placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
-  loaded = loading.load(source, placement, step)
+  if arpa.is_one(source):
+    loaded = loading.Loaded(Path(source), *arpa.read(source))
+  else:
+    loaded = loading.load(source, placement, step)
   left_out = []
   with contextlib.ExitStack() as both:  # neither is there before both are whole
-    if to:
+    if to and arpa.is_one(to):
+      loading.need_tokenizer(loaded)
+      _need_none(Path(to))
+      arpa.write(to, loaded.model, loaded.params, loaded.tokenizer)
+    elif to:
       write_model(loaded, both.enter_context(_new_folder(to)))
     if to_hf:
       left_out = write_hf(loaded, both.enter_context(_new_folder(to_hf)))

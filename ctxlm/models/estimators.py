@@ -27,7 +27,8 @@ class Estimator:
     continuations: whether lower orders go by counts.continuations.
     interpolated: whether what is left is spread over all words, and not over
       those alone that never came after the context.
-    backs_off: whether it is spread as the lower order has it; else evenly.
+    backs_off: whether it is spread as the lower order has it; else evenly, so
+      that the longest context alone counts.
   """
 
   shares: Callable
@@ -135,6 +136,9 @@ def estimate(orders, options):
   for k, (own, counts) in enumerate(zip(orders, used), 1):
     contexts = len(orders[k - 2]) if k > 1 else 1
     probs, left = kind.shares(options, counts, own.parent, contexts, possible)
+    # A context that nothing was seen after leaves all.
+    seen = np.bincount(own.parent, counts > 0, contexts) > 0
+    left = np.where(seen, left, 1.0)
     even = k == 1 or not kind.backs_off
     below = uniform[own.words] if even else lower[own.suffix]
     if k == 1 and kind.backs_off and not options.open_vocab:
@@ -144,10 +148,8 @@ def estimate(orders, options):
     elif k == 1:
       probs = np.where(counts > 0, probs, left[0] * below)
     if k > 1:
-      # A context that nothing was seen after takes no part.
-      seen = np.bincount(own.parent, minlength=contexts) > 0
       table = params[f'order_{k - 1}']
-      table['backoffs'] = np.where(seen, left, 1.0).astype(np.float32)
+      table['backoffs'] = left.astype(np.float32)
       table['first'] = counts_lib.first_children(own.parent, contexts)
     params[f'order_{k}'] = {'probs': probs.astype(np.float32)}
     if k > 1:

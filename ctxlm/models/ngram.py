@@ -41,7 +41,7 @@ class Model(states.Decoder, nn.Module):
     estimator: 'modified_kneser_ney' (interpolated; three discounts an order,
       Chen & Goodman 1998), 'kneser_ney' (one), 'witten_bell', 'add_k', or
       'stupid_backoff' (Brants et al. 2007), whose scores the softmax of the
-      logits makes sum to 1.
+      logits makes sum to 1. 'given' counts nothing: tables of an ARPA file.
     open_vocab: whether ids that the text doesn't have share what is left of
       single words, so that nothing is impossible; else they have no
       probability.
@@ -51,7 +51,7 @@ class Model(states.Decoder, nn.Module):
 
   vocab_size: Whole = 0
   order: Annotated[int, Range('[1, 16]')] = 5
-  estimator: Literal[*estimators.ESTIMATORS] = 'modified_kneser_ney'
+  estimator: Literal[*estimators.ESTIMATORS, 'given'] = 'modified_kneser_ney'
   open_vocab: bool = True
   discount: BelowOne = 0.0
   k: AboveZero = 1.0
@@ -65,7 +65,7 @@ class Model(states.Decoder, nn.Module):
   @property
   def backs_off(self):
     """Whether what a context leaves goes to a shorter one."""
-    return estimators.ESTIMATORS[self.estimator].backs_off
+    return self.estimator != 'add_k'
 
   def count(self, tokens, begins):
     """Returns the parameters, numpy arrays: of each order k a table.
@@ -80,6 +80,8 @@ class Model(states.Decoder, nn.Module):
       tokens: int [t], texts one after another.
       begins: bool [t], where each begins.
     """
+    if self.estimator == 'given':
+      raise UserError("estimator='given' is of what was counted elsewhere")
     orders = counts.count(tokens, begins, self.order, self.vocab_size)
     return estimators.estimate(orders, self)
 
@@ -102,7 +104,9 @@ class Model(states.Decoder, nn.Module):
     """Raises UserError if a folder's parameters are no tables of this model."""
     below = None
     for k in range(1, self.order + 1):
-      table = {n: np.asarray(x) for n, x in params.get(f'order_{k}', {}).items()}
+      table = {
+        n: np.asarray(x) for n, x in params.get(f'order_{k}', {}).items()
+      }
       where = f'{folder}: the table of {k}-grams'
       names = {'probs', *(['words'] if k > 1 else [])}
       names |= {'backoffs', 'first'} if k < self.order else set()
@@ -113,7 +117,9 @@ class Model(states.Decoder, nn.Module):
       if set(lengths.values()) != {size}:
         raise UserError(f'{where} has parts of different lengths')
       odd = [n for n in ('probs', 'backoffs') if n in table]
-      if any((table[n] < 0).any() for n in odd) or (table['probs'] > 1.001).any():
+      if (
+        any((table[n] < 0).any() for n in odd) or (table['probs'] > 1.001).any()
+      ):
         raise UserError(f'{where} holds what is no probability')
       if below is not None:
         ends = below['first']
@@ -141,8 +147,8 @@ class Model(states.Decoder, nn.Module):
   ):
     """Returns int32 [b, l, max(n - 1, 1)]: the k-grams that end at each token.
 
-    Of each k the place in its table; counts.UNSEEN is in none, and counts.ABSENT
-    would begin before the text.
+    Of each k the place in its table; counts.UNSEEN is in none, and
+    counts.ABSENT would begin before the text.
 
     Args:
       tokens: int32 [b, l].
@@ -169,7 +175,7 @@ class Model(states.Decoder, nn.Module):
     return ends
 
   def logits(self, hidden):
-    """Returns log p of what comes next, float32 [..., v], of hidden [..., m]."""
+    """Returns log p of the next token, float32 [..., v], of hidden [..., m]."""
     ends = hidden.reshape(-1, hidden.shape[-1])
     single = self._table(1)['probs']
     probs = jnp.broadcast_to(single, (len(ends), self.vocab_size))

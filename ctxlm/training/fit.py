@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from ctxlm import models, objectives
 from ctxlm import config as config_lib
+from ctxlm import models, objectives
 from ctxlm.errors import UserError
 from ctxlm.objectives import causal, contrastive, mlm, seq2seq
 from ctxlm.parallel import memory
