@@ -191,12 +191,14 @@ def test_rows_see_their_own_segment_alone():
 @pytest.mark.parametrize(
   'strategy, options',
   [
-    ({'name': 'greedy'}, {}),
     ({'name': 'sample'}, {'num_samples': 3, 'seed': 5}),
-    ({'name': 'beam', 'num_beams': 3, 'num_best': 2}, {}),
-    ({'name': 'greedy'}, {'guidance': 1.5}),
+    pytest.param(
+      {'name': 'beam', 'num_beams': 3, 'num_best': 2},
+      {},
+      marks=pytest.mark.slow,
+    ),
+    pytest.param({'name': 'greedy'}, {'guidance': 1.5}, marks=pytest.mark.slow),
   ],
-  ids=lambda x: '-'.join(map(str, x.values())),
 )
 def test_writes_as_repeated_full_passes(strategy, options):
   model = ngram.Model(vocab_size=V, order=4)
@@ -204,7 +206,6 @@ def test_writes_as_repeated_full_passes(strategy, options):
   prompts = [
     text[:n] for text, n in zip(draw(9, seed=3, length=60), (3, 19, 1))
   ]
-  assert [len(p) for p in prompts] != [0, 0, 0]
   config = checkpoints.config(strategy, max_new_tokens=8, **options)
   found = [
     generator.Generator(generator.Writer(m, params, None, (RARE,), 0), config)(

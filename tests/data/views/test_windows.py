@@ -52,6 +52,16 @@ def test_windows_by_hand(numbers):
   assert view.num_tokens == 11
 
 
+@pytest.mark.parametrize('length', [2, 3, 5, 16, 200])
+def test_the_stream_is_of_whole_documents(numbers, number_documents, length):
+  view = open_windows(number_documents, numbers, length, 1, fingerprint='s')
+  tokens, begins = view.stream()
+  starts = [*np.flatnonzero(begins), len(tokens)]
+  found = [tokens[a:b].tolist() for a, b in zip(starts, starts[1:])]
+  # A start that ends a row, and stands again in the next, is no document.
+  assert [d for d in found if len(d) > 1] == framed(number_documents)
+
+
 @pytest.mark.parametrize('length', [2, 3, 7, 16, 200])
 def test_without_overlap_each_token_is_there_once(
   numbers, number_documents, length
