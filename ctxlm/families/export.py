@@ -120,12 +120,8 @@ def write(
   for role in ('pad', 'bos', 'eos'):
     config.setdefault(f'{role}_token_id', getattr(tokenizer, f'{role}_id'))
   if head == 'classification' and family.pooling == 'last':
-    # By it the reference finds a text's last token; of one that frames end with
-    # none may be said.
-    pad, last = tokenizer.own_pad_id, framing.template(tokenizer).last[-1:]
-    if pad is None and last != (tokenizer.pad_id,):
-      pad = tokenizer.pad_id
-    config['pad_token_id'] = pad
+    # By it the reference finds a text's last token.
+    config['pad_token_id'] = _padding(tokenizer)
   if both:
     start = getattr(tokenizer, f'{options["decoder_start"]}_id')
     config.setdefault('decoder_start_token_id', start)
@@ -218,12 +214,33 @@ def _ids(tokenizer):
   return {role: i for role, i in ids.items() if i is not None}
 
 
+def _padding(tokenizer):
+  # The id of padding, None where it would be taken for the end of a text.
+  last = framing.template(tokenizer).last[-1:]
+  if tokenizer.own_pad_id is None and last == (tokenizer.pad_id,):
+    return None
+  return tokenizer.pad_id
+
+
+def write_padding(folder, tokenizer):
+  """Lets tokenizer_config.json name a padding token, if it names none.
+
+  Args: as of `write_frame`.
+  """
+  path, pad = folder / 'tokenizer_config.json', _padding(tokenizer)
+  if tokenizer.own_pad_id is None and pad is not None and path.is_file():
+    content = json.loads(path.read_text(encoding='utf-8'))
+    (content['pad_token'],) = tokenizer.tokens([pad])
+    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    path.write_text(text, encoding='utf-8')
+
+
 def write_frame(folder, tokenizer):
   """Lets tokenizer.json frame texts as our objectives do, if it has no frame.
 
   Args:
-    folder: pathlib.Path; it has tokenizer.json.
-    tokenizer: Tokenizer that is in it.
+    folder: pathlib.Path of the tokenizer's files.
+    tokenizer: Tokenizer that is in them.
   """
   path = folder / 'tokenizer.json'
   if tokenizer.template is None and path.is_file():

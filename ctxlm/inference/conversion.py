@@ -55,6 +55,7 @@ def write_hf(loaded, folder):
     export.write_tokenizer(inner, loaded.tokenizer, loaded.model, loaded.task)
   elif loaded.task:
     export.write_frame(inner, loaded.tokenizer)
+    export.write_padding(inner, loaded.tokenizer)
   left_out = export.write(
     inner,
     loaded.block,

@@ -190,6 +190,10 @@ def sequence(own, theirs, folder):
   said = pipe({'text': TEXTS[0], 'text_pair': TEXTS[1]}, top_k=None)
   said = {one['label']: one['score'] for one in said}
   assert answer['probabilities'] == pytest.approx(said, abs=1e-5)
+  together = pipe(list(TEXTS), batch_size=3, top_k=None)
+  for answer, said in zip(answers, together, strict=True):
+    said = {one['label']: one['score'] for one in said}
+    assert answer['probabilities'] == pytest.approx(said, abs=1e-5)
   decoder = pipe.model.config.model_type in ('gpt2', 'llama', 'mistral')
   for left in (False, True) if decoder else (False,):
     ids, mask = padded(rows, pipe.model.config.pad_token_id, left)
