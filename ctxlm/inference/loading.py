@@ -9,6 +9,7 @@ from ctxlm import models, plugins
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import passes
+from ctxlm.models import heads
 from ctxlm.training import initial
 from ctxlm.training import run_folder as run_lib
 
@@ -104,7 +105,9 @@ def need_tokenizer(loaded):
 
 def need_logits(loaded):
   """Raises UserError if a Loaded has no head that gives tokens' logits."""
-  if not loaded.model.tie_embeddings and 'lm_head' not in loaded.params:
+  model = loaded.model
+  apart = isinstance(model, heads.Heads) and not model.tie_embeddings
+  if apart and 'lm_head' not in loaded.params:
     raise UserError(
       f'{loaded.folder} has no LM head: it says nothing of the next token'
     )
