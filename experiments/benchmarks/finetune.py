@@ -23,6 +23,7 @@ recipe, such as num_steps=100.
 import argparse
 import itertools
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -260,6 +261,7 @@ def main(arguments=None):
   overrides.apply(config, [text.split('=', 1) for text in args.set])
   config_lib.check(config)
   title = turns.machine('jax', 'torch', 'transformers')
+  title += f'; load {os.getloadavg()[0]:.1f}'
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
     config = begin(config, folder)
