@@ -16,7 +16,8 @@ and all 6,920 sentences of SST-2, as `configs/finetune/sst2.py` reads them, from
 same examples, in the same order, for as many steps of 16: 60, 120 and 240, so
 that of all sentences more than half are seen. Judged is the dev split after the
 last step. The head reads the mean of the vectors, which both arms learn from
-sooner than from the first one.
+sooner than from the first one. Each arm has its own learning rate, of which no
+other was tried at small, on a seed that is not judged.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ from ctxlm.ranges import Seed, Whole
 EXAMPLES, RATE = 'tasks.sentiment.data.examples', 'optimizer.learning_rate'
 METRIC = 'eval/dev/accuracy'
 ARMS = {
-  'pretrained': {RATE: 1e-4},
+  'pretrained': {RATE: 2e-4},
   'from scratch': {RATE: 1e-3, 'init_from': ''},
 }
 ALL = 6920
