@@ -9,7 +9,7 @@ ctxlm train --config configs/finetune/sst2.py:all-MiniLM-L6-v2 \
 With all-MiniLM-L6-v2 it takes 8 minutes on two cores. Accuracy on the dev
 split, mean of 3 seeds (range): 0.881 (0.873 to 0.890); with the mean of the
 vectors, config.tasks.sentiment.objective.pooling='mean', 0.876 (1 seed); with
-batches of 16, a rate of 5e-5 and rows of 40 tokens, 0.883 (1 seed, 1,300 steps).
+batches of 16, a rate of 5e-5 and rows of 40 tokens, 0.883 (1 seed).
 """
 
 from ctxlm.configs import common
