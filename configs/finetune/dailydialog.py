@@ -11,6 +11,8 @@ ctxlm train --config configs/finetune/dailydialog.py:,,1 --workdir runs/one_turn
 
 from ctxlm.configs import common
 
+STEPS = {'0': 135, '1': 260, '3': 465}  # 5 epochs, by the turns of context
+
 
 def get_config(argument=''):
   """Returns the recipe."""
@@ -20,9 +22,9 @@ def get_config(argument=''):
     opened = common.start_from(c, checkpoint)
     c.max_length = min(opened.block['max_length'], 256)
   else:
-    c.model = common.gpt2_shape(192, 3, 4, dropout=0.2, max_length=256)
+    c.model = common.gpt2_shape(128, 3, 4, dropout=0.2, max_length=256)
     c.tokenizer.vocab_size = 4000
-  c.num_steps = 300
+  c.num_steps = STEPS.get(context, 310)
   c.batch_size = 16
   c.tasks.dialogue = common.task(
     {
@@ -37,10 +39,10 @@ def get_config(argument=''):
       'context': int(context) if context else None,
     },
   )
-  c.optimizer.learning_rate = 1e-3
+  c.optimizer.learning_rate = 2e-3
   c.optimizer.warmup_steps = 30
-  c.checkpoint.every_steps = 100
-  c.evaluators.answers = {'name': 'perplexity', 'every_steps': 50}
+  c.checkpoint.every_steps = 0
+  c.evaluators.answers = {'name': 'perplexity', 'every_steps': 65}
   c.evaluators.written = {
     'name': 'generation',
     'metrics': ('distinct',),

@@ -1,7 +1,7 @@
-r"""English to German, Multi30k (Elliott et al. 2016), by a small T5.
+r"""English to German, Multi30k (Elliott et al. 2016), by a small Transformer.
 
 The argument is a folder of any kind with an encoder-decoder, or nothing, which
-trains one of T5's shape from scratch, with a tokenizer of both languages;
+trains a small one from scratch, with a tokenizer of both languages;
 behind a comma, the folder of train.en.gz, train.de.gz, val.en.gz and val.de.gz:
 
 ctxlm train --config configs/finetune/multi30k.py --workdir runs/multi30k
@@ -18,9 +18,9 @@ def get_config(folders=''):
   if checkpoint:
     common.start_from(c, checkpoint)
   else:
-    c.model = common.t5_shape(192, 3, 4, dropout=0.1, mlp_dim=768)
+    c.model = common.seq2seq_shape(192, 3, 4)
     c.tokenizer.vocab_size = 6000
-  c.num_steps = 1200
+  c.num_steps = 800
   c.batch_size = 64
   c.max_length = 36  # one sentence of a hundred is longer
   c.tasks.translation = common.task(
@@ -36,10 +36,10 @@ def get_config(folders=''):
     },
     {'name': 'seq2seq', 'label_smoothing': 0.1},
   )
-  c.optimizer.learning_rate = 2e-3
-  c.optimizer.warmup_steps = 120
-  c.checkpoint.every_steps = 300
-  c.evaluators.losses = {'name': 'losses', 'every_steps': 300}
+  c.optimizer.learning_rate = 1.5e-3
+  c.optimizer.warmup_steps = 100
+  c.checkpoint.every_steps = 200
+  c.evaluators.losses = {'name': 'losses', 'every_steps': 200}
   c.evaluators.translation = {
     'name': 'generation',
     'metrics': ('bleu', 'chrf'),

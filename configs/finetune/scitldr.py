@@ -1,7 +1,7 @@
-r"""Papers' abstracts to one line, SciTLDR (Cachola et al. 2020), by a small T5.
+r"""Abstracts to one line, SciTLDR (Cachola et al. 2020), by a small model.
 
 The argument is a folder of any kind with an encoder-decoder, or nothing, which
-trains one of T5's shape from scratch; behind a comma, the folder of train.jsonl
+trains a small one from scratch; behind a comma, the folder of train.jsonl
 and dev.jsonl, objects with 'source' and 'target', lists of sentences:
 
 ctxlm train --config configs/finetune/scitldr.py --workdir runs/scitldr
@@ -18,7 +18,7 @@ def get_config(folders=''):
   if checkpoint:
     common.start_from(c, checkpoint)
   else:
-    c.model = common.t5_shape(192, 3, 4, dropout=0.1, mlp_dim=768)
+    c.model = common.seq2seq_shape(192, 3, 4)
     c.tokenizer.vocab_size = 6000
   c.num_steps = 250  # 2 epochs of 1,992 abstracts
   c.batch_size = 16
