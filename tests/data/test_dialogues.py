@@ -17,7 +17,7 @@ CHATML = (
   "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TAGGED = (
-  "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
+  "{{ bos_token }}{% for m in messages %}\n  {% if m.role == 'assistant' %}\n"
   'A: {% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}'
   '{% else %}{{ m.role | upper }}: {{ m.content | trim }} {% endif %}'
   '{% endfor %}{% if add_generation_prompt %}A:{% endif %}'

@@ -40,6 +40,10 @@ def test_rows_are_framed_and_cut(tokenizer):
   assert found['tokens'].tolist() == [1, 10, 11, 2, 0, 0]
   assert found['segment_ids'].tolist() == [1, 1, 1, 1, 0, 0]
   assert found['targets'].tolist() == [1, 12, 13, 2]
+  assert found['cut'] == 1
+  assert o.prepare({'text_a': '10', 'text_b': '12 13'}, RNG)['cut'] == 0
+  assert o.given({'text': '10 11'}, None) == [1, 10, 11, 2]
+  assert o.given({'text_a': '10 11 12 13 14'}, None) == [1, 10, 11, 12, 13, 2]
   tokenizer.cls_id = None  # as T5's
   o = seq2seq.Objective(tokenizer=tokenizer, max_length=6, prompt='40 ')
   found = o.prepare({'text_a': '10 11', 'text_b': '12'}, RNG)

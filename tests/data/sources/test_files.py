@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from ctxlm.data.sources import file_formats, files, records, splits
+from ctxlm.data.sources import file_formats, files, records, splits, units
 from ctxlm.errors import UserError
 
 
@@ -427,3 +427,17 @@ def test_mistakes_in_options(tmp_path):
   ):
     with pytest.raises(ValueError):
       files.Source(**wrong)
+
+
+def test_turns_of_a_dialogue(tmp_path):
+  path = tmp_path / 'dialogues.txt'
+  path.write_text('a b __eou__ c ? __eou__\nd __eou__ e\n')
+  source = files.Source(
+    split_patterns={'train': str(path)}, separator='line', turns='__eou__'
+  )
+  found = source.records('train')
+  assert [found[i] for i in range(len(found))] == [
+    {'turns': ['a b', 'c ?']},
+    {'turns': ['d', 'e']},
+  ]
+  assert list(units.every_text(found)) == ['a b', 'c ?', 'd', 'e']

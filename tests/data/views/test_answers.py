@@ -51,6 +51,12 @@ def test_every_example_is_there_whole_and_once(numbers, capsys):
   assert view.num_tokens == tokens > 0.85 * 20 * len(view)
 
 
+def test_a_row_is_filled_to_its_end():
+  examples = [([i] * n, [True] * n) for i, n in ((7, 4), (8, 5), (9, 4))]
+  found = [row.tolist() for row, _, _ in answers.rows(iter(examples), 8, 0)]
+  assert found == [[7] * 4 + [9] * 4, [8] * 5 + [0] * 3]
+
+
 def test_mistakes(numbers):
   one = {'ids': [7, 8], 'marks': [False, True]}
   with pytest.raises(UserError, match='record 1 of the data: it is wrong'):
