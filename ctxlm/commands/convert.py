@@ -3,11 +3,13 @@
 A Hugging Face or sentence-transformers folder, or a GGUF file of LLaMA's
 family (pip install 'ctxlm[gguf]'), becomes a model folder, which every command
 that needs no data takes and `config.init_from` starts from; a run folder or a
-model folder becomes what transformers and sentence-transformers load.
+model folder becomes what transformers and sentence-transformers load. An n-gram
+model comes from an ARPA file, and goes into one.
 
   ctxlm convert --from bert-base-uncased --to models/bert
   ctxlm convert --from SmolLM2-135M-Instruct.Q4_1.gguf --to-hf smollm2
   ctxlm convert --from runs/mine --to-hf mine-hf
+  ctxlm convert --from runs/ngram --to ngram.arpa
   ctxlm convert --from runs/mine --step=best --to-hf mine-hf
 """
 
@@ -28,11 +30,13 @@ def add_flags(parser):
     metavar='DIR',
     needed=True,
     help='a folder of any kind, or the name of one on the hub that was '
-    'downloaded; or a GGUF file',
+    'downloaded; or a GGUF file, or an ARPA file',
   )
   flags.add_step(parser)
   use = 'what is written'
-  parser.add(use, '--to', metavar='DIR', help='a model folder')
+  parser.add(
+    use, '--to', metavar='DIR', help='a model folder; or an ARPA file, X.arpa'
+  )
   parser.add(use, '--to-hf', metavar='DIR', help='a Hugging Face folder')
 
 
