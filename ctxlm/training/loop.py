@@ -101,6 +101,8 @@ def _train(config, workdir, placement):
     )
   elif untrained and program.counts:
     initial.say(f'counted, judged and saved in {workdir}')
+    if config.optimizer != config_lib.base().optimizer:
+      initial.say('config.optimizer is left out: there was nothing to optimize')
   elif untrained:
     initial.say(
       'config.num_steps=0: what it begins from is judged, and saved in '

@@ -57,6 +57,11 @@ def test_evaluate_score_and_numpy_agree(run):
   np.testing.assert_allclose(logps, want, atol=1e-5)
 
 
+def test_what_a_count_has_no_use_for_is_said(run, text, tmp_path, capsys):
+  loop.train(get_config(), tmp_path / 'run')
+  assert 'config.optimizer is left out' in capsys.readouterr().err
+
+
 def test_again_there_is_nothing_to_do(run, capsys):
   folder, _ = run
   before = (folder / 'metrics.jsonl').read_bytes()
