@@ -95,7 +95,7 @@ def open_folder(folder, allow_code=(), **options):
   there = {path: tuple(x.shape) for path, x in weights.items()}
   block = about['model'] | options
   wanted = _wanted(block, folder / NAME, there)
-  _check(folder, there, wanted)
+  _check(folder, there, {path: x.shape for path, x in wanted.items()})
   shapes = {
     path: wanted.get(path, jax.ShapeDtypeStruct(shape, jnp.float32))
     for path, shape in there.items()
@@ -114,7 +114,7 @@ def open_folder(folder, allow_code=(), **options):
   pooled = about.get('sentence')
   pooled = sentence.from_json(pooled, folder / NAME) if pooled else None
   maps = pooled.shapes(block['hidden_size']) if pooled else {}
-  _check(folder, shapes, maps)
+  _check(folder, there, maps)
   return opened.Opened(
     folder,
     block,
@@ -129,14 +129,14 @@ def open_folder(folder, allow_code=(), **options):
 
 
 def _check(folder, there, wanted):
-  for path, x in wanted.items():
+  for path, shape in wanted.items():
     if path not in there and path.startswith(WRITING):
       continue  # as of a model that has another head
     have = there.get(path, 'absent')
-    if have != x.shape:
+    if have != shape:
       raise UserError(
-        f'{folder}: {path} is {have}, and {NAME} asks for {x.shape}: convert '
-        'it again'
+        f'{folder}: {path} is {have}, and {NAME} asks for {shape}: convert it '
+        'again'
       )
 
 

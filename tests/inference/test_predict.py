@@ -201,7 +201,7 @@ def test_a_decoder_trained_here_answers_in_a_pipeline(kind, tmp_path):
   path = tmp_path / 'train.jsonl'
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   c = tiny.get_config('causal')
-  c.num_steps, c.checkpoint.every_steps = 2, 0
+  c.num_steps, c.checkpoint.every_steps = 5, 0
   del c.tasks['causal']
   c.tasks.mood = {
     'data': {'name': 'files', 'pattern': str(path)},
