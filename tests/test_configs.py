@@ -77,6 +77,27 @@ def encoders(tmp_path):
 
 
 @pytest.fixture
+def squad(tmp_path):
+  """The folder of the file that configs/finetune/squad.py reads."""
+  answers = [{'text': 'cat', 'answer_start': 4}]
+  data = [
+    {
+      'title': f'T{t}',
+      'paragraphs': [
+        {
+          'context': 'the cat sees the dog',
+          'qas': [{'id': f'{t}', 'question': 'who?', 'answers': answers}],
+        }
+      ],
+    }
+    for t in range(60)
+  ]
+  text = json.dumps({'data': data}).encode()
+  (tmp_path / 'train_quarter.json.gz').write_bytes(gzip.compress(text))
+  return tmp_path
+
+
+@pytest.fixture
 def multi30k(tmp_path):
   """The folder of files that configs/finetune/multi30k.py reads."""
   for name in ('train', 'val'):
@@ -162,6 +183,7 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
     'finetune/multi30k': ('scratch', 'multi30k'),
     'finetune/scitldr': ('scratch', 'scitldr'),
     'finetune/dailydialog': ('checkpoint_of_text', 'dailydialog'),
+    'finetune/squad': ('checkpoint', 'squad'),
   }
   for own in ('conll2000', 'snli', 'stsb', 'trec'):
     needs[f'finetune/{own}'] = 'checkpoint', 'encoders'

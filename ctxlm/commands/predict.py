@@ -1,11 +1,13 @@
 r"""Answer for texts: by a model's head, or by what the model writes.
 
 Of lines, one JSON object for each, with its "answer": the label and each one's
-probability, the score, the tags, or the choice; of a model that writes the
-text, such as a translation, a summary or a reply. A line is a text, or two with
-a tab between, or a text and its choices, or a dialogue's turns; records of
-json, jsonl, csv, tsv and Parquet have the fields that it was trained on, such
-as 'text', 'text_a' and 'text_b', 'choices', 'prompt', 'turns' or 'messages'.
+probability, the score, the tags, the choice, or where a context has the answer
+to a question; of a model that writes the text, such as a translation, a summary
+or a reply. A line is a text, or two with a tab between, such as a question and
+its context, or a text and its choices, or a dialogue's turns; records of json,
+jsonl, csv, tsv and Parquet have the fields that it was trained on, such as
+'text', 'text_a' and 'text_b', 'choices', 'question' and 'context', 'prompt',
+'turns' or 'messages'.
 With --output a file is written on all devices, and the same command again goes
 on where it was stopped.
 
@@ -14,6 +16,7 @@ on where it was stopped.
   echo "a film to remember" | ctxlm predict --model runs/sst2
   ctxlm predict --model runs/multi30k --input en.txt --output de.jsonl \
     --strategy beam:num_beams=4
+  printf 'Who came?\tAnn came.\n' | ctxlm predict --model runs/squad
 """
 
 from ctxlm.commands import decoding_flags, flags

@@ -185,23 +185,55 @@ def parts(tokenizer, strings, length):
   if len(ids) == 1:
     row = template(t)(ids[0], length)
     return {'tokens': row, 'type_ids': [0] * len(row)}
-  first, last = text(t).first, text(t).last
-  between = t.pair_template or (
-    (first, (0,) * len(first)),
-    (last, (0,) * len(last)),
-    (last, (1,) * len(last)),
-    (0, 1),
-  )
-  *special, kinds = between
-  room = length - sum(len(s) for s, _ in special)
+  frame = pair_template(t)
+  room = length - frame.size
   if room < 2:
     raise UserError(f'max_length={length} has no room for two texts')
   sizes = _fitting(*map(len, ids), room)
-  tokens, types = map(list, special[0])
-  for part, size, kind, (s, own) in zip(ids, sizes, kinds, special[1:]):
-    tokens += [*part[:size], *s]
-    types += [kind] * len(part[:size]) + [*own]
-  return {'tokens': tokens, 'type_ids': types}
+  return frame(*(part[:size] for part, size in zip(ids, sizes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class PairFrame:
+  """The ids that stand around two texts, with their types, and the texts'.
+
+  >>> frame = PairFrame(((1,), (0,)), ((2,), (0,)), ((2,), (1,)), (0, 1))
+  >>> frame([10, 11], [12])
+  {'tokens': [1, 10, 11, 2, 12, 2], 'type_ids': [0, 0, 0, 0, 1, 1]}
+  """
+
+  first: tuple
+  between: tuple
+  last: tuple
+  types: tuple
+
+  @property
+  def size(self):
+    """Ids that are no text."""
+    return sum(len(ids) for ids, _ in (self.first, self.between, self.last))
+
+  def __call__(self, first, second):
+    """Returns {'tokens', 'type_ids'} of two texts' ids: lists of int."""
+    parts = (
+      self.first,
+      (first, [self.types[0]] * len(first)),
+      self.between,
+      (second, [self.types[1]] * len(second)),
+      self.last,
+    )
+    tokens, types = ([i for part in own for i in part] for own in zip(*parts))
+    return {'tokens': tokens, 'type_ids': types}
+
+
+def pair_template(tokenizer):
+  """Returns the PairFrame that the tokenizer's own files tell, or BERT's."""
+  if tokenizer.pair_template:
+    return PairFrame(*tokenizer.pair_template)
+  first, last = text(tokenizer).first, text(tokenizer).last
+  zeros = (0,) * len(last)
+  return PairFrame(
+    (first, (0,) * len(first)), (last, zeros), (last, (1,) * len(last)), (0, 1)
+  )
 
 
 def _fitting(first, second, room):

@@ -9,11 +9,12 @@ from ctxlm import objectives, plugins
 from ctxlm.errors import UserError, note
 
 # Objectives with a head that a reference may have, under the same name.
-NAMES = ('classification', 'tagging', 'multiple_choice')
+NAMES = ('classification', 'tagging', 'multiple_choice', 'span')
 CLASSES = {
   'classification': 'ForSequenceClassification',
   'tagging': 'ForTokenClassification',
   'multiple_choice': 'ForMultipleChoice',
+  'span': 'ForQuestionAnswering',
 }
 PROBLEMS = {  # objective.kind: config.json's problem_type
   'class': 'single_label_classification',
@@ -75,10 +76,21 @@ def _tagging(settings, size):
   return {'labels': _labels(settings, size)}
 
 
+def _span(settings, size):
+  del settings  # whether there may be no answer it doesn't say
+  if size != 2:
+    raise UserError(
+      f'the head of questions has {size} outputs, and not 2, the two ends of '
+      'an answer'
+    )
+  return {}
+
+
 READ = {
   'classification': _classification,
   'tagging': _tagging,
   'multiple_choice': lambda settings, size: {},
+  'span': _span,
 }
 
 
@@ -107,8 +119,11 @@ def write(task, original):
     return keys
   if 'kind' in task:
     keys['problem_type'] = PROBLEMS[task['kind']]
-  names = (original.get('id2label') or {'0': 'LABEL_0'}).values()
-  labels = task.get('labels') or list(names)[:1]
+  size = 2 if task['name'] == 'span' else 1
+  names = list((original.get('id2label') or {}).values())
+  if len(names) != size:  # they are of another head
+    names = [f'LABEL_{i}' for i in range(size)]
+  labels = task.get('labels') or names
   keys['id2label'] = {str(i): name for i, name in enumerate(labels)}
   keys['label2id'] = {name: i for i, name in enumerate(labels)}
   return keys

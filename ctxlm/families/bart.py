@@ -2,6 +2,7 @@
 
 from ctxlm import ranges
 from ctxlm.errors import UserError
+from ctxlm.families import rules
 from ctxlm.families.family import Family, start_of
 
 USUAL = {'bos': 0, 'pad': 1, 'eos': 2}  # ids
@@ -117,13 +118,20 @@ FAMILY = Family(
     'bias': {'final_bias/bias': 'final_logits_bias[1]'},
     'lm': {'lm_head': 'lm_head'},
     'classification': CLASSIFICATION,
+    'span': rules.SPAN,
   },
   architectures=(
     (('classification',), 'BartForSequenceClassification'),
+    (('span',), 'BartForQuestionAnswering'),
     (('bias',), 'BartForConditionalGeneration'),
     ((), 'BartModel'),
   ),
   prefix='model.',
-  outside=('lm_head.', 'final_logits_bias', 'classification_head.'),
+  outside=(
+    'lm_head.',
+    'final_logits_bias',
+    'classification_head.',
+    'qa_outputs.',
+  ),
   ignored=(r'(encoder|decoder)\.version$',),
 )

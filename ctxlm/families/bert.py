@@ -1,5 +1,6 @@
 """BERT (Devlin et al. 2019), and sentence encoders of its shape."""
 
+from ctxlm.families import rules
 from ctxlm.families.family import Family
 
 LAYER = 'encoder.layer.{}'
@@ -72,17 +73,19 @@ FAMILY = Family(
     'classification': {'heads/classification/dense': 'classifier'},
     'tagging': {'heads/tagging/dense': 'classifier'},
     'multiple_choice': {'heads/multiple_choice/dense': 'classifier'},
+    'span': rules.SPAN,
   },
   architectures=(
     (('classification', 'pooler'), 'BertForSequenceClassification'),
     (('tagging',), 'BertForTokenClassification'),
     (('multiple_choice', 'pooler'), 'BertForMultipleChoice'),
+    (('span',), 'BertForQuestionAnswering'),
     (('mlm', 'pooler', 'next_sentence'), 'BertForPreTraining'),
     (('mlm',), 'BertForMaskedLM'),
     (('pooler', 'next_sentence'), 'BertForNextSentencePrediction'),
     ((), 'BertModel'),
   ),
   prefix='bert.',
-  outside=('cls.', 'classifier.'),
+  outside=('cls.', 'classifier.', 'qa_outputs.'),
   ignored=IGNORED,
 )

@@ -204,6 +204,9 @@ def write_tokenizer(folder, tokenizer, model, task=None):
     ]
   if model.position == 'learned':
     settings['model_max_length'] = model.max_length
+  if model.type_vocab_size > 1:  # else a pair is given without its types
+    names = ['input_ids', 'token_type_ids', 'attention_mask']
+    settings['model_input_names'] = names
   text = json.dumps(settings, indent=2, ensure_ascii=False) + '\n'
   (folder / 'tokenizer_config.json').write_text(text, encoding='utf-8')
 

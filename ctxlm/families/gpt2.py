@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al. 2019), and DialoGPT (Zhang et al. 2020), its twin."""
 
 from ctxlm import ranges
+from ctxlm.families import rules
 from ctxlm.families.family import Family
 
 OURS, THEIRS = 'stack/layers_{}', 'h.{}'
@@ -76,16 +77,18 @@ FAMILY = Family(
     'lm': {'lm_head': 'lm_head'},
     'classification': {'heads/classification/dense': 'score[weight]'},
     'tagging': {'heads/tagging/dense': 'classifier'},
+    'span': rules.SPAN,
   },
   architectures=(
     (('classification',), 'GPT2ForSequenceClassification'),
     (('tagging',), 'GPT2ForTokenClassification'),
+    (('span',), 'GPT2ForQuestionAnswering'),
     (('lm',), 'GPT2LMHeadModel'),
     ((), 'GPT2Model'),
   ),
   prefix='transformer.',
   pooling='last',
-  outside=('lm_head.', 'score.', 'classifier.'),
+  outside=('lm_head.', 'score.', 'classifier.', 'qa_outputs.'),
   ignored=(r'\.attn\.(masked_)?bias$',),  # causal masks
   conv1d=True,
 )

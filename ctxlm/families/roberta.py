@@ -1,7 +1,7 @@
 """RoBERTa (Liu et al. 2019): BERT's stack; positions begin after padding's."""
 
 from ctxlm import ranges
-from ctxlm.families import bert
+from ctxlm.families import bert, rules
 from ctxlm.families.family import Family
 
 READS = {'pad_token_id': ranges.Whole, 'max_position_embeddings': ranges.Count}
@@ -47,6 +47,7 @@ FAMILY = Family(
     },
     'tagging': {'heads/tagging/dense': 'classifier'},
     'multiple_choice': {'heads/multiple_choice/dense': 'classifier'},
+    'span': rules.SPAN,
     'pooler': bert.POOLER,
     'mlm': {
       'heads/mlm/dense': 'lm_head.dense',
@@ -59,10 +60,11 @@ FAMILY = Family(
     (('classification',), 'RobertaForSequenceClassification'),
     (('tagging',), 'RobertaForTokenClassification'),
     (('multiple_choice', 'pooler'), 'RobertaForMultipleChoice'),
+    (('span',), 'RobertaForQuestionAnswering'),
     (('mlm',), 'RobertaForMaskedLM'),
     ((), 'RobertaModel'),
   ),
   prefix='roberta.',
-  outside=('lm_head.', 'classifier.'),
+  outside=('lm_head.', 'classifier.', 'qa_outputs.'),
   ignored=bert.IGNORED,
 )

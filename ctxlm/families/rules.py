@@ -20,6 +20,7 @@ LEAVES = {
   'embedding': 'weight',
   'bias': 'bias',
 }
+SPAN = {'heads/span/dense': 'qa_outputs'}  # of every ...ForQuestionAnswering
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from ctxlm import ranges
 from ctxlm.errors import UserError
-from ctxlm.families import bart
+from ctxlm.families import bart, rules
 from ctxlm.families.family import ACTIVATIONS, Family, activation, start_of
 
 RATES = ('dropout', 'attention_dropout', 'mlp_dropout', 'output_dropout')
@@ -178,13 +178,18 @@ FAMILY = Family(
     ),
   },
   more=_more,
-  heads={'lm': {'lm_head': 'lm_head'}, 'classification': bart.CLASSIFICATION},
+  heads={
+    'lm': {'lm_head': 'lm_head'},
+    'classification': bart.CLASSIFICATION,
+    'span': rules.SPAN,
+  },
   architectures=(
     (('classification',), 'T5ForSequenceClassification'),
+    (('span',), 'T5ForQuestionAnswering'),
     ((), 'T5ForConditionalGeneration'),
   ),
   prefixes={'T5ForSequenceClassification': 'transformer.'},
   encoder=ENCODER,
-  outside=('classification_head.',),
+  outside=('classification_head.', 'qa_outputs.'),
   ignored=(r'EncDecAttention\.relative_attention_bias\.weight$',),
 )

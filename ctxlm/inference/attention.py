@@ -45,13 +45,13 @@ def whole(loaded, text):
   """
   t = loaded.tokenizer
   frame = framing.reading(t, loaded.model)
-  ids = frame(t.encode(text))
+  ids, places = t.places(text)
+  ids = frame(ids)
   limit = loaded.max_length
   if limit is not None and len(ids) > limit:
     raise UserError(f'the text has {len(ids)} tokens; the model takes {limit}')
   (weights,) = attentions(loaded, [ids])
-  spans = [(0, 0)] * len(frame.first) + t.offsets(text)
-  spans += [(0, 0)] * len(frame.last)
+  spans = [(0, 0)] * len(frame.first) + places + [(0, 0)] * len(frame.last)
   return t.pieces(ids), weights, spans
 
 

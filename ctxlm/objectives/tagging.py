@@ -39,6 +39,7 @@ class Objective:
   max_length: Count = 128
 
   view = 'parts'
+  cut_by = ()
   terms = {'loss': 1.0}
 
   def __post_init__(self):

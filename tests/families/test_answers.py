@@ -232,3 +232,11 @@ def test_tags_go_in_and_out(family, tokenizer, tmp_path):
   said = pipe('the moon and a cat')
   words = [one['entity'] for one in said if not one['word'].startswith('##')]
   assert answer['tags'] == words
+
+
+def test_a_head_of_questions_has_two_outputs(tokenizer, tmp_path):
+  make('Bert', 'class', tokenizer, tmp_path)
+  config = tr.AutoConfig.from_pretrained(tmp_path)
+  tr.BertForQuestionAnswering(config).save_pretrained(tmp_path)
+  with pytest.raises(UserError, match='of questions has 3 outputs, and not 2'):
+    loading.load(tmp_path)

@@ -18,6 +18,7 @@ from tokenizers import models, pre_tokenizers, processors
 import ctxlm
 from ctxlm.errors import UserError
 from ctxlm.inference import conversion, loading, predict
+from ctxlm.models import variables
 from ctxlm.parallel import pmap
 from tests.families import reference
 
@@ -87,6 +88,7 @@ FAMILIES = {
   ),
 }
 SEQUENCE = 'ForSequenceClassification'
+QUESTIONS = 'ForQuestionAnswering'
 CASES = [
   ('Bert', SEQUENCE),
   ('Roberta', SEQUENCE),
@@ -103,8 +105,9 @@ CASES = [
   ('T5', 'ForTokenClassification'),
   ('Bert', 'ForMultipleChoice'),
   ('Roberta', 'ForMultipleChoice'),
+  *((f, QUESTIONS) for f in ('Bert', 'Roberta', 'GPT2', 'Bart', 'T5')),
 ]
-QUICK = [('GPT2', SEQUENCE), ('Bart', SEQUENCE)]
+QUICK = [('GPT2', SEQUENCE), ('Bart', SEQUENCE), ('Bert', QUESTIONS)]
 
 
 def make(family, head, folder, **settings):
@@ -128,12 +131,13 @@ def make(family, head, folder, **settings):
     inputs = ['input_ids', 'token_type_ids', 'attention_mask']
     said = json.loads(path.read_text()) | {'model_input_names': inputs}
     path.write_text(json.dumps(said))
+  labels = LABELS[:2] if head == QUESTIONS else LABELS
   ids = {'pad_token_id': None} | {f'{r}_token_id': roles[r] for r in roles}
   ids = {k: v for k, v in ids.items() if k[:3] in ('pad', 'bos', 'eos')}
   config = getattr(tr, f'{family}Config')(
     vocab_size=len(vocabulary),
-    id2label=dict(enumerate(LABELS)),
-    label2id={name: i for i, name in enumerate(LABELS)},
+    id2label=dict(enumerate(labels)),
+    label2id={name: i for i, name in enumerate(labels)},
     **(sizes | ids | settings),
   )
   model = getattr(tr, family + head)(config)
@@ -238,7 +242,54 @@ def choices(own, theirs, folder):
   assert answer['label'] == int(logits.argmax())
 
 
+def questions(own, theirs, folder):
+  """No pipeline is for them: run_qa.py's formula, and the reference's loss."""
+  fast = tr.AutoTokenizer.from_pretrained(folder)
+  record = {'question': 'the cat', 'context': TEXTS[1]}
+  given = fast(*record.values(), return_tensors='pt')
+  places = fast(*record.values(), return_offsets_mapping=True)
+  ids, inside = given['input_ids'], places.sequence_ids(0)
+  places, size = places['offset_mapping'], len(inside)
+  targets = torch.tensor([[size - 4, size - 2]])
+  ends = {'start_positions': targets[:, 0], 'end_positions': targets[:, 1]}
+  with torch.no_grad():
+    found = theirs(**given, **ends)
+  logits = torch.stack([found.start_logits, found.end_logits], -1).numpy()
+  scores = {
+    (places[i][0], places[j][1]): logits[0, i, 0] + logits[0, j, 1]
+    for i in range(size)
+    for j in range(i, min(i + 30, size))
+    if inside[i] == inside[j] == 1
+  }
+  best = sorted(scores, key=scores.get, reverse=True)[:20]
+  p = np.exp([scores[s] - scores[best[0]] for s in best])
+  (answer,) = own([record])
+  (start, end), none = best[0], logits[0, 0].sum() - scores[best[0]]
+  assert (answer['start'], answer['end']) == (start, end)
+  assert answer['answer'] == TEXTS[1][start:end]
+  assert answer['score'] == pytest.approx(1 / p.sum(), abs=1e-5)
+  assert answer['no_answer'] == pytest.approx(none, abs=1e-4)
+  batch = {
+    'tokens': ids.numpy(),
+    'segment_ids': np.ones_like(ids),
+    'type_ids': given.get('token_type_ids', torch.zeros_like(ids)).numpy(),
+    'targets': targets.numpy(),
+    'valid': np.ones(1),
+  }
+  (row,) = own.objective.ask(record)
+  assert row['tokens'] == ids[0].tolist()
+  if 'token_type_ids' in given:
+    assert row['type_ids'] == batch['type_ids'][0].tolist()
+  loaded = loading.load(folder)
+  apply = variables.make_apply(loaded.model)
+  out = apply(loaded.params, lambda m: own.objective.outputs(m, batch))
+  np.testing.assert_allclose(out, logits, atol=1e-4)
+  n, d = own.objective.loss(apply, loaded.params, batch, None)['loss']
+  assert float(n / d) == pytest.approx(float(found.loss), abs=1e-4)
+
+
 ASKED = {
+  QUESTIONS: questions,
   SEQUENCE: sequence,
   'ForTokenClassification': tags,
   'ForMultipleChoice': choices,

@@ -56,6 +56,8 @@ class Source:
       each item of a list: {'text': 'data.*.paragraphs.*.context', 'title':
       'data.*.title'}. None takes all fields as they are.
     unit: what a record is: 'document', 'paragraph' (a line) or 'sentence'.
+    split_by: field by whose hash `pattern` puts records into splits, such as
+      the title of the article that several are of; '' is as said there.
   """
 
   pattern: str = ''
@@ -69,6 +71,7 @@ class Source:
   columns: tuple = ()
   fields: dict = None
   unit: Literal[*units.UNITS] = 'document'
+  split_by: str = ''
 
   def __post_init__(self):
     given = [p for p in (self.pattern, self.aligned, self.split_patterns) if p]
@@ -83,6 +86,8 @@ class Source:
         f'encoding={self.encoding!r} is none that lines are read in, such as '
         "'latin-1': convert the files, for instance with iconv -t UTF-8"
       )
+    if self.split_by and self.split_patterns:
+      raise ValueError('split_by puts records into splits, and split_patterns')
     paths.check(self.fields or {})
 
   def records(self, split):
@@ -128,6 +133,8 @@ class Source:
     if self.line or self.encoding != 'utf-8':
       options += [self.line, self.encoding]
     options += [self.turns] if self.turns else []
+    if self.split_by:
+      options += ['split_by', self.split_by]
     own = split if self.split_patterns else ''
     return files.digest(VERSION, own, self.fields, *options, *digests)
 
@@ -156,9 +163,20 @@ class Source:
       if self.split_patterns:
         writers[split].add(record)
       else:
-        writers[splits.of(_text(record))].add(record)
+        writers[splits.of(self._known_by(record))].add(record)
     for writer in writers.values():
       writer.close()
+
+  def _known_by(self, record):
+    # What decides a record's split: a field, or its context, its texts, or all
+    # that it has.
+    if self.split_by:
+      units.check_fields(record, [self.split_by], 0)
+      return json.dumps(record[self.split_by])
+    if isinstance(record.get('context'), str):
+      record = {'context': record['context']}
+    text = {k: v for k, v in record.items() if k in units.TEXTS}
+    return json.dumps(text or record, sort_keys=True, ensure_ascii=False)
 
   def _whole_files(self, folder, split):
     # Whether plain text has nothing that ends a document, and a document, the
@@ -218,14 +236,6 @@ class Source:
 def _turns(text, end):
   *turns, rest = (turn.strip() for turn in text.split(end))
   return [*turns, rest] if rest else turns
-
-
-def _text(record):
-  # What a record is known by: its context, its texts, or all that it has.
-  if isinstance(record.get('context'), str):
-    record = {'context': record['context']}
-  text = {k: v for k, v in record.items() if k in units.TEXTS}
-  return json.dumps(text or record, sort_keys=True, ensure_ascii=False)
 
 
 def _holds_ascii(encoding):

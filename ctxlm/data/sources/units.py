@@ -155,7 +155,7 @@ def every_text(records):
   """Yields every text that records train on, of dialogues each turn's."""
   for i in range(len(records)):
     record = records[i]
-    names = (*TEXTS, 'question', 'prompt', 'completion')
+    names = (*TEXTS, 'question', 'context', 'prompt', 'completion')
     found = [record.get(name) for name in names]
     found += _list(record.get('turns'))
     found += [

@@ -56,17 +56,35 @@ class Encoder:
         ids[i] += self._literal(piece, one.ids) if literal else one.ids
     return ids
 
+  def places(self, text, literal=False):
+    """Returns (ids, [(start, end)]): a text's, and their characters in it."""
+    text = characters(text)
+    ids, places = [], []
+    for begin, end in self._cuts(text):
+      piece = text[begin:end]
+      parts = [(0, _encoding(self._backend, piece))]
+      if literal and not self._control.isdisjoint(parts[0][1].ids):
+        parts = self._spelled_out(piece)
+      for at, one in parts:
+        ids += one.ids
+        places += [(begin + at + a, begin + at + b) for a, b in one.offsets]
+    return ids, places
+
   def _pieces(self, text):
     """Yields a text in pieces whose ids, one after the other, are its own."""
+    return (text[begin:end] for begin, end in self._cuts(text))
+
+  def _cuts(self, text):
+    """Yields (begin, end) of `_pieces`."""
     start = 0
     while len(text) - start > PIECE:
       cuts = (m.start() for m in _SPACE.finditer(text, start + PIECE))
       nexts = ((at, self._next(text, at)) for at in cuts)
       end, following = next((n for n in nexts if n[1]), (len(text), len(text)))
-      yield text[start:end]
+      yield start, end
       start = following
     if start < len(text):
-      yield text[start:]
+      yield start, len(text)
 
   def _next(self, text, at):
     """Returns where a piece begins after one that ends before a space.
@@ -87,14 +105,18 @@ class Encoder:
     """Returns a text's ids, which `ids` are if none of them is control."""
     if self._control.isdisjoint(ids):
       return ids
-    ids = _ids(self._without_special, text)
-    if self._control.isdisjoint(ids):
-      return ids
+    parts = self._spelled_out(text)
+    return list(itertools.chain(*(one.ids for _, one in parts)))
+
+  def _spelled_out(self, text):
+    """Returns [(where it begins, Encoding)] of a text's parts, none special."""
+    whole = _encoding(self._without_special, text)
+    if self._control.isdisjoint(whole.ids):
+      return [(0, whole)]
     # The vocabulary itself has such a piece: its spelling is cut.
     cuts = [m.start() + 1 for m in self._spelled.finditer(text)]
     parts = itertools.pairwise([0, *cuts, len(text)])
-    parts = [_ids(self._without_special, text[a:b]) for a, b in parts]
-    return list(itertools.chain(*parts))
+    return [(a, _encoding(self._without_special, text[a:b])) for a, b in parts]
 
   @functools.cached_property
   def _without_special(self):
@@ -110,8 +132,12 @@ class Encoder:
 
 
 def _ids(backend, text):
+  return _encoding(backend, text).ids
+
+
+def _encoding(backend, text):
   with bounds.said(FAILS):
-    return backend.encode(text, add_special_tokens=False).ids
+    return backend.encode(text, add_special_tokens=False)
 
 
 def characters(text):

@@ -181,11 +181,14 @@ class Tokenizer:
     cuts = slice(a), slice(a + 1, b), slice(b + 1, None)
     return *((ids[c], types[c]) for c in cuts), (types[a], types[b])
 
-  def offsets(self, text):
-    """Returns (start, end) characters of each of a text's tokens."""
-    text = encoding.characters(text)
-    with bounds.said(encoding.FAILS):
-      return self._backend.encode(text, add_special_tokens=False).offsets
+  def places(self, text, data=False):
+    """Returns (ids, [(start, end)]): a text's, and the characters of each.
+
+    Args:
+      text, data: see `encode`.
+    """
+    self._check(text)
+    return self._encoder.places(text, data and not self.special_in_data)
 
   def decode(self, ids, skip_special=True):
     """Returns the text of ids; special tokens are left out by default."""

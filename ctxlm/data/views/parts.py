@@ -15,8 +15,8 @@ VERSION = 1  # raise it whenever records have other parts
 class View(records_lib.Lazy):
   """The records' raw fields, and 'part', which one of its rows an example is.
 
-  How many a record takes the objective says, `parts(record, number)`. They are
-  counted once, on disk.
+  How many a record takes the objective says, `parts(record, number)`, and by
+  which options, `cut_by`. They are counted once, on disk.
 
   Attributes:
     records: random access.
@@ -43,7 +43,7 @@ class View(records_lib.Lazy):
     kind = type(objective)
     key = files.digest(
       'parts', VERSION, opened.fingerprint, tokenizer.fingerprint,
-      tokenizer.special_in_data, max_length, kind.__module__,
+      tokenizer.special_in_data, max_length, kind.__module__, *objective.cut_by,
     )  # fmt: skip
 
     def build(folder):

@@ -1,4 +1,5 @@
 import bz2
+import dataclasses
 import gzip
 import json
 import pickle
@@ -110,6 +111,13 @@ def test_squad(tmp_path, indent):
   source = files.Source(pattern=str(path), format='squad')
   found = [{r['context'] for r in read(source, s)} for s in splits.SPLITS]
   assert sum(map(len, found)) == len(set.union(*found)) == 80
+  source = files.Source(pattern=str(path), format='squad', split_by='title')
+  found = [{r['title'] for r in read(source, s)} for s in splits.SPLITS]
+  assert sum(map(len, found)) == len(set.union(*found)) == 40
+  with pytest.raises(UserError, match="has no field 'titel'"):
+    dataclasses.replace(source, split_by='titel').records('train')
+  with pytest.raises(ValueError, match='split_patterns'):
+    only(path, split_by='title')
 
 
 def test_json_is_a_list_an_object_or_one_a_line(tmp_path):

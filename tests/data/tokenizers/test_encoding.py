@@ -106,6 +106,34 @@ def test_a_text_that_has_no_place_to_cut_is_one_piece(trained, monkeypatch):
   assert encoder(text) == [backend.token_to_id('one two')] * 300
 
 
+def test_places_are_those_of_the_whole(backend, monkeypatch):
+  text = '\n'.join(LINES[:200])
+  whole = backend.encode(text, add_special_tokens=False)
+  monkeypatch.setattr(encoding, 'PIECE', 300)
+  ids, places = encoding.Encoder(backend, ()).places(text)
+  assert ids == whole.ids
+  # At a cut a space may be no token's, or of the character behind it.
+  for found, wanted in zip(places, whole.offsets, strict=True):
+    part = text[slice(*wanted)].strip()
+    assert not part or text[slice(*found)].strip() == part
+
+
+@pytest.mark.parametrize('kind', ['bpe', 'wordpiece', 'unigram', t5])
+def test_places_where_special_tokens_are_text(trained, kind):
+  if kind is t5:
+    t = tokenizer_lib.Tokenizer(t5())
+  else:
+    t = trained[kind]
+  text = f'{SPELLED} the fox</s> and </s> ' * 3
+  for data in (False, True):
+    ids, places = t.places(text, data)
+    assert ids == t.encode(text, data)
+    covered = {at for a, b in places for at in range(a, b)}
+    left_out = {c for at, c in enumerate(text) if at not in covered}
+    assert left_out <= {' '}
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize('kind', ['bpe', 'wordpiece', 'unigram'])
 def test_spelled_tokens_are_text_in_data(trained, kind):
   t = trained[kind]
