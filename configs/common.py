@@ -45,6 +45,7 @@ def start_from(c, folder):
     raise UserError(f'{folder} has no tokenizer: put its files there')
   c.init_from = str(folder)
   c.model = opened.block
+  c.adapt = opened.adapt or {}
   c.tokenizer.kind = 'file'
   c.tokenizer.path = str(opened.tokenizer_path.resolve())
   return opened

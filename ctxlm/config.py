@@ -82,6 +82,12 @@ class Optimizer:
   # (pattern, factor) pairs: the first regular expression found in a
   # parameter's path sets its learning-rate factor; 0 freezes it.
   factors: Annotated[tuple, Factors()] = ()
+  # A layer's rate is times this for each layer above it, and once more: the
+  # embeddings' most of all, and a head's not at all (1.0 is off).
+  layer_decay: Annotated[float, Range('(0, 1]')] = 1.0
+  # Steps after which one more layer is trained, from the top: heads at once,
+  # then the last layer (Howard & Ruder 2018); 0 is all at once.
+  unfreeze_every: Whole = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +158,9 @@ class Config:
   # {name, ...}: options of ctxlm.models.NAME.Model; vocab_size 0 is that of
   # the tokenizer.
   model: Open
+  # {name, ...}: options of ctxlm.models.adapters.NAME.Adapter, which freezes
+  # the model and trains what it adds; empty trains the model.
+  adapt: Open
   tokenizer: Tokenizer
   optimizer: Optimizer
   parallel: Parallel
@@ -178,7 +187,7 @@ def base():
 
 OPEN = tuple(k for k, kind in ranges.hints(Config).items() if kind is Open)
 # Kinds of steps of config.init_from: what else a step of the kind may say.
-INIT_STEPS = {'from': ('step', 'tokenizer'), 'without': ()}
+INIT_STEPS = {'from': ('step', 'tokenizer', 'base'), 'without': ()}
 
 
 def check(config):
@@ -219,6 +228,9 @@ def check(config):
   plugins.check('models', config.model, 'config.model.')
   given = {'vocab_size': 1, 'max_length': config.max_length}
   plugins.build('models', config.model, **given)
+  if config.adapt:
+    plugins.check('models.adapters', config.adapt, 'config.adapt.')
+    plugins.build('models.adapters', config.adapt)
   for name, block in config.evaluators.items():
     plugins.check('evaluators', block, f'config.evaluators.{name}.')
     plugins.build('evaluators', block)
@@ -285,6 +297,22 @@ def _check_block(cls, block, where):
     if dataclasses.is_dataclass(kind) and kind is not Open:
       _check_block(kind, block[key], f'{where}{key}.')
   ranges.check(cls, block, f'config.{where}')
+
+
+# Keys that run folders of before lack, by block: they are at their defaults.
+LATER = {'': ('adapt',), 'optimizer': ('layer_decay', 'unfreeze_every')}
+
+
+def with_later(content):
+  """Returns the JSON of a config with the keys of LATER."""
+  defaults = base().to_dict()
+  for name, keys in LATER.items():
+    own = defaults[name] if name else defaults
+    old = content.get(name) if name else content
+    if isinstance(old, dict):
+      new = {key: own[key] for key in keys} | old
+      content = content | {name: new} if name else new
+  return content
 
 
 def to_json(config):

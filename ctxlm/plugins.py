@@ -27,6 +27,7 @@ OURS = re.compile(r'ctxlm\.experiments\.\w+')  # dotted, and come with ctxlm
 CLASSES = {
   'objectives': 'Objective',
   'models': 'Model',
+  'models.adapters': 'Adapter',
   'evaluators': 'Evaluator',
   'evaluators.metrics': 'Metric',
   'data.sources': 'Source',

@@ -97,6 +97,23 @@ class Range:
     return ', or '.join([text, *map(repr, self._other)]) + self._hint
 
 
+class Pattern:
+  """Texts that are a regular expression."""
+
+  def holds(self, value):
+    """Whether a text is one."""
+    try:
+      re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+      return False
+    return True
+
+  def words(self, value):
+    """What a text must be."""
+    del value
+    return 'a regular expression'
+
+
 # What options are most of all.
 Whole = Annotated[int, Range('[0, inf)')]
 Count = Annotated[int, Range('[1, inf)')]

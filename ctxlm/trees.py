@@ -29,6 +29,24 @@ def nest(flat):
   return traverse_util.unflatten_dict(flat, sep='/')
 
 
+def split(tree, names):
+  """Returns (the tree without some leaves, these leaves {path: leaf}).
+
+  >>> split({'dense': {'kernel': 1, 'bias': 2}}, {'dense/bias'})
+  ({'dense': {'kernel': 1}}, {'dense/bias': 2})
+  """
+  if not names:
+    return tree, {}
+  flat = flatten(tree)
+  kept = {name: x for name, x in flat.items() if name not in names}
+  return nest(kept), {name: flat[name] for name in flat.keys() - kept.keys()}
+
+
+def join(tree, leaves):
+  """Returns the tree that `split` has taken apart."""
+  return nest(flatten(tree) | leaves) if leaves else tree
+
+
 def map_with_name(function, tree, *rest):
   """Returns the tree of `function(path name, leaf, ...)`."""
   return jax.tree_util.tree_map_with_path(

@@ -115,6 +115,7 @@ def bert(monkeypatch):
     block=common.bert_shape(16, 1, 2, max_length=512),
     shapes={'heads': {'mlm': {}, 'next_sentence': {}}},
     sentence=None,
+    adapt=None,
     tokenizer='BERT',
     tokenizer_path=ROOT,
   )

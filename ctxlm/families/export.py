@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import numpy as np
 
 from ctxlm import plugins, trees
@@ -14,7 +13,6 @@ from ctxlm.families import family as family_lib
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import source as source_lib
 from ctxlm.families.formats import tensors
-from ctxlm.trees import path_name
 
 
 def infer(options, model_type=''):
@@ -79,36 +77,19 @@ def write(
   family = infer(options, original.get('model_type', ''))
   if original.get('model_type') != family.model_type:
     original = {}  # its keys mean something else
-  pieces, left_out, heads = {}, [], set()
+  left_out = []
   head = answers.head(task, family)
   if head and family.encoder and head in family.encoder.heads:
     family, options, params, left_out = _alone(family.encoder, options, params)
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  there = family.heads_to_write([path_name(path) for path, _ in leaves], head)
-  for path, x in leaves:
-    name = path_name(path)
-    parts = source_lib.unstack(name, x.shape)
-    for i, (one, shape) in enumerate(parts):
-      placed = family.place(one, shape, options, there)
-      if placed is None:
-        left_out.append(name)
-        break
-      at, own = placed
-      heads.add(own)
-      layer = i if source_lib.scanned(name) else None
-      copies = len(shape) == 1 or not options['tie_embeddings']
-      for their in at.names if copies else at.names[:1]:
-        pieces.setdefault(their, []).append((at, shape, x, layer))
-  if options['tie_embeddings']:
-    heads.add('lm')
+  placed, heads = pieces(family, options, params, head, left_out)
   architecture = family.architecture(heads)
-  names = prefixed(family, pieces, architecture)
+  names = prefixed(family, placed, architecture)
   sizes = {
-    names[name]: 4 * sum(math.prod(shape) for _, shape, _, _ in parts)
-    for name, parts in pieces.items()
+    names[name]: 4 * sum(math.prod(shape) for _, shape, *_ in parts)
+    for name, parts in placed.items()
   }
   ours = {their: name for name, their in names.items()}
-  tensors.write(folder, sizes, lambda name: _join(pieces[ours[name]]), shard)
+  tensors.write(folder, sizes, lambda name: join(placed[ours[name]]), shard)
   config = original | family.config(options)
   config |= {'architectures': [architecture], 'dtype': 'float32'}
   config.pop('torch_dtype', None)
@@ -155,6 +136,36 @@ def _alone(family, options, params):
   return family, family_lib.complete(options), params, left_out
 
 
+def pieces(family, options, params, head, left_out):
+  """Returns ({their name: [(Place, shape, our path, leaf, layer)]}, heads).
+
+  Args:
+    family, options: see `infer`.
+    params: parameters of ours.
+    head: see Family.heads_to_write.
+    left_out: list, to which go the paths that have no place in the family.
+  """
+  leaves = trees.flatten(params)
+  there = family.heads_to_write(leaves, head)
+  found, heads = {}, set()
+  for name, x in leaves.items():
+    parts = source_lib.unstack(name, x.shape)
+    for i, (one, shape) in enumerate(parts):
+      placed = family.place(one, shape, options, there)
+      if placed is None:
+        left_out.append(name)
+        break
+      at, own = placed
+      heads.add(own)
+      layer = i if source_lib.scanned(name) else None
+      copies = len(shape) == 1 or not options['tie_embeddings']
+      for their in at.names if copies else at.names[:1]:
+        found.setdefault(their, []).append((at, shape, name, x, layer))
+  if options['tie_embeddings']:
+    heads.add('lm')
+  return found, heads
+
+
 def prefixed(family, names, architecture):
   """Returns {name: as the class's files have it}."""
   body = architecture == family.architectures[-1][1]
@@ -166,12 +177,15 @@ def prefixed(family, names, architecture):
   }
 
 
-def _join(parts):
-  # GPT-2's query, key and value are one tensor.
+def join(parts):
+  """Returns the array of a tensor's parts, see `pieces`.
+
+  GPT-2's query, key and value are one tensor.
+  """
   parts = sorted(parts, key=lambda p: p[0].part)
   arrays = [
     at.write(np.asarray(x if layer is None else x[layer], np.float32))
-    for at, _, x, layer in parts
+    for at, _, _, x, layer in parts
   ]
   if len(arrays) == 1:
     return arrays[0]

@@ -1,5 +1,7 @@
 """A Hugging Face or sentence-transformers folder, or a GGUF file, opened."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -65,13 +67,38 @@ def find(model_type):
   return known[model_type]
 
 
-def open_folder(folder, **options):
+@dataclasses.dataclass(frozen=True)
+class Beside:
+  """What another folder puts in place of some of a model's tensors.
+
+  Attributes:
+    tensors: {their name: tensor}.
+    ends: of the name of the class that the model is then; '' is its own.
+  """
+
+  tensors: dict
+  ends: str = ''
+
+  def settings(self, config, family):
+    """Returns config.json as it is with the tensors."""
+    for _, name in family.architectures if self.ends else ():
+      if name.endswith(self.ends):
+        config = config | {'architectures': [name]}
+    classes = config.get('id2label')
+    heads = {x.shape[0] for x in self.tensors.values()}
+    if isinstance(classes, dict) and heads and len(classes) not in heads:
+      config = {k: v for k, v in config.items() if k != 'id2label'}
+    return config
+
+
+def open_folder(folder, beside=None, **options):
   """Opens a folder that transformers or sentence-transformers reads.
 
   Args:
     folder: pathlib.Path, with config.json and weights, see
       tensors.open_folder; or with modules.json, see sentence.read; or of a
       file, see gguf.open_file.
+    beside: Beside, or None.
     **options: of the model, in place of those of config.json, such as
       dtype='bfloat16' or scan_layers=True.
 
@@ -88,7 +115,7 @@ def open_folder(folder, **options):
   pooled = sentence.read(small)
   inner = small / pooled.path if pooled else small
   try:
-    block, parameters, task = _parameters(inner, options, weights)
+    block, parameters, task = _parameters(inner, beside, options, weights)
     if pooled and pooled.dense:
       size = block['hidden_size']
       parameters |= sentence.parameters(small, pooled, size)
@@ -118,13 +145,8 @@ def open_folder(folder, **options):
   )
 
 
-def _parameters(folder, options, weights):
+def _parameters(folder, beside, options, weights):
   # Returns (config block, {our path: source.Read}, task).
-  if (folder / 'adapter_config.json').is_file():
-    raise UserError(
-      'it is an adapter of PEFT, and no model: merge it into its model '
-      '(merge_and_unload), save that, and name its folder'
-    )
   in_tensorflow = tf_checkpoint.find(folder)
   if in_tensorflow:
     config, weights = in_tensorflow
@@ -136,6 +158,9 @@ def _parameters(folder, options, weights):
   plugins.build('models', block)  # before the weights are looked for
   if weights is None:
     weights = tensors.open_folder(folder)
+  if beside:
+    config = beside.settings(config, family)
+    weights = weights | beside.tensors
   said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
   source = Source(family, weights, said['architectures'])
   block |= source.options(block)

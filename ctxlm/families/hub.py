@@ -31,7 +31,7 @@ def find(name):
     raise UserError(f'{path} is a file; name the folder that it lies in')
   if not ID.fullmatch(str(name)) or '..' in str(name):
     raise UserError(f'no folder {path}')
-  cached = _snapshot(str(name))
+  cached = downloaded(str(name))
   if cached is None:
     raise UserError(
       f'no folder {path}; if it is a model of the Hugging Face hub, get it '
@@ -40,8 +40,13 @@ def find(name):
   return cached
 
 
-def _snapshot(name):
-  # The newest of a model that its branch main names, or of any.
+def downloaded(name):
+  """Returns the folder of a hub's name, None where it is no name or not here.
+
+  The newest snapshot that its branch main names, or of any.
+  """
+  if not ID.fullmatch(name) or '..' in name:
+    return None
   folder = _cache() / f'models--{name.replace("/", "--")}'
   snapshots = folder / 'snapshots'
   try:

@@ -1,7 +1,8 @@
 """A model folder: a model and its tokenizer, with nothing of a training.
 
-    model.json          layout, config block, how it makes sentence vectors, and
-                        the block of the objective whose head answers
+    model.json          layout, config block, how it makes sentence vectors,
+                        the block of the objective whose head answers, and that
+                        of the adapter around the model
     model.safetensors   parameters by our paths, in parts if they are large
     tokenizer/          tokenizer.json
     reference/          small files of the reference that it came from, if any
@@ -23,6 +24,7 @@ from ctxlm.errors import UserError, reason
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import opened, sentence, small_files
 from ctxlm.families.formats import tensors
+from ctxlm.models import adapters
 
 NAME, LAYOUT = 'model.json', 1
 REFERENCE = 'reference'  # in a run folder too
@@ -34,7 +36,16 @@ def is_one(folder):
   return (folder / NAME).is_file()
 
 
-def write(folder, block, params, tokenizer, small=None, pooled=None, task=None):
+def write(
+  folder,
+  block,
+  params,
+  tokenizer,
+  small=None,
+  pooled=None,
+  task=None,
+  adapt=None,
+):
   """Fills an empty folder.
 
   Args:
@@ -45,12 +56,14 @@ def write(folder, block, params, tokenizer, small=None, pooled=None, task=None):
     small: folder with the reference's settings, or None.
     pooled: families.sentence.Sentence, or None.
     task: config block of the objective whose head answers, or None.
+    adapt: config block of the adapter around the model, or None.
   """
   about = {
     'layout': LAYOUT,
     'model': block,
     'sentence': dataclasses.asdict(pooled) if pooled else None,
     'task': task,
+    'adapt': adapt,
   }
   text = json.dumps(about, indent=2) + '\n'
   (folder / NAME).write_text(text, encoding='utf-8')
@@ -91,10 +104,13 @@ def open_folder(folder, allow_code=(), **options):
   task = about.get('task')
   if task is not None:
     plugins.check('objectives', task, f'{folder / NAME}: task.')
+  adapt = about.get('adapt')
+  if adapt is not None:
+    plugins.check('models.adapters', adapt, f'{folder / NAME}: adapt.')
   weights = tensors.open_folder(folder)
   there = {path: tuple(x.shape) for path, x in weights.items()}
   block = about['model'] | options
-  wanted = _wanted(block, folder / NAME, there)
+  wanted = _wanted(block, adapt, folder / NAME, there)
   _check(folder, there, {path: x.shape for path, x in wanted.items()})
   shapes = {
     path: wanted.get(path, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -125,6 +141,7 @@ def open_folder(folder, allow_code=(), **options):
     small if small.is_dir() else None,
     pooled,
     task,
+    adapt,
   )
 
 
@@ -140,13 +157,13 @@ def _check(folder, there, wanted):
       )
 
 
-def _wanted(block, path, there):
+def _wanted(block, adapt, path, there):
   # {path: jax.ShapeDtypeStruct} of the parameters, heads left out; of a model
   # of somebody's own, which has other methods perhaps, none.
   if '.' in str(block.get('name')):
     return {}
   try:
-    model = plugins.build('models', block)
+    model = adapters.build(block, adapt)
     if isinstance(model, models.Counts):
       return model.wanted(there)
     shapes = folder_lib.shapes(model)

@@ -29,6 +29,7 @@ class Opened:
     small: folder with the reference's settings, or None.
     sentence: families.sentence.Sentence, or None.
     task: config block of the objective whose head answers, or None.
+    adapt: config block of the adapter around the model, or None.
   """
 
   folder: Path
@@ -40,6 +41,7 @@ class Opened:
   small: Path | None = None
   sentence: Any = None
   task: dict | None = None
+  adapt: dict | None = None
 
   def read_all(self, shardings=None):
     """Returns all parameters.

@@ -5,11 +5,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from ctxlm import models, plugins
+from ctxlm import models
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import passes
-from ctxlm.models import heads
+from ctxlm.models import adapters, heads
 from ctxlm.training import initial
 from ctxlm.training import run_folder as run_lib
 
@@ -25,6 +25,7 @@ class Loaded:
     small: folder with the reference's settings, or None.
     sentence: families.sentence.Sentence, how it makes vectors, or None.
     task: config block of the objective whose head answers, or None.
+    adapt: config block of the adapter around the model, or None.
     run: the run folder's Run, or None.
   """
 
@@ -36,6 +37,7 @@ class Loaded:
   small: Path | None = None
   sentence: Any = None
   task: dict | None = None
+  adapt: dict | None = None
   run: Any = None
 
   @property
@@ -49,7 +51,7 @@ class Loaded:
     return passes.Passes(self.model, self.params)
 
 
-def load(folder, placement=None, step='', allow_code=(), **options):
+def load(folder, placement=None, step='', allow_code=(), base='', **options):
   """Opens a run folder, a model folder, or one of Hugging Face or
   sentence-transformers; or a GGUF file.
 
@@ -59,6 +61,7 @@ def load(folder, placement=None, step='', allow_code=(), **options):
       what the run's config says, or the first device.
     step: of a run folder, see checkpoint.find.
     allow_code: modules that the folder may name, see plugins.refuse_code.
+    base: of an adapter of PEFT, see families.peft.open_folder.
     **options: of the model, in place of the folder's own.
 
   Raises:
@@ -71,10 +74,10 @@ def load(folder, placement=None, step='', allow_code=(), **options):
     opened, params = run.opened, run.params
     block = opened.block | options
   else:
-    opened = initial.open_folder(folder, step, allow_code, **options)
+    opened = initial.open_folder(folder, step, allow_code, base, **options)
     run = None
     params = opened.read_all(placement.shardings if placement else None)
-    model, block = plugins.build('models', opened.block), opened.block
+    block, model = opened.block, adapters.build(opened.block, opened.adapt)
   if isinstance(model, models.Counts):
     model.check(params, opened.folder)
   return Loaded(
@@ -86,6 +89,7 @@ def load(folder, placement=None, step='', allow_code=(), **options):
     opened.small,
     opened.sentence,
     opened.task,
+    opened.adapt,
     run,
   )
 

@@ -107,6 +107,7 @@ def attention(
   prefix=None,
   dropout=None,
   scale=None,
+  before=None,
   backend='auto',
 ):
   """Returns attention's output [b, q, h, d].
@@ -121,6 +122,8 @@ def attention(
       weights. It is given the parts [b, h, q', k'] of the weights that begin
       at query and key `first` = (int, int), before their division by the sum.
     scale: None is 1 / sqrt(d).
+    before: keys and values [n, g, d] that every query sees, whatever is
+      masked, without a bias; they come before the others. None is none.
     backend: 'xla'; 'cudnn', fused on GPU, in half precision; 'splash', Pallas
       on TPU; 'auto' takes the fused one where it can do what is asked.
 
@@ -132,6 +135,20 @@ def attention(
   >>> attention(q, k, v, causal=True).tolist()
   [[[[2.0]], [[3.0]]]]
   """
+  if before is not None:
+    mask = make_mask(
+      q.shape[1],
+      k.shape[1],
+      mask=mask,
+      causal=causal,
+      window=window,
+      q_segment_ids=q_segment_ids,
+      kv_segment_ids=kv_segment_ids,
+      prefix=prefix,
+    )
+    k, v, bias, mask = with_before(before, k, v, bias, mask)
+    causal, window, prefix = False, None, None
+    q_segment_ids = kv_segment_ids = None
   backend = _choose(backend, q, k, bias, mask, prefix, dropout)
   if backend == 'splash':
     return _splash(
@@ -179,6 +196,34 @@ def attention(
     )
     start = end
   return jnp.concatenate(outs, axis=1)
+
+
+def with_before(before, k, v, bias, mask, kept=False):
+  """Returns (k, v, bias, mask) with keys and values in front; see attention.
+
+  Args:
+    before: keys and values [n, g, d].
+    k, v, bias, mask: see attention.
+    kept: whether k and v lie as those of attention_to_kept.
+  """
+  n, size = len(before[0]), v.shape[2 if kept else 1]
+
+  def in_front(x, value):
+    x = jnp.broadcast_to(x, (*x.shape[:-1], size))
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(n, 0)], constant_values=value)
+
+  def of_each_row(x, y):
+    return jnp.broadcast_to(x.astype(y.dtype), (len(y), *x.shape))
+
+  orders, axes = ((0, 1, 2),) * 2, (1, 1)
+  if kept:
+    orders, axes = ((1, 2, 0), (1, 0, 2)), (3, 2)
+  k, v = (
+    jnp.concatenate([of_each_row(x.transpose(order), y), y], axis)
+    for x, y, order, axis in zip(before, (k, v), orders, axes)
+  )
+  bias = None if bias is None else in_front(bias, 0)
+  return k, v, bias, None if mask is None else in_front(mask, True)
 
 
 def attention_to_kept(q, k, v, *, bias=None, mask=None, scale=None):

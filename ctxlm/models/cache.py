@@ -50,10 +50,17 @@ def write(module, k, v, places):
     module.put_variable('cache', name, x)
 
 
-def attend(module, q, places, bias, scale):
-  """Returns a layer's attention [b, q, h, d] of q to what is kept."""
+def attend(module, q, places, bias, scale, before):
+  """Returns a layer's attention [b, q, h, d] of q to what is kept.
+
+  `before`: see attention.attention.
+  """
   k, v = (module.get_variable('cache', name) for name in AXES)
   mask = places.memory_mask if module.cross else places.mask
+  if before is not None:
+    k, v, bias, mask = attention.with_before(
+      before, k, v, bias, mask, kept=True
+    )
   return attention.attention_to_kept(q, k, v, bias=bias, mask=mask, scale=scale)
 
 

@@ -156,10 +156,11 @@ class Attention(nn.Module):
     if o.position == 'rotary' and not self.cross:
       q = positions_lib.rotary(q, positions, o.rotary_base)
       k = positions_lib.rotary(k, positions, o.rotary_base)
-    dropout = None
+    dropout, before = None, self.before()
+    ahead = 0 if before is None else len(before[0])
     if o.attention_dropout and rows is not None:
       key = jax.random.key_data(self.make_rng('dropout'))
-      whole = (o.num_heads, q.shape[1], k.shape[1])
+      whole = (o.num_heads, q.shape[1], ahead + k.shape[1])
 
       def dropout(weights, first):
         keep = keep_mask(
@@ -184,15 +185,17 @@ class Attention(nn.Module):
       cache_lib.write(self, k, v, places)
     if self.is_mutable_collection('intermediates'):
       mask = attention_lib.make_mask(q.shape[1], k.shape[1], **seen)
-      self.sow(
-        'intermediates',
-        'attention',
-        attention_lib.attention_weights(
-          q, k, bias=bias, mask=mask, scale=scale
-        ),
+      keys, more = k, bias
+      if before is not None:
+        keys, _, more, mask = attention_lib.with_before(
+          before, k, v, bias, mask
+        )
+      weights = attention_lib.attention_weights(
+        q, keys, bias=more, mask=mask, scale=scale
       )
+      self.sow('intermediates', 'attention', weights[..., ahead:])
     if places is not None and places.slot is not None:
-      out = cache_lib.attend(self, q, places, bias, scale)
+      out = cache_lib.attend(self, q, places, bias, scale, before)
     else:
       out = attention_lib.attention(
         q,
@@ -201,6 +204,7 @@ class Attention(nn.Module):
         bias=bias,
         dropout=dropout,
         scale=scale,
+        before=before,
         backend=o.attention_backend,
         **seen,
       )
@@ -212,6 +216,13 @@ class Attention(nn.Module):
       kernel_init=normal(o.out_stddev),
       name='out',
     )(out)
+
+  def before(self):
+    """Returns keys and values [n, g, d] that every query sees, or None.
+
+    Here there are none; prefix tuning (ctxlm.models.adapters.prefix) has some.
+    """
+    return None
 
 
 class MLP(nn.Module):

@@ -48,6 +48,7 @@ class Option:
 # many blocks.
 OPEN = {
   'model': 'models',
+  'adapt': 'models.adapters',
   'data': 'data.sources',
   'objective': 'objectives',
   'tasks': Many(config_lib.Task, ('.data.name', '.objective.name')),

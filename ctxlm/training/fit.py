@@ -4,8 +4,10 @@ import jax
 import numpy as np
 
 from ctxlm import config as config_lib
-from ctxlm import models, objectives
+from ctxlm import models, objectives, trees
 from ctxlm.errors import UserError
+from ctxlm.models import adapters
+from ctxlm.models.adapters import prompt
 from ctxlm.objectives import causal, contrastive, mlm, seq2seq
 from ctxlm.parallel import memory
 
@@ -48,6 +50,14 @@ def check_parts(config, model, tasks):
         f'{where}: its objective needs {needs} encoder-decoder, unlike '
         f'config.model.name={name!r}'
       )
+    prompted = isinstance(model, adapters.Adapted) and isinstance(
+      model.adapter, prompt.Adapter
+    )
+    if prompted and objective.view == 'windows':
+      raise UserError(
+        f'{where}: its rows are windows of several texts, and a prompt '
+        "(config.adapt.name='prompt') stands before one: take 'prefix'"
+      )
     compares = isinstance(objective, objectives.Compares)
     alone = isinstance(objective, objectives.Embeds) and objective.fields < 3
     if compares and alone and config.batch_size < 2:
@@ -88,7 +98,8 @@ def check_rows(config):
 def check_memory(program):
   """Raises UserError if what a step holds at least doesn't fit into memory."""
   state = program.abstract
-  held = {'state': state, 'gradient': state.params}
+  gradient, _ = trees.split(state.params, program.frozen)
+  held = {'state': state, 'gradient': gradient}
   memory.check(
     'training the model, its parameters, gradient and moments alone,',
     held,

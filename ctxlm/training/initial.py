@@ -5,8 +5,9 @@ or afresh.
 changes what is taken from elsewhere; what no step takes is initialised afresh:
 
     {'from': FOLDER}      takes what the folder has: a run folder (with 'step'),
-                          a model folder, or one of Hugging Face or
-                          sentence-transformers
+                          a model folder, or one of Hugging Face,
+                          sentence-transformers or PEFT (with 'base', the
+                          folder that its adapters are around)
     {'without': PATTERN}  gives up the parameters whose path it is found in
 
 A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
@@ -24,7 +25,8 @@ from ctxlm import config as config_lib
 from ctxlm import plugins, trees
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
-from ctxlm.families import hub, model_folder
+from ctxlm.families import hub, model_folder, peft
+from ctxlm.models import adapters
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint, run_folder
@@ -68,20 +70,38 @@ def begin(program, workdir):
       say(f'going on from step {start} of {config.num_steps}')
       program.rehearse(state.judged)
     else:
-      count = sum(x.size for x in jax.tree.leaves(program.shapes))
-      say(f'{count:,} parameters, {jax.device_count()} devices')
+      say(f'{sizes(program)}, {jax.device_count()} devices')
     undo.pop_all()
   return start, state, saved
 
 
-def open_folder(folder, step='', allow_code=(), **options):
+def sizes(program):
+  """Returns in words how many parameters there are, and are trained."""
+  if program.counts:
+    count = sum(x.size for x in jax.tree.leaves(program.shapes))
+    return f'{count:,} parameters'
+  trained, rest = trees.split(program.shapes, program.frozen)
+  trained, rest = (
+    sum(x.size for x in jax.tree.leaves(tree)) for tree in (trained, rest)
+  )
+  count = trained + rest
+  held = jax.tree.leaves(program.abstract.opt_state)
+  held = sum(x.size * x.dtype.itemsize for x in held)
+  return (
+    f'{count:,} parameters, {trained:,} of them trained '
+    f'({trained / count:.2%}), {held:,} bytes of optimizer state'
+  )
+
+
+def open_folder(folder, step='', allow_code=(), base='', **options):
   """Opens a folder that holds a model, whoever wrote it.
 
   Args:
-    folder: path of a run folder, a model folder, or one of Hugging Face or
-      sentence-transformers; or of a GGUF file.
+    folder: path of a run folder, a model folder, or one of Hugging Face,
+      sentence-transformers or PEFT; or of a GGUF file.
     step: of a run folder, see checkpoint.find.
     allow_code: see plugins.refuse_code.
+    base: see peft.open_folder.
     **options: of the model, in place of the folder's own.
 
   Returns:
@@ -91,6 +111,10 @@ def open_folder(folder, step='', allow_code=(), **options):
     UserError: it can't be read.
   """
   folder = hub.find(folder)
+  if peft.is_one(folder):
+    return peft.open_folder(folder, base, **options)
+  if base:
+    raise UserError(f'{folder} is no adapter of PEFT, so it has no base')
   if model_folder.is_one(folder):
     return model_folder.open_folder(folder, allow_code, **options)
   if run_folder.is_one(folder):
@@ -141,7 +165,9 @@ def _check_sentence(program, taken):
 
 def _from(program, step, taken):
   own = plugins.names_code(program.config)  # which the recipe has run already
-  opened = open_folder(step['from'], step.get('step', ''), own)
+  opened = open_folder(
+    step['from'], step.get('step', ''), own, step.get('base', '')
+  )
   theirs, ours = opened.tokenizer, program.tokenizer
   if step.get('tokenizer', 'same') == 'same' and (
     theirs and theirs.fingerprint != ours.fingerprint
@@ -153,6 +179,7 @@ def _from(program, step, taken):
       f"({{'from': '{opened.folder}', 'tokenizer': 'any'}},); the recipe "
       'finetune:FOLDER takes model and tokenizer from the folder'
     )
+  _agree(opened, program)
   have = trees.flatten(opened.shapes)
   common = [name for name in trees.flatten(program.shapes) if name in have]
   if not common:
@@ -161,6 +188,20 @@ def _from(program, step, taken):
       'recipe finetune:FOLDER takes model and tokenizer from the folder'
     )
   return taken | dict.fromkeys(common, opened)
+
+
+def _agree(opened, program):
+  # What an adapter adds means nothing without it, and its model little.
+  if not opened.adapt:
+    return
+  theirs = plugins.build('models.adapters', opened.adapt)
+  ours = dict(program.config.adapt)
+  if theirs.scope and not adapters.alike(program.model, theirs):
+    raise UserError(
+      f'{opened.folder} has adapters, {opened.adapt}, and config.adapt is '
+      f'{ours}: say the same, or merge them into the model first (ctxlm '
+      f'convert --merge --from={opened.folder} --to=DIR) and start from DIR'
+    )
 
 
 def _without(program, step, taken):
@@ -174,8 +215,6 @@ def _without(program, step, taken):
   return kept
 
 
-# What is put around parameters, such as LoRA, is one more kind of step: it
-# comes after those that take them, and names the paths that it makes.
 STEPS = {'from': _from, 'without': _without}
 
 

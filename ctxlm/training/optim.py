@@ -2,8 +2,8 @@
 
 import re
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ctxlm import trees
@@ -51,28 +51,28 @@ def schedule(config, num_steps):
   return optax.join_schedules([ramp, after], [warmup])
 
 
-def factors(patterns, params):
-  """Returns a tree of learning-rate factors, one number a parameter.
+def factors(config, params):
+  """Returns {path: learning-rate factor}, a number, or one a stacked layer.
 
   Args:
-    patterns: (regular expression, factor) pairs; the first found in a path
-      counts, 1.0 where none is.
-    params: the tree.
+    config: the block `config.optimizer`.
+    params: the whole tree, or its shapes.
 
   Raises:
-    UserError: if a pattern meets no parameter, or a factor is negative.
+    UserError: if a pattern meets no parameter, a factor is negative, or
+      layer_decay finds no layers.
   """
-  patterns = [tuple(p) for p in patterns]
+  patterns = [tuple(p) for p in config.factors]
   met = set()
 
-  def one(name, _):
+  def one(name):
     for pattern, factor in patterns:
       if re.search(pattern, name):
         met.add(pattern)
         return float(factor)
     return 1.0
 
-  tree = trees.map_with_name(one, params)
+  found = {name: one(name) for name in trees.flatten(params)}
   for pattern, factor in patterns:
     if pattern not in met:
       raise UserError(
@@ -80,7 +80,60 @@ def factors(patterns, params):
       )
     if factor < 0:
       raise UserError(f'config.optimizer.factors: {pattern!r} has factor < 0')
-  return tree
+  if config.layer_decay < 1.0:
+    for name, count in heights(params, 'layer_decay').items():
+      found[name] = found[name] * config.layer_decay**count
+  return found
+
+
+def frozen(config, params):
+  """Returns the paths whose factor is 0; see `factors`."""
+  found = factors(config, params).items()
+  return {name for name, factor in found if not np.any(factor)}
+
+
+def heights(params, option):
+  """Returns {path: layers between it and its stack's output}, itself counted.
+
+  0 is of heads and of a final norm, 1 of the last layer, and one more than
+  layers of what lies below them: embeddings, and relative positions. Each
+  stack of an encoder-decoder is counted by itself. Of stacked layers it is
+  an array int [layers, 1, ...].
+
+  Args:
+    params: the whole tree, or its shapes.
+    option: of config.optimizer, that a mistake names.
+
+  Raises:
+    UserError: the model has no layers_0, layers_1, ..., or stacked `layers`.
+  """
+  flat = trees.flatten(params)
+  depth, found = {}, {}
+  for name, x in flat.items():
+    if match := LAYER.search(name):
+      count = int(match[2]) + 1 if match[2] else x.shape[0]
+      stack = name[: match.start()]
+      depth[stack] = max(depth.get(stack, 0), count)
+  if not depth:
+    raise UserError(
+      f'config.optimizer.{option} needs layers, and no parameter of the model '
+      'lies below layers_0, layers_1, ...'
+    )
+  for name, x in flat.items():
+    match = LAYER.search(name)
+    if match and match[2]:
+      found[name] = depth[name[: match.start()]] - int(match[2])
+    elif match:
+      count = np.arange(x.shape[0], 0, -1)
+      found[name] = count.reshape(-1, *[1] * (len(x.shape) - 1))
+    else:
+      below = BELOW.search(name) and not name.startswith('heads/')
+      found[name] = max(depth.values()) + 1 if below else 0
+  return found
+
+
+LAYER = re.compile(r'(^|/)layers(?:_(\d+))?/')
+BELOW = re.compile(r'inputs/|embed|relative_position/')
 
 
 def decayed(params):
@@ -118,22 +171,65 @@ def _muon_dimensions(params):
 def make(config, num_steps, params):
   """Returns the optax transformation of `config.optimizer`.
 
+  It is of the tree, or of a part of it: what is frozen is left out.
+
   Args:
     config: the block `config.optimizer`.
     num_steps: where the schedule ends.
-    params: parameters or their shapes, to resolve the patterns.
+    params: the whole tree, or its shapes, to resolve the patterns.
+
+  Raises:
+    UserError: see `factors`; or unfreeze_every can't be.
   """
   rate = schedule(config, num_steps)
-  c, decay = config, config.weight_decay
+  chain, every = [], config.unfreeze_every
+  by_name = factors(config, params)
+  if every:
+    height = heights(params, 'unfreeze_every')
+    if any(np.ndim(count) for count in height.values()):
+      raise UserError(
+        'config.optimizer.unfreeze_every is of layers one by one: set '
+        'config.model.scan_layers=False'
+      )
+    begins = {name: count * every for name, count in height.items()}
+    # Those that are frozen still don't count in the clipped norm.
+    chain.append(_begun(begins))
+  if config.clip_norm:
+    chain.append(optax.clip_by_global_norm(config.clip_norm))
+  if every:
+
+    def descent(start):
+      # Its own count of steps, and so its moments, begin when it does.
+      tx = _descent(config, lambda count: rate(count + start))
+      return optax.conditionally_mask(tx, lambda step: step >= start)
+
+    groups = {str(start): descent(start) for start in set(begins.values())}
+
+    def labels(tree):
+      return trees.map_with_name(lambda name, _: str(begins[name]), tree)
+
+    chain.append(optax.partition(groups, labels))
+  else:
+    chain.append(_descent(config, rate))
+  if any(np.any(factor != 1.0) for factor in by_name.values()):
+    chain.append(_scale_each(by_name))
+  return optax.chain(*chain)
+
+
+def _descent(c, rate):
+  # What a step goes by, before factors.
+  decay = c.weight_decay
   if c.name == 'adamw':
-    tx = optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed)
-  elif c.name == 'lion':
-    tx = optax.lion(rate, c.b1, c.b2, weight_decay=decay, mask=decayed)
-  elif c.name == 'adafactor':
+    return optax.adamw(
+      rate, c.b1, c.b2, c.eps, weight_decay=decay, mask=decayed
+    )
+  if c.name == 'lion':
+    return optax.lion(rate, c.b1, c.b2, weight_decay=decay, mask=decayed)
+  if c.name == 'adafactor':
     # optax.adafactor decays after the rate has been applied, so by the whole
     # of `decay` a step.
-    tx = _decayed_at(rate, decay, optax.adafactor(None))
-  elif c.name == 'muon':
+    return _decayed_at(rate, decay, optax.adafactor(None))
+  if c.name == 'muon':
     # optax's decays the norms and biases, which it leaves to AdamW.
     muon = optax.contrib.muon(
       1.0,
@@ -144,23 +240,11 @@ def make(config, num_steps, params):
       # Update's size as AdamW's, so that one learning rate serves both.
       consistent_rms=0.2,
     )
-    tx = _decayed_at(rate, decay, muon)
-  else:
-    tx = optax.chain(
-      optax.add_decayed_weights(decay, decayed),
-      optax.sgd(rate, c.momentum or None),
-    )
-  chain = [optax.clip_by_global_norm(c.clip_norm)] if c.clip_norm else []
-  chain.append(tx)
-  tree = factors(c.factors, params)
-  if any(f != 1.0 for f in jax.tree.leaves(tree)):
-    chain.append(_scale_each(tree))
-  tx = optax.chain(*chain)
-  if all(f != 0.0 for f in jax.tree.leaves(tree)):
-    return tx
-  # Frozen parameters have no moments and don't count in the clipped norm.
-  labels = jax.tree.map(lambda f: 'frozen' if f == 0.0 else 'trained', tree)
-  return optax.partition({'trained': tx, 'frozen': optax.set_to_zero()}, labels)
+    return _decayed_at(rate, decay, muon)
+  return optax.chain(
+    optax.add_decayed_weights(decay, decayed),
+    optax.sgd(rate, c.momentum or None),
+  )
 
 
 def _decayed_at(rate, decay, descent):
@@ -172,9 +256,20 @@ def _decayed_at(rate, decay, descent):
   )
 
 
-def _scale_each(tree):
-  named = trees.flatten(tree)
+def _begun(begins):
+  def update(updates, step, params=None):
+    del params
+    updates = trees.map_with_name(
+      lambda name, u: jnp.where(step >= begins[name], u, 0), updates
+    )
+    return updates, step + 1
 
+  return optax.GradientTransformation(
+    lambda _: jnp.zeros((), jnp.int32), update
+  )
+
+
+def _scale_each(named):
   def update(updates, state, params=None):
     del params
     # By name: where parameters are frozen, `updates` is a part of the tree.

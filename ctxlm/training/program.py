@@ -20,6 +20,7 @@ from ctxlm import models, objectives, plugins, trees
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
+from ctxlm.models import adapters
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import task as task_lib
 from ctxlm.training import fit, optim, step
@@ -119,8 +120,27 @@ class Program:
     return jax.eval_shape(self.init_params)
 
   @functools.cached_property
+  def frozen(self):
+    """The paths of the parameters that aren't trained.
+
+    Raises:
+      UserError: none is; see also adapters.frozen and optim.factors.
+    """
+    if self.counts:
+      return frozenset()
+    kept = optim.frozen(self.config.optimizer, self.shapes)
+    if isinstance(self.model, adapters.Adapted):
+      kept |= adapters.frozen(self.model.adapter, self.shapes)
+    if kept.issuperset(trees.flatten(self.shapes)):
+      raise UserError(
+        'every parameter is frozen, so there is nothing to train: look at '
+        'config.optimizer.factors and config.adapt'
+      )
+    return frozenset(kept)
+
+  @functools.cached_property
   def optimizer(self):
-    """The optax transformation."""
+    """The optax transformation of what is trained."""
     if self.counts:
       return optax.identity()
     return optim.make(self.config.optimizer, self.config.num_steps, self.shapes)
@@ -136,7 +156,7 @@ class Program:
     return step.TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
-      opt_state=self.optimizer.init(params),
+      opt_state=self.optimizer.init(trees.split(params, self.frozen)[0]),
       ema=jax.tree.map(jnp.copy, params) if averaged else None,
     )
 
@@ -172,6 +192,7 @@ class Program:
       schedule=self.schedule,
       accumulation=self.config.accumulation,
       ema_decay=self.config.optimizer.ema_decay,
+      frozen=self.frozen,
     )
     if self.on_device:
       capacity = self.config.log_every_steps
@@ -334,9 +355,8 @@ def build(config, placement, tokenizer, features=None):
       f'config.max_length={config.max_length} is more than '
       f'config.model.max_length={block["max_length"]}'
     )
-  model = plugins.build(
-    'models', block, vocab_size=size, max_length=config.max_length
-  )
+  given = {'vocab_size': size, 'max_length': config.max_length}
+  model = adapters.build(block, config.adapt, **given)
   tasks = [_task(config, name, tokenizer) for name in config.tasks]
   fit.check_parts(config, model, tasks)
   return Program(config, placement, tokenizer, model, tasks, features)

@@ -76,7 +76,7 @@ def read_config(workdir):
       f'{workdir} is a run folder of layout {layout}, and this is for '
       f'{LAYOUT}: train it anew, in another folder'
     )
-  return config
+  return config_lib.with_later(config)
 
 
 def agree(config, workdir):
@@ -237,6 +237,7 @@ def open_folder(workdir, step='', allow_code=()):
     small,
     sentence_of(config, small),
     answers.of_config(config.tasks),
+    config.adapt.to_dict() or None,
   ), step
 
 

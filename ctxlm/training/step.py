@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from ctxlm import trees
 from ctxlm.objectives import Compares
 from ctxlm.objectives.task import data_key, features, sums
 from ctxlm.parallel.collectives import gather, psum
@@ -163,6 +164,7 @@ def train_step(
   seed,
   accumulation,
   ema_decay,
+  frozen=frozenset(),
 ):
   """One update.
 
@@ -176,18 +178,25 @@ def train_step(
       task's place; layers fold in the row of the global batch.
     accumulation: micro-batches.
     ema_decay: 0 for none.
+    frozen: paths of parameters that stay as they are. They have no gradient,
+      so nothing is computed for it, and no moments.
 
   Returns:
     (state, {metric: float32 scalar}).
   """
   key = jax.random.fold_in(jax.random.key(seed), state.step)
   grads, metrics, loss = None, {}, 0.0
+  trained, rest = trees.split(state.params, frozen)
+
+  def whole(params, *args, **kwargs):
+    return apply(trees.join(params, rest), *args, **kwargs)
+
   for i, task in enumerate(tasks):
     made = jax.random.fold_in(data_key(seed, task.name, 'train'), state.step)
     summed, g = loss_and_grads(
       task,
-      apply,
-      state.params,
+      whole,
+      trained,
       features(task, batch[task.name], made, state.step),
       jax.random.fold_in(key, i),
       axis,
@@ -199,19 +208,24 @@ def train_step(
       c * ratios[name] for name, c in task.objective.terms.items()
     )
     metrics |= {f'{task.name}/{name}': r for name, r in ratios.items()}
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  updates, opt_state = tx.update(grads, state.opt_state, trained)
+  trained = optax.apply_updates(trained, updates)
   ema = state.ema
   if ema_decay:
     # Few steps have been averaged at first; see optax.ema's debiasing, here
     # as a decay that grows to its value (Tan & Le 2019's TF moving average).
     d = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-    ema = jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, params)
+    ema, same = trees.split(ema, frozen)
+    ema = jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, trained)
+    ema = trees.join(ema, same)
   metrics['loss'] = loss
   metrics['grad_norm'] = optax.tree.norm(grads)
   metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
   return state.replace(
-    step=state.step + 1, params=params, opt_state=opt_state, ema=ema
+    step=state.step + 1,
+    params=trees.join(trained, rest),
+    opt_state=opt_state,
+    ema=ema,
   ), metrics
 
 

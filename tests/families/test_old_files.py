@@ -128,12 +128,6 @@ def test_no_family_is_suggested_that_computes_something_else(name):
   )
 
 
-def test_adapters_are_named(tmp_path):
-  (tmp_path / 'adapter_config.json').write_text('{"peft_type": "LORA"}')
-  with pytest.raises(UserError, match='is an adapter of PEFT, and no model'):
-    folder.open_folder(tmp_path)
-
-
 def test_eight_bits_are_one_line(tmp_path):
   reference.draw('llama', 0).model.save_pretrained(tmp_path)
   weights = {k: torch.tensor(v) for k, v in weights_of(tmp_path).items()}

@@ -218,9 +218,10 @@ def test_frozen_parameters_do_not_count_in_the_clipped_norm():
     factors=(('mlp|token', 0.0),),
   )
   c.clip_norm = 1e-3
-  g, p = gradients(1)[0], params()
-  tx = optim.make(c, 10, p)
+  tx, kept = optim.make(c, 10, params()), optim.frozen(c, params())
+  g, p = (trees.split(x, kept)[0] for x in (gradients(1)[0], params()))
   updates = flat(tx.update(g, tx.init(p), p)[0])
+  assert updates.keys() == {'norm/scale'}
   assert np.linalg.norm(updates['norm/scale']) == pytest.approx(1e-3, rel=1e-4)
 
 
@@ -267,3 +268,60 @@ def test_adafactor_equals_formula():
       scale = max(1e-3, np.sqrt((p**2).mean()))
       p = p - 0.01 * (scale * u + decay * p)
     np.testing.assert_allclose(found[key], p, atol=1e-5, err_msg=key)
+
+
+STACK = (
+  'inputs/token_embed/embedding',
+  'stack/layers_0/mlp/up/kernel',
+  'stack/layers_1/mlp/up/kernel',
+  'stack/final_norm/scale',
+  'heads/mlm/dense/kernel',
+)
+
+
+def test_a_layer_s_rate_decays_with_its_depth():
+  c = block(name='sgd', learning_rate=1.0, weight_decay=0.0, layer_decay=0.5)
+  p = trees.nest({name: np.ones((2, 3), np.float32) for name in STACK})
+  tx = optim.make(c, 10, p)
+  updates = flat(tx.update(p, tx.init(p), p)[0])
+  found = [-updates[name][0, 0] for name in STACK]
+  assert found == [0.125, 0.25, 0.5, 1.0, 1.0]
+  # Stacked layers, and a decoder of another depth, which counts by itself.
+  scanned = {
+    'encoder/layers/mlp/up/kernel': np.ones((3, 2, 3), np.float32),
+    'decoder/layers_0/mlp/up/kernel': np.ones((2, 3), np.float32),
+    'decoder_inputs/position_embed/embedding': np.ones((2, 3), np.float32),
+  }
+  tx = optim.make(c, 10, scanned)
+  updates = flat(tx.update(scanned, tx.init(scanned), scanned)[0])
+  first, second, third = (updates[name] for name in scanned)
+  np.testing.assert_array_equal(-first[:, 0, 0], [0.125, 0.25, 0.5])
+  assert (-second[0, 0], -third[0, 0]) == (0.5, 0.0625)
+  with pytest.raises(UserError, match='layer_decay needs layers, and no'):
+    optim.make(c, 10, params())
+
+
+def test_layers_are_trained_one_more_at_a_time():
+  """Each from its own first step on, with the rate of the whole's step."""
+  c = block(name='adamw', learning_rate=0.01, weight_decay=0.1)
+  c.update(unfreeze_every=2, schedule='linear')
+  p = trees.nest({name: np.ones((2, 3), np.float32) for name in STACK})
+  tx = optim.make(c, 10, p)
+  state, rate = tx.init(p), optim.schedule(c, 10)
+  for step in range(8):
+    updates, state = tx.update(p, state, p)
+    for name, begins in zip(STACK, (6, 4, 2, 0, 0), strict=True):
+      # The same gradient at every step: AdamW's step is its sign, and decay.
+      decay = 0.0 if name.endswith('scale') else 0.1
+      want = -(1 + decay) * rate(step) if step >= begins else 0.0
+      found = flat(updates)[name]
+      np.testing.assert_allclose(found, np.full((2, 3), want), rtol=1e-4)
+  # What is frozen doesn't count in the clipped norm.
+  c.update(name='sgd', schedule='constant', learning_rate=1.0, clip_norm=1e-3)
+  c.weight_decay = 0.0
+  tx = optim.make(c, 10, p)
+  updates = flat(tx.update(p, tx.init(p), p)[0]).values()
+  assert np.linalg.norm(list(updates)) == pytest.approx(1e-3, rel=1e-4)
+  scanned = {'stack/layers/mlp/up/kernel': np.ones((3, 2, 3), np.float32)}
+  with pytest.raises(UserError, match='scan_layers=False'):
+    optim.make(c, 10, scanned)

@@ -23,20 +23,24 @@ POINTER = b'version https://git-lfs'  # what Git has of a large file
 SINGLE = ('model.safetensors', 'pytorch_model.bin')
 
 
-def open_folder(folder):
+def open_folder(folder, single=SINGLE):
   """Returns {name: tensor} of a Hugging Face folder, sharded or not.
+
+  Args:
+    folder: path.
+    single: names of the file, if it is one, in their order.
 
   Raises:
     UserError: no weights, a shard that is missing, or a damaged file.
   """
   folder = Path(folder)
-  for name in SINGLE:
+  for name in single:
     if inside(folder, name).is_file():
       return _open(folder / name)
     index = folder / f'{name}.index.json'
     if index.is_file():
       return _sharded(index)
-  raise UserError(f'{folder} has no {" or ".join(SINGLE)}')
+  raise UserError(f'{folder} has no {" or ".join(single)}')
 
 
 def _sharded(index):
@@ -105,7 +109,7 @@ def same(a, b):
   return True
 
 
-def write(folder, sizes, make, shard=SHARD):
+def write(folder, sizes, make, shard=SHARD, single=SINGLE[0]):
   """Writes model.safetensors, in parts with an index if they are large.
 
   Args:
@@ -113,6 +117,7 @@ def write(folder, sizes, make, shard=SHARD):
     sizes: {name: bytes}.
     make: name -> numpy array, called once for each.
     shard: bytes of a file at most.
+    single: name of the file, if it is one.
   """
   groups, room = [[]], shard
   for name in sorted(sizes):
@@ -123,7 +128,7 @@ def write(folder, sizes, make, shard=SHARD):
     room -= sizes[name]
   table = {}
   for i, group in enumerate(groups):
-    file = SINGLE[0]
+    file = single
     if len(groups) > 1:
       file = f'model-{i + 1:05}-of-{len(groups):05}.safetensors'
     arrays = {name: make(name) for name in group}
