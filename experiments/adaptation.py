@@ -1,0 +1,286 @@
+r"""How much of a model must be trained?
+
+Claim (Hu et al. 2022, 2106.09685, table 2): low-rank updates of the query and
+value projections, under 1 % of the parameters, do as well as fine-tuning all of
+them. Beside them: LoRA of rank 1, bottleneck adapters (Houlsby et al. 2019),
+BitFit (Ben Zaken et al. 2022), a prefix (Li & Liang 2021), and a probe of the
+frozen model, which must fall behind, or the tasks would tell nothing.
+
+  ctxlm sweep experiments/adaptation.py --workdir runs/adaptation --seeds=3 \
+    --config.tokenizer.path=all-MiniLM-L6-v2
+  ctxlm report experiments/adaptation.py --workdir runs/adaptation
+
+The folder that `--config.tokenizer.path` names holds the model and its
+tokenizer: at small, all-MiniLM-L6-v2, or another of its shape. Tasks are SST-2
+(accuracy) and the STS benchmark as a regression (Spearman's correlation), from
+`--config.tasks.answer.data.folder`, judged on their dev splits after the last
+step. All arms have the same head, a linear map of the mean vector, which is
+counted among what is trained. Each arm has its own learning rate, chosen on a
+seed that isn't judged.
+"""
+
+import dataclasses
+import functools
+from types import SimpleNamespace as Scale
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ctxlm import trees
+from ctxlm.configs import common
+from ctxlm.data.sources import files
+from ctxlm.lab.experiment import Claim, Finding, Plot, Series, interval
+from ctxlm.models import adapters
+
+TASK, RATE = 'tasks.answer.data.task', 'optimizer.learning_rate'
+SHAPE, SMALLEST = (384, 6, 12), (16, 1, 2)  # of all-MiniLM-L6-v2; of smoke
+# arm: (config.adapt, learning rate on each task)
+ARMS = {
+  'full': ({}, {'sst2': 1e-4, 'stsb': 1e-4}),
+  'LoRA, rank 8': (
+    {'name': 'lora', 'rank': 8, 'alpha': 16.0},
+    {'sst2': 2e-3, 'stsb': 2e-3},
+  ),
+  'LoRA, rank 1': (
+    {'name': 'lora', 'rank': 1, 'alpha': 2.0},
+    {'sst2': 2e-3, 'stsb': 2e-3},
+  ),
+  'adapters': ({'name': 'houlsby', 'size': 16}, {'sst2': 2e-3, 'stsb': 2e-3}),
+  'BitFit': ({'name': 'bitfit'}, {'sst2': 4e-3, 'stsb': 4e-3}),
+  'prefix': ({'name': 'prefix', 'length': 8}, {'sst2': 1e-2, 'stsb': 1e-2}),
+  'probe': ({'name': 'probe'}, {'sst2': 1e-2, 'stsb': 1e-2}),
+}
+TASKS = {
+  'sst2': {
+    'metric': 'eval/dev/accuracy',
+    'objective': {'labels': ('negative', 'positive')},
+    'patterns': {'train': 'sst2/train.tsv', 'validation': 'sst2/dev.tsv'},
+    'columns': ('text', 'label'),
+    'least': 0.56,
+    'title': 'SST-2',
+  },
+  'stsb': {
+    'metric': 'eval/dev/spearman',
+    'objective': {'kind': 'score', 'range': (0, 5)},
+    'patterns': {
+      'train': 'stsb/stsb-en-train.csv',
+      'validation': 'stsb/stsb-en-dev.csv',
+    },
+    'columns': ('text_a', 'text_b', 'score'),
+    'least': 0.1,
+    'title': 'STS-B',
+  },
+}
+SCALES = {
+  'smoke': Scale(num_steps=2, batch_size=4, max_length=16),
+  'small': Scale(num_steps=150, batch_size=16, max_length=40),
+  'large': Scale(num_steps=1000, batch_size=32, max_length=64),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A task's records.
+
+  Attributes:
+    task: which.
+    folder: of both tasks' folders, see configs/finetune/sst2.py and stsb.py.
+  """
+
+  task: Literal[*TASKS] = 'sst2'
+  folder: str = '../shared/data'
+
+  @property
+  def _files(self):
+    task = TASKS[self.task]
+    patterns = {k: f'{self.folder}/{v}' for k, v in task['patterns'].items()}
+    return files.Source(split_patterns=patterns, columns=task['columns'])
+
+  def records(self, split):
+    """Returns the records of a split."""
+    return self._files.records(split)
+
+  def fingerprint(self, split):
+    """Returns a hash of the split."""
+    return self._files.fingerprint(split)
+
+
+def get_config(scale='small'):
+  """Returns the recipe of full fine-tuning on SST-2."""
+  s, c = SCALES[scale], common.base()
+  c.num_steps = s.num_steps
+  c.batch_size = s.batch_size
+  c.max_length = s.max_length
+  c.model = common.bert_shape(
+    *(SMALLEST if scale == 'smoke' else SHAPE),
+    max_length=512,
+    dropout=0.1,
+    attention_dropout=0.1,
+  )
+  c.tokenizer.kind = 'file'
+  c.tokenizer.path = 'all-MiniLM-L6-v2'
+  c.init_from = c.tokenizer.get_oneway_ref('path')
+  c.tasks.answer = common.task(
+    {
+      'name': 'ctxlm.experiments.adaptation',
+      'task': 'sst2',
+      'folder': '../shared/data',
+    },
+    _objective('sst2'),
+  )
+  c.optimizer.schedule = 'linear'
+  c.optimizer.warmup_steps = s.num_steps // 10
+  c.checkpoint.every_steps = 0
+  c.checkpoint.keep = 1
+  c.evaluators.dev = {'name': 'classification'}
+  return c
+
+
+def _objective(task):
+  block = {'name': 'classification', 'pooling': 'mean'}
+  return block | TASKS[task]['objective']
+
+
+def sweep(scale):
+  """Yields each arm on each task; at smoke some of both."""
+  pairs = [(task, arm) for task in TASKS for arm in ARMS]
+  return [
+    {
+      TASK: task,
+      'tasks.answer.objective': _objective(task),
+      'adapt': ARMS[arm][0],
+      RATE: ARMS[arm][1][task],
+    }
+    for task, arm in pairs[:: 4 if scale == 'smoke' else 1]
+  ]
+
+
+def criteria():
+  """Returns the claims."""
+  return [
+    Claim(
+      f'LoRA does as well as full fine-tuning on {name}',
+      'Hu et al. 2022, table 2',
+      'within a point, at under 1 % of the parameters',
+      'full - LoRA of rank 8: the 95 % interval over seeds is within -0.01 '
+      'to 0.01, with under 1 % of the parameters trained',
+      functools.partial(_lora, task),
+    )
+    for task, name in (('sst2', 'SST-2'), ('stsb', 'STS-B'))
+  ] + [
+    Claim(
+      'the frozen model is not enough',
+      'a control; Hu et al. 2022 take it for granted',
+      'fine-tuning is needed',
+      'full - probe: the 95 % interval over seeds is above 0.01 on both tasks',
+      _probe,
+    ),
+    Claim(
+      'every arm learns',
+      'a control',
+      'above chance',
+      'every arm, every seed: SST-2 above 0.56 (the larger class: 0.51), STS-B '
+      'above 0.1',
+      _learns,
+    ),
+  ]
+
+
+def _scores(results, task):
+  # {arm: [seeds]}
+  own = results.where(task=task)
+  return {
+    arm: own.where(adapt=block).final(TASKS[task]['metric'])
+    for arm, (block, _) in ARMS.items()
+  }
+
+
+def _lora(task, results):
+  scores, share = _scores(results, task), shares()['LoRA, rank 8']
+  gap = scores['full'] - scores['LoRA, rank 8']
+  mean, half = interval(gap)
+  within = abs(mean) + half <= 0.01
+  return Finding(
+    {
+      'full': scores['full'],
+      'LoRA, rank 8': scores['LoRA, rank 8'],
+      'full - LoRA': gap,
+      'share of the parameters': [share],
+    },
+    within and share < 0.01,
+    mean <= 0.01,
+  )
+
+
+def _probe(results):
+  ours, gaps = {}, []
+  for task in TASKS:
+    scores = _scores(results, task)
+    gaps.append(scores['full'] - scores['probe'])
+    ours[f'{task}, full - probe'] = gaps[-1]
+  ends = [mean - half for mean, half in map(interval, gaps)]
+  return Finding(ours, min(ends) > 0.01, all(g.mean() > 0 for g in gaps))
+
+
+def _learns(results):
+  ours, least = {}, []
+  for task, about in TASKS.items():
+    for arm, values in _scores(results, task).items():
+      ours[f'{task}, {arm}'] = values
+      least.append(values - about['least'])
+  return Finding(
+    ours,
+    all((gap > 0).all() for gap in least),
+    all(gap.mean() > 0 for gap in least),
+  )
+
+
+@functools.cache
+def shares():
+  """Returns {arm: share of all parameters that is trained}, of MiniLM's shape.
+
+  The head counts as trained, and the frozen body among all.
+  """
+  found = {}
+  for arm, (block, _) in ARMS.items():
+    shape = common.bert_shape(*SHAPE, max_length=512, vocab_size=30522)
+    model = adapters.build(shape, block)
+
+    def run(model):
+      dense = nn.Dense(2)
+      return model.head('classification', dense, model(jnp.ones((1, 2), int)))
+
+    made = jax.eval_shape(
+      lambda m=model: m.init(jax.random.key(0), method=run)['params']
+    )
+    sizes = {path: x.size for path, x in trees.flatten(made).items()}
+    kept = adapters.frozen(model.adapter, made) if block else ()
+    own = sum(n for path, n in sizes.items() if path not in kept)
+    found[arm] = own / sum(sizes.values())
+  return found
+
+
+def report(results):
+  """Returns scores over the share of parameters that is trained."""
+  plots = []
+  for task, about in TASKS.items():
+    series = []
+    for arm, (block, _) in ARMS.items():
+      runs = results.where(task=task, adapt=block)
+      steps, values = runs.curves(about['metric'])
+      if len(steps):
+        ys = values[:, -1:]
+        series.append(Series(arm, [shares()[arm]], ys, 'points'))
+    plots.append(
+      Plot(
+        task,
+        f'{about["title"]}, dev split',
+        'share of the parameters that is trained',
+        about['metric'].rpartition('/')[2],
+        series,
+        log='x',
+      )
+    )
+  return plots
