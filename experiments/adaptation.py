@@ -15,8 +15,10 @@ tokenizer: at small, all-MiniLM-L6-v2, or another of its shape. Tasks are SST-2
 (accuracy) and the STS benchmark as a regression (Spearman's correlation), from
 `--config.tasks.answer.data.folder`, judged on their dev splits after the last
 step. All arms have the same head, a linear map of the mean vector, which is
-counted among what is trained. Each arm has its own learning rate, chosen on a
-seed that isn't judged.
+counted among what is trained. Each arm has its own learning rate, the better
+of two, a factor of 3 or 4 apart, for SST-2 and on a seed that isn't judged.
+Small is 60 steps of 16 examples, of which little can be learned: the full arm
+sees 960 of 6,920 sentences.
 """
 
 import dataclasses
@@ -36,21 +38,15 @@ from ctxlm.models import adapters
 
 TASK, RATE = 'tasks.answer.data.task', 'optimizer.learning_rate'
 SHAPE, SMALLEST = (384, 6, 12), (16, 1, 2)  # of all-MiniLM-L6-v2; of smoke
-# arm: (config.adapt, learning rate on each task)
+# arm: (config.adapt, learning rate)
 ARMS = {
-  'full': ({}, {'sst2': 1e-4, 'stsb': 1e-4}),
-  'LoRA, rank 8': (
-    {'name': 'lora', 'rank': 8, 'alpha': 16.0},
-    {'sst2': 2e-3, 'stsb': 2e-3},
-  ),
-  'LoRA, rank 1': (
-    {'name': 'lora', 'rank': 1, 'alpha': 2.0},
-    {'sst2': 2e-3, 'stsb': 2e-3},
-  ),
-  'adapters': ({'name': 'houlsby', 'size': 16}, {'sst2': 2e-3, 'stsb': 2e-3}),
-  'BitFit': ({'name': 'bitfit'}, {'sst2': 4e-3, 'stsb': 4e-3}),
-  'prefix': ({'name': 'prefix', 'length': 8}, {'sst2': 1e-2, 'stsb': 1e-2}),
-  'probe': ({'name': 'probe'}, {'sst2': 1e-2, 'stsb': 1e-2}),
+  'full': ({}, 3e-4),
+  'LoRA, rank 8': ({'name': 'lora', 'rank': 8, 'alpha': 16.0}, 4e-3),
+  'LoRA, rank 1': ({'name': 'lora', 'rank': 1, 'alpha': 2.0}, 8e-3),
+  'adapters': ({'name': 'houlsby', 'size': 16}, 4e-3),
+  'BitFit': ({'name': 'bitfit'}, 8e-3),
+  'prefix': ({'name': 'prefix', 'length': 8}, 2e-2),
+  'probe': ({'name': 'probe'}, 2e-2),
 }
 TASKS = {
   'sst2': {
@@ -75,7 +71,7 @@ TASKS = {
 }
 SCALES = {
   'smoke': Scale(num_steps=2, batch_size=4, max_length=16),
-  'small': Scale(num_steps=150, batch_size=16, max_length=40),
+  'small': Scale(num_steps=60, batch_size=16, max_length=40),
   'large': Scale(num_steps=1000, batch_size=32, max_length=64),
 }
 
@@ -151,7 +147,7 @@ def sweep(scale):
       TASK: task,
       'tasks.answer.objective': _objective(task),
       'adapt': ARMS[arm][0],
-      RATE: ARMS[arm][1][task],
+      RATE: ARMS[arm][1],
     }
     for task, arm in pairs[:: 4 if scale == 'smoke' else 1]
   ]
