@@ -151,7 +151,13 @@ def _parameters(folder, beside, options, weights):
   if in_tensorflow:
     config, weights = in_tensorflow
   else:
-    config = read_json(folder / 'config.json')
+    path = folder / 'config.json'
+    found = sorted(folder.glob('*.gguf'))
+    if found and not path.is_file():
+      raise UserError(
+        f'no file {path}; a GGUF file is named itself: {found[0]}'
+      )
+    config = read_json(path)
   family = family_of(config)
   block = family.options(config) | options
   plugins.check('models', block, 'config.json: ')

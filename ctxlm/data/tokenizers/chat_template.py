@@ -13,7 +13,7 @@ import weakref
 from pathlib import Path
 
 from ctxlm import files
-from ctxlm.data.tokenizers import renderer
+from ctxlm.data.tokenizers import gguf, renderer
 from ctxlm.errors import UserError
 
 FILE = 'chat_template.jinja'
@@ -21,11 +21,13 @@ MOST = 2**20  # characters of a template
 
 
 def read(path):
-  """Returns the template beside a tokenizer's file, or in its folder, or None.
+  """Returns the template in a tokenizer's folder, or GGUF file, or None.
 
   Raises:
     UserError: it is none, or too long.
   """
+  if path.suffix == '.gguf':
+    return gguf.chat_template(path)
   folder = path if path.is_dir() else path.parent
   path = folder / FILE
   if path.is_file():

@@ -183,6 +183,13 @@ def read(path):
   return backend, {'tokenizer_class': 'PreTrainedTokenizerFast'} | names
 
 
+def chat_template(path):
+  """Returns what joins the turns of a dialogue: a Jinja template, or None."""
+  kinds = {'chat_template': str}
+  said = values(open_file(path), 'tokenizer.', kinds, path)
+  return said['chat_template']
+
+
 def _byte_level(said):
   # Byte-level BPE (Radford et al. 2019).
   cut = said['pre']

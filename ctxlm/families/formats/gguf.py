@@ -207,14 +207,14 @@ def _settings(reader, config, path):
   }
   ends = {ids['eos_token_id'], ids['eot_token_id']} - {None}
   generation = {'eos_token_id': sorted(ends)} if ends else {}
-  template = gguf_lib.values(reader, 'tokenizer.', {'chat_template': str}, path)
+  template = gguf_lib.chat_template(path)
   contents = {
     'config.json': config,
     'generation_config.json': generation,
   }
   if tokenizer:
     about |= {'model_max_length': config['max_position_embeddings']}
-    about |= {k: v for k, v in template.items() if v is not None}
+    about |= {'chat_template': template} if template is not None else {}
     contents['tokenizer_config.json'] = about
     contents['tokenizer.json'] = json.loads(tokenizer.to_str())
 

@@ -210,6 +210,12 @@ def test_a_training_begins_with_it(file):
   own = data_lib.load_tokenizer(file)
   assert own.fingerprint == opened.tokenizer.fingerprint
   assert own.fingerprint == data_lib.load_tokenizer(opened.small).fingerprint
+  assert own.chat_template == opened.tokenizer.chat_template == TEMPLATE
+
+
+def test_a_folder_that_holds_one_says_so(file):
+  with pytest.raises(UserError, match='a GGUF file is named itself: .*m.gguf'):
+    ctxlm.load(file.parent)
 
 
 def test_a_text_may_end_as_a_turn_does(vocabulary, tmp_path):
