@@ -18,7 +18,7 @@ from ctxlm.inference import (
   writing,
 )
 from ctxlm.inference import vectors as vectors_lib
-from ctxlm.models import heads
+from ctxlm.models import feed_forward, heads
 from ctxlm.objectives import mlm
 from ctxlm.parallel import pmap as pmap_lib
 
@@ -100,6 +100,8 @@ class LanguageModel:
     encoder-decoder they are its encoder's.
     """
     models.need_vectors(self.model)
+    if isinstance(self.model, feed_forward.Model):
+      raise UserError('a feed-forward model has no layers of one width')
     return self._each(lambda rows: self._asked(_hidden, rows, axis=1), text)
 
   def attention(self, text):

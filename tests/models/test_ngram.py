@@ -180,7 +180,9 @@ def test_rows_see_their_own_segment_alone():
   model = ngram.Model(vocab_size=V, order=4)
   params = model.count(*stream(draw(12)))
   a, b = draw(2, seed=7, length=12)
-  a, b = a[:5], b[:7]
+  # A piece of a text that was cut begins with any word.
+  a, b = [*a[:3], 1, 1], [2, *b[1:7]]
+  assert (1, 1, 2) in {tuple(t[i : i + 3]) for t in draw(12) for i in range(30)}
   packed = np.array([[*a, *b, 0, 0]])
   segments = np.array([[1] * 5 + [2] * 7 + [0] * 2])
   got = dense(model, params, packed, segments)
