@@ -1,9 +1,12 @@
 """n-gram models out of ARPA files, and into them."""
 
+import jax
 import tokenizers
 
+from ctxlm import trees
 from ctxlm.data.tokenizers.tokenizer import Tokenizer
 from ctxlm.errors import UserError
+from ctxlm.families import opened
 from ctxlm.families.formats import arpa
 from ctxlm.models import ngram
 
@@ -15,15 +18,19 @@ def is_one(path):
   return str(path).endswith(SUFFIXES)
 
 
-def read(path):
-  """Returns (block, model, parameters, Tokenizer) of a file.
+def open_file(path):
+  """Returns the opened.Opened of a file.
 
-  The tokenizer takes words as spaces delimit them.
+  Its tokenizer takes words as spaces delimit them.
+
+  Args:
+    path: pathlib.Path.
 
   Raises:
     UserError: see formats.arpa.read.
   """
   params, order, words = arpa.read(path)
+  arrays = trees.flatten(params)
   block = {
     'name': 'ngram',
     'vocab_size': len(words),
@@ -37,8 +44,14 @@ def read(path):
   )
   backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
   backend.add_special_tokens([arpa.START, arpa.END, arpa.UNKNOWN])
-  options = {k: v for k, v in block.items() if k != 'name'}
-  return block, ngram.Model(**options), params, Tokenizer(backend)
+
+  def read(abstract):
+    return trees.map_with_name(
+      lambda name, leaf: jax.device_put(arrays[name], leaf.sharding), abstract
+    )
+
+  shapes = jax.eval_shape(lambda: params)
+  return opened.Opened(path, block, shapes, read, Tokenizer(backend), path)
 
 
 def write(path, model, params, tokenizer):

@@ -14,10 +14,11 @@ from pathlib import Path
 from ctxlm.errors import UserError
 
 ID = re.compile(r'[\w.-]+(/[\w.-]+)?', re.ASCII)
+FILES = ('.gguf', '.arpa', '.arpa.gz')  # that hold a whole model
 
 
 def find(name):
-  """Returns the pathlib.Path of the folder, or GGUF file, of a name.
+  """Returns the pathlib.Path of the folder, or one of FILES, of a name.
 
   Raises:
     UserError: it is no folder, and no snapshot of that name is here.
@@ -25,7 +26,7 @@ def find(name):
   if name == '':
     raise UserError('a folder of no name')
   path = Path(name)
-  if path.is_dir() or (path.suffix == '.gguf' and path.is_file()):
+  if path.is_dir() or (path.name.endswith(FILES) and path.is_file()):
     return path
   if path.exists():
     raise UserError(f'{path} is a file; name the folder that it lies in')

@@ -145,10 +145,7 @@ def convert(
   """
   # Each device holds a part, so that what fits the machine can be converted.
   placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
-  if arpa.is_one(source):
-    loaded = loading.Loaded(Path(source), *arpa.read(source))
-  else:
-    loaded = loading.load(source, placement, step, base=base)
+  loaded = loading.load(source, placement, step, base=base)
   left_out = []
   alone = merged(loaded) if merge or to_hf else loaded
   with contextlib.ExitStack() as both:  # neither is there before both are whole

@@ -24,8 +24,8 @@ import jax
 from ctxlm import config as config_lib
 from ctxlm import plugins, trees
 from ctxlm.errors import UserError
+from ctxlm.families import arpa, hub, model_folder, peft
 from ctxlm.families import folder as folder_lib
-from ctxlm.families import hub, model_folder, peft
 from ctxlm.models import adapters
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import processes
@@ -98,7 +98,7 @@ def open_folder(folder, step='', allow_code=(), base='', **options):
 
   Args:
     folder: path of a run folder, a model folder, or one of Hugging Face,
-      sentence-transformers or PEFT; or of a GGUF file.
+      sentence-transformers or PEFT; or of a GGUF file, or an ARPA file.
     step: of a run folder, see checkpoint.find.
     allow_code: see plugins.refuse_code.
     base: see peft.open_folder.
@@ -111,6 +111,8 @@ def open_folder(folder, step='', allow_code=(), base='', **options):
     UserError: it can't be read.
   """
   folder = hub.find(folder)
+  if folder.is_file() and arpa.is_one(folder):
+    return arpa.open_file(folder)
   if peft.is_one(folder):
     return peft.open_folder(folder, base, **options)
   if base:

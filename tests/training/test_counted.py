@@ -102,12 +102,13 @@ def test_it_writes_and_is_converted(run, tmp_path):
     np.testing.assert_array_equal(x, y)
   conversion.convert(folder, tmp_path / 'a.arpa')
   conversion.convert(tmp_path / 'a.arpa', tmp_path / 'back')
-  back = ctxlm.load(tmp_path / 'back')
+  back, direct = map(ctxlm.load, (tmp_path / 'back', tmp_path / 'a.arpa'))
   ids = lm.tokenizer.encode('the cat sees the moon')
   pieces = ' '.join(lm.tokenizer.tokens(ids))
   np.testing.assert_allclose(
     back.score(pieces), lm.score('the cat sees the moon'), atol=1e-5
   )
+  np.testing.assert_array_equal(back.score(pieces), direct.score(pieces))
   with pytest.raises(UserError, match='is there already'):
     conversion.convert(folder, tmp_path / 'a.arpa')
   with pytest.raises(UserError, match='no hidden vectors'):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.families import arpa as arpa_model
 from ctxlm.families.formats import arpa
@@ -79,8 +80,9 @@ def test_one_token_that_begins_and_ends_texts_is_two_there(tmp_path):
 def test_by_hand(tmp_path):
   path = tmp_path / 'hand.arpa'
   path.write_text(BY_HAND)
-  _, model, params, tokenizer = arpa_model.read(path)
-  t = tokenizer
+  opened = arpa_model.open_file(path)
+  model = plugins.build('models', opened.block)
+  params, t = opened.read_all(), opened.tokenizer
   ids = [t.bos_id, *t.encode('a b a what'), t.eos_id]
   assert ids[4] == t.unk_id
   got = counts.Lookup(model, params)(*stream([ids]))[1:]
