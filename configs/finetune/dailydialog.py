@@ -11,7 +11,8 @@ ctxlm train --config configs/finetune/dailydialog.py:,,1 --workdir runs/one_turn
 
 from ctxlm.configs import common
 
-STEPS = {'0': 135, '1': 260, '3': 465}  # 5 epochs, by the turns of context
+# Rows of a batch by the turns of context, so that each has as many answers.
+ROWS = {'0': 16, '1': 31, '3': 55}
 
 
 def get_config(argument=''):
@@ -24,8 +25,8 @@ def get_config(argument=''):
   else:
     c.model = common.gpt2_shape(128, 3, 4, dropout=0.2, max_length=256)
     c.tokenizer.vocab_size = 4000
-  c.num_steps = STEPS.get(context, 310)
-  c.batch_size = 16
+  c.num_steps = 135  # 5 epochs of 882 dialogues
+  c.batch_size = ROWS.get(context, 36)
   c.tasks.dialogue = common.task(
     {
       'name': 'files',
@@ -41,7 +42,7 @@ def get_config(argument=''):
   )
   c.optimizer.learning_rate = 2e-3
   c.optimizer.warmup_steps = 30
-  c.checkpoint.every_steps = 0
+  c.checkpoint.every_steps = 65
   c.evaluators.answers = {'name': 'perplexity', 'every_steps': 65}
   c.evaluators.written = {
     'name': 'generation',

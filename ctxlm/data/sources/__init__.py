@@ -15,7 +15,8 @@ class Source(Protocol):
     """Returns the records of a split: `len(records)` and `records[i]`.
 
     Their fields are what the objective asks for: 'text' of a document, or
-    'text_a', 'text_b' and 'negative', 'label', 'score'. They pickle, and open
+    'text_a', 'text_b' and 'negative', 'label', 'score'; 'prompt' and
+    'completion'; 'turns' or 'messages' of a dialogue. They pickle, and open
     their files where they are read.
 
     Args:
