@@ -7,6 +7,15 @@ sees, or nothing for all:
 
 ctxlm train --config configs/finetune/dailydialog.py --workdir runs/dailydialog
 ctxlm train --config configs/finetune/dailydialog.py:,,1 --workdir runs/one_turn
+
+Perplexity of the validation split's 8,990 tokens of answers, from scratch with
+config.batch_size=16, 1 seed each: 147.6 without context (135 steps, 1 minute),
+128.4 after one turn (260 steps), 118.9 after three (465 steps, 4 minutes on two
+busy cores), each 5 times over the answers. Of 118 dialogues, validation and
+test, one turn gives -0.155 nats a token (95 % of resampled dialogues: -0.168
+to -0.142) and two more -0.083 (-0.093 to -0.072). That is context and steps
+together: after one turn, 465 steps give 105.3. So ROWS, by which all take as
+many steps and see as many answers in each; that comparison was not run.
 """
 
 from ctxlm.configs import common
