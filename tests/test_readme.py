@@ -7,6 +7,7 @@ import importlib
 import pathlib
 import re
 import shlex
+import sys
 import types
 
 import pytest
@@ -99,12 +100,14 @@ def check_module(name, words):
   """A benchmark reads its flags, and does no more."""
   read = argparse.ArgumentParser.parse_args
 
-  def only_read(parser, arguments):
+  def only_read(parser, arguments=None):
     read(parser, arguments)
     raise Parsed
 
   with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
     patch.setattr(argparse.ArgumentParser, 'parse_args', only_read)
+    patch.setattr(sys, 'argv', sys.argv)
+    name = name.removeprefix('ctxlm.')
     importlib.import_module(f'ctxlm.{name}').main(words)
 
 

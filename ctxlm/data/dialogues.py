@@ -224,6 +224,10 @@ class Templated:
     template = chat_template.opened(t.chat_template, tuple(tokens.items()))
     return template(turns, going_on)
 
+  def text(self, turns, going_on=False):
+    """Returns the text of turns, see chat_template.Template."""
+    return self._render(turns, going_on)[0]
+
   def _encode(self, text):
     return self._tokenizer.encode(text)  # special tokens are the template's
 
@@ -231,14 +235,14 @@ class Templated:
   def ends(self):
     """Ids that end an answer: a text's end, and what the template sets."""
     t, word = self._tokenizer, 'abcxyz'
-    text, _ = self._render(alternating(['a', word]))
+    text = self.text(alternating(['a', word]))
     rest = self._encode(text[text.rfind(word) + len(word) :])[:1]
     return tuple(dict.fromkeys((t.eos_id, *(t.special_ids & set(rest)))))
 
   def prompt(self, turns, room=None):
     """See Ended."""
     return self._fitting(
-      lambda kept: self._encode(self._render(kept, True)[0]), len, turns, room
+      lambda kept: self._encode(self.text(kept, True)), len, turns, room
     )
 
   def answered(self, turns, room=None):

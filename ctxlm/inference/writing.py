@@ -175,13 +175,19 @@ def _trained_here(loaded):
   return loaded.run is not None or loaded.small is None
 
 
+def frame_of(loaded):
+  """Returns the Frame in which a loading.Loaded reads what it goes on from."""
+  t = loaded.tokenizer
+  if loaded.model.encoder_decoder:
+    return framing.source(t)
+  if _trained_here(loaded):
+    return framing.document(t)
+  return framing.template(t)
+
+
 def _encode(loaded):
   t, closed = loaded.tokenizer, loaded.model.encoder_decoder
-  frame = framing.template(t)
-  if closed:
-    frame = framing.source(t)
-  elif _trained_here(loaded):
-    frame = framing.document(t)
+  frame = frame_of(loaded)
 
   def encode(text):
     return framing.prompt(t, text, frame, closed)
