@@ -223,6 +223,7 @@ def batch_of(drawn):
     used = np.ones(targets.shape, np.int32)
     used[1, 4:] = 0
     batch |= {'targets': targets, 'target_segments': used}
+    batch['cut'] = np.zeros(3, np.float32)
     labels = np.where(used, targets, -100)
   labels = torch.as_tensor(labels)
 
