@@ -17,8 +17,15 @@ tokenizer: at small, all-MiniLM-L6-v2, or another of its shape. Tasks are SST-2
 step. All arms have the same head, a linear map of the mean vector, which is
 counted among what is trained. Each arm has its own learning rate, the better
 of two, a factor of 3 or 4 apart, for SST-2 and on a seed that isn't judged.
-Small is 60 steps of 16 examples, of which little can be learned: the full arm
-sees 960 of 6,920 sentences.
+Small is 60 steps of 16 examples, of which little can be learned: an arm sees
+960 of 6,920 sentences.
+
+On that seed the better rate of each arm, which was the higher one of all but
+the probe's equal two, gave on SST-2: full 0.810, LoRA of rank 8 0.810 and of
+rank 1 0.818, adapters 0.814, BitFit 0.802, prefix 0.800, probe 0.764. A step of
+all-MiniLM-L6-v2 took 0.57 of full fine-tuning's time with LoRA of rank 8, 0.56
+with BitFit and 0.25 with the probe (median of 10 in turn, two busy cores), and
+the optimizer held 0.6, 0.2 and 0.006 MB in place of 181.
 """
 
 import dataclasses

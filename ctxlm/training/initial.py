@@ -89,7 +89,7 @@ def sizes(program):
   held = sum(x.size * x.dtype.itemsize for x in held)
   return (
     f'{count:,} parameters, {trained:,} of them trained '
-    f'({trained / count:.2%}), {held:,} bytes of optimizer state'
+    f'({100 * trained / count:.3g} %), {held:,} bytes of optimizer state'
   )
 
 

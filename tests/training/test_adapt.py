@@ -73,8 +73,8 @@ def test_adapters_and_heads_move_and_nothing_else(whole):
   held = sum(x.nbytes for x in jax.tree.leaves(state.opt_state))
   count, own = (sum(x.size for x in t.values()) for t in (before, moments))
   assert initial.sizes(program) == (
-    f'{count:,} parameters, {own:,} of them trained ({own / count:.2%}), '
-    f'{held:,} bytes of optimizer state'
+    f'{count:,} parameters, {own:,} of them trained '
+    f'({100 * own / count:.3g} %), {held:,} bytes of optimizer state'
   )
 
 
