@@ -191,7 +191,7 @@ def test_the_model_is_found_by_a_name_alone(small, monkeypatch):
   ('change', 'wanted'),
   [
     (lambda a: a.popitem(), 'has lora_B alone'),
-    (lambda a: a.update({'transformer.x': np.ones(3, 'f')}), 'x, which has no'),
+    (lambda a: a.update({'h.0.x': np.ones(3, 'f')}), 'h.0.x, which has no'),
     (
       lambda a: a.update({k: x[:, :-1] for k, x in a.items() if '_A' in k}),
       'the model asks for [3, ',
