@@ -184,6 +184,8 @@ def parts(tokenizer, strings, length):
   ids = [beginning(t, string, 4 * length) for string in strings]
   if len(ids) == 1:
     row = template(t)(ids[0], length)
+    if not row:
+      raise UserError(f'a text of no token: {strings[0]!r:.40}')
     return {'tokens': row, 'type_ids': [0] * len(row)}
   frame = pair_template(t)
   room = length - frame.size

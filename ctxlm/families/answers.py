@@ -10,6 +10,7 @@ from ctxlm.errors import UserError, note
 
 # Objectives with a head that a reference may have, under the same name.
 NAMES = ('classification', 'tagging', 'multiple_choice', 'span')
+POOLED = ('classification', 'multiple_choice')  # they read one vector
 CLASSES = {
   'classification': 'ForSequenceClassification',
   'tagging': 'ForTokenClassification',
@@ -23,21 +24,30 @@ PROBLEMS = {  # objective.kind: config.json's problem_type
 }
 
 
-def read(settings, shapes):
+def read(settings, shapes, family):
   """Returns the block of the objective whose head a checkpoint has, or None.
 
   Args:
     settings: config.json.
     shapes: {path: shape} of its parameters, as ours.
+    family: Family that it is of.
 
   Raises:
-    UserError: the names of the classes are none, or not as many.
+    UserError: the names of the classes are none, or not as many; or what the
+      head reads isn't there.
   """
   # Other classes have a head of the same shape that means something else.
   said = next(iter(settings.get('architectures') or ()), CLASSES[NAMES[0]])
   for name in NAMES:
     kernel = shapes.get(f'heads/{name}/dense/kernel')
     if kernel is not None and said.endswith(CLASSES[name]):
+      pooled = name in POOLED and family.pooling == 'pooled'
+      if pooled and 'heads/pooler/dense/kernel' not in shapes:
+        if not settings.get('architectures'):
+          return None  # nothing says what the head is
+        raise UserError(
+          f'the checkpoint is a {said} and has no pooler, which its head reads'
+        )
       options = READ[name](settings, kernel[-1])
       return None if options is None else {'name': name} | options
   return None
@@ -86,10 +96,19 @@ def _span(settings, size):
   return {}
 
 
+def _choice(settings, size):
+  del settings  # it says nothing of choices
+  if size != 1:
+    raise UserError(
+      f"the head of choices has {size} outputs, and not 1, a choice's score"
+    )
+  return {}
+
+
 READ = {
   'classification': _classification,
   'tagging': _tagging,
-  'multiple_choice': lambda settings, size: {},
+  'multiple_choice': _choice,
   'span': _span,
 }
 
@@ -120,7 +139,8 @@ def write(task, original):
   if 'kind' in task:
     keys['problem_type'] = PROBLEMS[task['kind']]
   size = 2 if task['name'] == 'span' else 1
-  names = list((original.get('id2label') or {}).values())
+  names = original.get('id2label')  # of any kind, where no head was read
+  names = list(names.values()) if isinstance(names, dict) else []
   if len(names) != size:  # they are of another head
     names = [f'LABEL_{i}' for i in range(size)]
   labels = task.get('labels') or names

@@ -210,12 +210,6 @@ def write_tokenizer(folder, tokenizer, model, task=None):
     write_frame(folder, tokenizer)
   settings = {'tokenizer_class': 'PreTrainedTokenizerFast'}
   settings |= {f'{role}_token': name for role, name in names.items()}
-  if model.type_vocab_size > 1:  # that of a pair's second text is 1
-    settings['model_input_names'] = [
-      'input_ids',
-      'token_type_ids',
-      'attention_mask',
-    ]
   if model.position == 'learned':
     settings['model_max_length'] = model.max_length
   if model.type_vocab_size > 1:  # else a pair is given without its types

@@ -41,6 +41,7 @@ Ids = Id | Annotated[tuple[int, ...], ranges.Range('[0, inf)', -1)]
 KINDS = {
   'architectures': tuple[str, ...],
   'model_type': str,
+  'problem_type': str,
   **dict.fromkeys(('pad_token_id', 'bos_token_id', 'eos_token_id'), Ids),
 }
 

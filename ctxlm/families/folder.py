@@ -182,7 +182,7 @@ def _parameters(folder, beside, options, weights):
       f'{printable(", ".join(source.unknown))[:200]}'
     )
   found = {path: read.shape.shape for path, read in places.items()}
-  return block, places, answers.read(config, found)
+  return block, places, answers.read(config, found, family)
 
 
 # What Flax and JAX raise of a model of odd sizes, such as no tokens.

@@ -7,6 +7,7 @@ import dataclasses
 
 from ctxlm import ranges
 from ctxlm.errors import UserError
+from ctxlm.families import rules
 from ctxlm.families.family import Family
 
 OURS, THEIRS = 'stack/layers_{}', 'layers.{}'
@@ -115,7 +116,7 @@ FAMILY = Family(
     'lm': {'lm_head': 'lm_head'},
     'classification': {'heads/classification/dense': 'score[weight]'},
     'tagging': {'heads/tagging/dense': 'score'},
-    'span': {'heads/span/dense': 'qa_outputs'},
+    'span': rules.SPAN,
   },
   architectures=_classes('Llama'),
   prefix='model.',

@@ -153,6 +153,11 @@ def test_a_head_that_the_reference_lacks(tokenizer, tmp_path, capsys):
     ({'id2label': {'0': 'a', 'x': 'b', '2': 'c'}}, 'names no classes'),
     ({'id2label': ['a', 'b', 'c']}, 'names no classes'),
     ({'problem_type': 'ranking'}, "problem_type='ranking' is not supported"),
+    ({'problem_type': ['regression']}, 'problem_type=.* must be a text'),
+    (
+      {'architectures': ['BertForMultipleChoice']},
+      'the head of choices has 3 outputs, and not 1',
+    ),
   ],
 )
 def test_what_the_outputs_mean_must_be_said(keys, wanted, tokenizer, tmp_path):
@@ -161,6 +166,24 @@ def test_what_the_outputs_mean_must_be_said(keys, wanted, tokenizer, tmp_path):
   path.write_text(json.dumps(json.loads(path.read_text()) | keys))
   with pytest.raises(UserError, match=wanted):
     loading.load(tmp_path)
+
+
+def test_a_head_without_its_pooler(tokenizer, tmp_path):
+  make('Bert', 'class', tokenizer, tmp_path)
+  weights = load_file(tmp_path / 'model.safetensors')
+  weights = {k: x for k, x in weights.items() if 'pooler' not in k}
+  save_file(weights, tmp_path / 'model.safetensors', {'format': 'pt'})
+  with pytest.raises(UserError, match='has no pooler, which its head reads'):
+    loading.load(tmp_path)
+
+
+def test_a_regression_of_several_numbers(tokenizer, tmp_path, capsys):
+  make('Bert', 'class', tokenizer, tmp_path)
+  path = tmp_path / 'config.json'
+  keys = {'problem_type': 'regression'}
+  path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+  assert loading.load(tmp_path).task is None
+  assert 'a regression of 3 numbers answers nothing' in capsys.readouterr().err
 
 
 def test_a_head_of_another_class(tokenizer, tmp_path):

@@ -105,7 +105,7 @@ CASES = [
   ('T5', 'ForTokenClassification'),
   ('Bert', 'ForMultipleChoice'),
   ('Roberta', 'ForMultipleChoice'),
-  *((f, QUESTIONS) for f in ('Bert', 'Roberta', 'GPT2', 'Bart', 'T5')),
+  *((family, QUESTIONS) for family in FAMILIES),
 ]
 QUICK = [('GPT2', SEQUENCE), ('Bart', SEQUENCE), ('Bert', QUESTIONS)]
 
