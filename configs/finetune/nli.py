@@ -6,6 +6,11 @@ an encoder; behind a comma, the folder that holds those of snli.py and stsb.py:
 
 ctxlm train --config configs/finetune/nli.py:all-MiniLM-L6-v2 \
   --workdir runs/nli
+
+With all-MiniLM-L6-v2 it takes 5:30 minutes on two cores that do other work,
+too. Spearman's correlation on the dev split: 0.867 (1 seed; over its 1,500
+pairs an interval of 95 % from 0.851 to 0.880), at the first settings tried;
+that model has seen such triples before, and had 0.865 after a third of them.
 """
 
 from ctxlm.configs import common

@@ -5,6 +5,10 @@ folder of train.txt and test.txt, `COARSE:fine question` a line, Latin-1:
 
 ctxlm train --config configs/finetune/trec.py:all-MiniLM-L6-v2 \
   --workdir runs/trec
+
+With all-MiniLM-L6-v2 it takes 9 minutes on two cores that do other work, too.
+Accuracy on the test split: 0.964 (1 seed; over its 500 questions an interval of
+95 % from 0.948 to 0.978), at the first settings tried.
 """
 
 from ctxlm.configs import common
