@@ -5,6 +5,9 @@ trains a small one from scratch; behind a comma, the folder of train.jsonl
 and dev.jsonl, objects with 'source' and 'target', lists of sentences:
 
 ctxlm train --config configs/finetune/scitldr.py --workdir runs/scitldr
+
+Not run to its end. Of the 619 abstracts of dev the first sentence has ROUGE-1
+0.301 (F, with stems, the best of an abstract's summaries).
 """
 
 from ctxlm.configs import common
