@@ -26,6 +26,7 @@ ALLOW = 'CTXLM_ALLOW_CODE'
 OURS = re.compile(r'ctxlm\.experiments\.\w+')  # dotted, and come with ctxlm
 CLASSES = {
   'objectives': 'Objective',
+  'objectives.regularizers': 'Regularizer',
   'models': 'Model',
   'models.adapters': 'Adapter',
   'evaluators': 'Evaluator',

@@ -5,6 +5,7 @@ subsets are ranked together ('all', SimCSE appendix B), not averaged.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from ctxlm import objectives, plugins
 from ctxlm.errors import UserError
 from ctxlm.evaluators.metrics import bootstrap, labels
+
+PAIR = ('text_a', 'text_b')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Evaluator:
     rows, scores = [], []
     for i in range(len(records)):
       record = records[i]
-      for name in ('text_a', 'text_b', 'score'):
+      for name in (*PAIR, 'score'):
         if name not in record:
           raise UserError(
             f'evaluator sts needs the field {name!r}; the data has '
@@ -51,11 +54,19 @@ class Evaluator:
         continue  # as SentEval does: not every pair was judged
       try:
         scores.append(float(score))
-      except (TypeError, ValueError) as e:
+      except (TypeError, ValueError):
+        scores.append(math.nan)
+      if not math.isfinite(scores[-1]):
         raise UserError(
           f'evaluator sts: the score of pair {i} is {score!r}, no number'
-        ) from e
-      rows += [task.objective.row(record[k]) for k in ('text_a', 'text_b')]
+        )
+      for name in PAIR:
+        text = record[name]
+        if not isinstance(text, str) or not text.strip():
+          raise UserError(
+            f'evaluator sts: pair {i} has no text in {name!r}: {text!r}'
+          )
+        rows.append(task.objective.row(text))
       if bench.enough(len(scores)):
         break
     if not scores:

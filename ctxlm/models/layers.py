@@ -332,11 +332,12 @@ class Stack(nn.Module):
   mixer: Any = None
 
   @nn.compact
-  def __call__(self, x, *, memory=None, **call):
+  def __call__(self, x, *, memory=None, edit=None, **call):
     """Returns [b, l, m] of x [b, l, m].
 
     Keywords: segment_ids, positions, prefix, rows, places; memory [b, k, m]
-    with memory_segment_ids and cross_segment_ids where cross.
+    with memory_segment_ids and cross_segment_ids where cross; edit, see
+    ctxlm.models.transformer.Model.
     """
     o = self.options
     call['memory'] = memory
@@ -380,6 +381,7 @@ class Stack(nn.Module):
       for i in range(self.num_layers):
         kind = self.causal, self.cross, self.mixer, i
         x, _ = block(o, *kind, name=f'layers_{i}')(x, call)
+        x = edit(x, i + 1) if edit else x
     if o.final_norm:
       x = make_norm(o, 'final_norm')(x)
     return Dropout(o.output_dropout)(x, call.get('rows'))

@@ -234,6 +234,7 @@ class Model(decoder.Decoder, heads.Heads, Options, nn.Module):
     rows=None,
     places=None,
     with_embedded=False,
+    edit=None,
   ):
     """Returns the last hidden states [b, l, m].
 
@@ -248,10 +249,14 @@ class Model(decoder.Decoder, heads.Heads, Options, nn.Module):
       rows: int32 [b], see Dropout.
       places: where keys and values are kept, see ctxlm.models.cache.
       with_embedded: whether to return (hidden, embeddings) [b, l, m] each.
+      edit: (hidden states [b, l, m], depth) -> others, of the embeddings, depth
+        0, and after each block, from 1, unless they are scanned.
     """
     if positions is None:
       positions = jnp.arange(tokens.shape[1])[None]
     embedded = self.inputs(tokens, positions, type_ids, rows)
+    if edit:
+      embedded = edit(embedded, 0)
     hidden = self.stack(
       embedded,
       segment_ids=segment_ids,
@@ -259,5 +264,6 @@ class Model(decoder.Decoder, heads.Heads, Options, nn.Module):
       prefix=prefix,
       rows=rows,
       places=places,
+      edit=edit,
     )
     return (hidden, embedded) if with_embedded else hidden

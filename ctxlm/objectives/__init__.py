@@ -50,6 +50,39 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class Regular(Protocol):
+  """An objective whose loss may be regularized: its `loss` is that of
+  ctxlm.objectives.regularizers.
+
+  Attributes:
+    regularizer: regularizers.Regularizer, or None.
+  """
+
+  regularizer: Any
+
+  def outputs(self, model, batch, rows=None, edit=None):
+    """Returns logits [b, ...] of a batch, inside of `apply`.
+
+    Args:
+      model, batch, rows: as in `Answers`.
+      edit: see ctxlm.models.transformer.Model; one that takes no regularizer
+        with `edits` needs no such argument.
+    """
+
+  def judged(self, out, batch) -> dict[str, tuple]:
+    """Returns the sums of such logits, in which 'valid' are weights."""
+
+  def divergence(self, a, b, batch, between) -> tuple:
+    """Returns (numerator, denominator) of how far logits are from others.
+
+    Args:
+      a, b: logits [b, ...].
+      batch: features.
+      between: of ctxlm.objectives.losses: logits [..., n], others -> [...].
+    """
+
+
+@runtime_checkable
 class Compares(Protocol):
   """An objective whose loss compares examples, in place of `loss`.
 

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ctxlm import plugins
 from ctxlm.data import dialogues, framing
 from ctxlm.data.sources import units
 from ctxlm.errors import UserError
-from ctxlm.objectives import losses
+from ctxlm.objectives import losses, regularizers
 from ctxlm.ranges import BelowOne, Count, Whole
 
 
@@ -39,6 +40,7 @@ class Objective:
       own; None is all of them, where a dialogue that fits is one example.
     template: whether turns are joined by the tokenizer's chat template; None
       is if it has one. Else each ends with the token that ends a text.
+    regularizer: of ctxlm.objectives.regularizers: r_drop.
     tokenizer: given by the loop.
     max_length: tokens in a row; given by the loop.
   """
@@ -48,19 +50,25 @@ class Objective:
   speaker: Literal[*dialogues.SPEAKERS] = ''
   context: Whole = None
   template: bool = None
+  regularizer: Any = plugins.field('objectives.regularizers')
   tokenizer: Any = None
   max_length: Count = 256
 
   overlap = 1  # a cut document's next piece repeats one token, so that every
   frame = 'bos'  # token but the first is predicted exactly once
-  terms = {'loss': 1.0}
 
   def __post_init__(self):
+    regularizers.check('causal', self.regularizer)
     if self.prefix and self.kind != 'text':
       raise ValueError(f"prefix={self.prefix} is for kind='text'")
     own = (self.speaker, self.context, self.template)
     if self.kind != 'dialogue' and own != ('', None, None):
       raise ValueError("speaker, context and template are for kind='dialogue'")
+
+  @property
+  def terms(self):
+    """See objectives.Objective."""
+    return regularizers.terms(self.regularizer)
 
   @property
   def view(self):
@@ -204,24 +212,29 @@ class Objective:
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right tokens ('accuracy')."""
+    return regularizers.loss(self, apply, params, batch, rng)
 
-    def logits(model):
-      more = {'prefix': batch['prefix']} if self.prefix else {}
-      hidden = model(
-        batch['tokens'],
-        segment_ids=batch['segment_ids'],
-        positions=batch['positions'],
-        rows=losses.rows(batch, rng),
-        **more,
-      )
-      return model.logits(hidden)
+  def outputs(self, model, batch, rows=None):
+    """See objectives.Regular: logits float32 [b, l, v]."""
+    more = {'prefix': batch['prefix']} if self.prefix else {}
+    hidden = model(
+      batch['tokens'],
+      segment_ids=batch['segment_ids'],
+      positions=batch['positions'],
+      rows=rows,
+      **more,
+    )
+    return model.logits(hidden)
 
-    out = apply(params, logits, rng)
+  def judged(self, out, batch):
+    """See objectives.Regular."""
     weights = batch['weights'] * batch['valid'][:, None]
-    return {
-      'loss': losses.cross_entropy(out, batch['targets'], weights),
-      'accuracy': losses.accuracy(out, batch['targets'], weights),
-    }
+    return losses.smoothed(out, batch['targets'], weights, 0.0)
+
+  def divergence(self, a, b, batch, between):
+    """See objectives.Regular."""
+    weights = batch['weights'] * batch['valid'][:, None]
+    return losses.weighted(between(a, b), weights)
 
 
 def _pair(record):

@@ -20,7 +20,7 @@ from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.models import layers
-from ctxlm.objectives import fields, losses, reading
+from ctxlm.objectives import fields, losses, reading, regularizers
 from ctxlm.ranges import BelowOne, Count
 
 NAME = 'classification'
@@ -48,6 +48,7 @@ class Objective:
     label_smoothing: share of a label that is spread over the classes.
     class_weights: what an example counts, a number for each class; 'balanced'
       makes all classes of the training data count the same.
+    regularizer: one of ctxlm.objectives.regularizers.
     tokenizer, max_length: given by the loop.
   """
 
@@ -58,11 +59,23 @@ class Objective:
   pooling: Literal[*reading.POOLINGS] = ''
   label_smoothing: BelowOne = 0.0
   class_weights: Any = ()
+  regularizer: Any = plugins.field('objectives.regularizers')
   tokenizer: Any = None
   max_length: Count = 128
 
-  view = 'texts'
-  terms = {'loss': 1.0}
+  @property
+  def view(self):
+    """See objectives.Objective."""
+    return 'mixed' if self._mixes else 'texts'
+
+  @property
+  def terms(self):
+    """See objectives.Objective."""
+    return regularizers.terms(self.regularizer)
+
+  @property
+  def _mixes(self):
+    return self.regularizer and self.regularizer.mixes
 
   def __post_init__(self):
     weights, score = self.class_weights, self.kind == 'score'
@@ -230,16 +243,24 @@ class Objective:
     return [framing.parts(self.tokenizer, self.texts(record), self.max_length)]
 
   def prepare(self, example, rng):
-    """Returns 'tokens', 'segment_ids', 'type_ids' int32 [l], and 'target'."""
-    del rng  # nothing is drawn
-    (row,) = self.ask(example)
-    row = framing.padded(row, self.max_length, self.tokenizer.pad_id)
-    return row | {'target': self.target(example)}
+    """Returns 'tokens', 'segment_ids', 'type_ids' int32 [l], and 'target'.
 
-  def outputs(self, model, batch, rows=None):
+    And the same of another, where the regularizer mixes them.
+    """
+    own = self._features(example)
+    if not self._mixes:
+      return own
+    return self.regularizer.features(own, self._features(example['other']), rng)
+
+  def _features(self, record):
+    (row,) = self.ask(record)
+    row = framing.padded(row, self.max_length, self.tokenizer.pad_id)
+    return row | {'target': self.target(record)}
+
+  def outputs(self, model, batch, rows=None, edit=None):
     """Returns logits float32 [b, classes], or the score [b, 1]."""
     pooling = reading.pooling_of(model, self.pooling)
-    vector = reading.vector(model, batch, pooling, self.tokenizer, rows)
+    vector = reading.vector(model, batch, pooling, self.tokenizer, rows, edit)
     head = Head(
       model.options,
       self.size,
@@ -254,12 +275,13 @@ class Objective:
     Of several classes an example is right if all of them are. With weights
     or smoothed labels also 'nats', of the plain labels.
     """
-    rows = losses.rows(batch, rng)
-    out = apply(params, lambda m: self.outputs(m, batch, rows), rng)
+    return regularizers.loss(self, apply, params, batch, rng)
+
+  def judged(self, out, batch):
+    """See objectives.Regular."""
     target, valid = batch['target'], batch['valid']
     if self.kind == 'score':
-      error = (out[:, 0] - target) ** 2
-      return {'loss': ((error * valid).sum(), valid.sum())}
+      return {'loss': losses.weighted((out[:, 0] - target) ** 2, valid)}
     smoothing = self.label_smoothing
     weights = jnp.asarray(self.class_weights or (1.0,) * self.size)
     if self.kind == 'class':
@@ -270,7 +292,7 @@ class Objective:
       )
     else:
       hits = ((out > 0) == (target > 0)).all(-1).astype(jnp.float32)
-      right = (hits * valid).sum(), valid.sum()
+      right = losses.weighted(hits, valid)
       nats = losses.each_cross_entropy(out, target, valid[:, None])
       soft = (1 - smoothing) * target + smoothing / 2
       loss = losses.each_cross_entropy(out, soft, valid[:, None] * weights)
@@ -278,6 +300,16 @@ class Objective:
     if smoothing or self.class_weights:
       sums['nats'] = nats
     return sums
+
+  def divergence(self, a, b, batch, between):
+    """See objectives.Regular; of scores it is the squared difference."""
+    valid = batch['valid']
+    if self.kind == 'score':
+      return losses.weighted((a - b)[:, 0] ** 2, valid)
+    if self.kind == 'classes':  # each is a yes or no
+      a, b = (jnp.stack([x, jnp.zeros_like(x)], -1) for x in (a, b))
+      valid = valid[:, None]
+    return losses.weighted(between(a, b), valid)
 
   def answer(self, record, outputs):
     """See ctxlm.objectives.Answers.

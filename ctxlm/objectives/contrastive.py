@@ -109,8 +109,19 @@ class Objective:
     return max(self.fields, 2)
 
   def texts(self, example, rng):
-    """Returns the example's views as strings."""
-    found = units.read(example, list(FIELDS)[self.fields - 1], FIELDS)
+    """Returns the example's views as strings.
+
+    Raises:
+      UserError: the record lacks one, or one of a pair is empty.
+    """
+    names = list(FIELDS)[self.fields - 1]
+    found = units.read(example, names, FIELDS)
+    for name, text in zip(names, found):
+      if self.fields > 1 and not text.strip():
+        raise UserError(
+          f'objective contrastive: a record has no text in {name!r}, beside '
+          f'{max(found, key=len)[:60]!r}: leave it out'
+        )
     if self.fields == 1:
       text = other = found[0]
       words = text.split()

@@ -72,6 +72,34 @@ def smoothed(logits, targets, weights, smoothing):
   return sums
 
 
+def symmetric_kl(a, b):
+  """Returns (KL(p | q) + KL(q | p)) / 2 of logits a and b [..., n]: [...]."""
+  p, q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (a, b))
+  return ((jnp.exp(p) - jnp.exp(q)) * (p - q)).sum(-1) / 2
+
+
+def jensen_shannon(a, b):
+  """Returns their divergence, (KL(p | m) + KL(q | m)) / 2, m = (p + q) / 2.
+
+  Args:
+    a, b: logits [..., n] of p and q.
+  """
+  p, q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (a, b))
+  middle = jnp.logaddexp(p, q) - jnp.log(2.0)
+  return sum((jnp.exp(x) * (x - middle)).sum(-1) for x in (p, q)) / 2
+
+
+def weighted(values, weights):
+  """Returns (sum of weights * values, sum of weights).
+
+  Args:
+    values: float [...].
+    weights: float, of a shape that is broadcast to theirs.
+  """
+  weights = jnp.broadcast_to(weights.astype(jnp.float32), values.shape)
+  return (values * weights).sum(), weights.sum()
+
+
 def rows(batch, rng):
   """Returns the rows that dropout is drawn by; None without a key."""
   return None if rng is None else batch['index']

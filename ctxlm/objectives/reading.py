@@ -25,7 +25,7 @@ def shifted(model, tokens, tokenizer):
   return jnp.concatenate([first, tokens[:, :-1]], axis=1)
 
 
-def hidden(model, batch, tokenizer, rows=None):
+def hidden(model, batch, tokenizer, rows=None, edit=None):
   """Returns vectors float32 [b, l, m] of a batch's tokens.
 
   Of an encoder-decoder they are its decoder's, which reads the encoder's text
@@ -36,20 +36,23 @@ def hidden(model, batch, tokenizer, rows=None):
     batch: 'tokens', 'segment_ids' and 'type_ids' int32 [b, l].
     tokenizer: of the run.
     rows: see ctxlm.models.layers.Dropout; None is without.
+    edit: see ctxlm.models.transformer.Model; an encoder-decoder has none.
   """
   given = dict(
     segment_ids=batch['segment_ids'], type_ids=types(model, batch), rows=rows
   )
+  if edit:
+    given['edit'] = edit
   if model.encoder_decoder:
     given['decoder_tokens'] = shifted(model, batch['tokens'], tokenizer)
     given['decoder_segment_ids'] = batch['segment_ids']
   return model(batch['tokens'], **given).astype(jnp.float32)
 
 
-def encoded(model, batch, tokenizer, rows=None):
+def encoded(model, batch, tokenizer, rows=None, edit=None):
   """Returns `hidden`; of an encoder-decoder its encoder's vectors."""
   if not model.encoder_decoder:
-    return hidden(model, batch, tokenizer, rows)
+    return hidden(model, batch, tokenizer, rows, edit)
   if model.is_initializing():  # a decoder that isn't read is there all the same
     hidden(model, batch, tokenizer)
   return model.encode(
@@ -70,14 +73,14 @@ def pooling_of(model, pooling):
   return pooling or ('last' if decodes_alone(model) else 'pooled')
 
 
-def vector(model, batch, pooling, tokenizer, rows=None):
+def vector(model, batch, pooling, tokenizer, rows=None, edit=None):
   """Returns one vector of each text, float32 [b, m].
 
   Args:
-    model, batch, tokenizer, rows: see `hidden`.
+    model, batch, tokenizer, rows, edit: see `hidden`.
     pooling: 'pooled', 'first', 'last' or 'mean'; see classification.Objective.
   """
-  states = hidden(model, batch, tokenizer, rows)
+  states = hidden(model, batch, tokenizer, rows, edit)
   if pooling == 'mean':
     return pooling_lib.pool('mean', states, batch['segment_ids'])
   if model.causal or pooling == 'last':

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.data.sources import units
 from ctxlm.errors import note
-from ctxlm.objectives import augment, losses, reading
+from ctxlm.objectives import augment, losses, reading, regularizers
 from ctxlm.ranges import BelowOne, Count, Share, Whole
 
 # What a record has, and the setting by which it is read.
@@ -35,6 +36,7 @@ class Objective:
     noise: '', or an operation of ctxlm.objectives.augment that makes the
       source of records with 'text' alone.
     noise_share: share of the words that it edits.
+    regularizer: of ctxlm.objectives.regularizers: r_drop.
     tokenizer, max_length: given by the loop.
   """
 
@@ -43,11 +45,19 @@ class Objective:
   prompt: str = ''
   noise: Literal['', 'delete', 'crop', 'swap'] = ''
   noise_share: Share = 0.15
+  regularizer: Any = plugins.field('objectives.regularizers')
   tokenizer: Any = None
   max_length: Count = 256
 
   view = 'texts'
-  terms = {'loss': 1.0}
+
+  def __post_init__(self):
+    regularizers.check('seq2seq', self.regularizer)
+
+  @property
+  def terms(self):
+    """See objectives.Objective."""
+    return regularizers.terms(self.regularizer)
 
   def texts(self, example, rng):
     """Returns (source, target) of a record."""
@@ -122,20 +132,27 @@ class Objective:
     The last is of examples, those whose target lost its end. With smoothed
     labels also 'nats', those of the plain labels.
     """
-    targets, segments = batch['targets'], batch['target_segments']
+    return regularizers.loss(self, apply, params, batch, rng)
 
-    def logits(model):
-      hidden = model(
-        batch['tokens'],
-        reading.shifted(model, targets, self.tokenizer),
-        segment_ids=batch['segment_ids'],
-        decoder_segment_ids=segments,
-        rows=losses.rows(batch, rng),
-      )
-      return model.logits(hidden)
+  def outputs(self, model, batch, rows=None):
+    """See objectives.Regular: logits float32 [b, t, v]."""
+    hidden = model(
+      batch['tokens'],
+      reading.shifted(model, batch['targets'], self.tokenizer),
+      segment_ids=batch['segment_ids'],
+      decoder_segment_ids=batch['target_segments'],
+      rows=rows,
+    )
+    return model.logits(hidden)
 
-    out = apply(params, logits, rng)
-    weights = segments * batch['valid'][:, None]
-    sums = losses.smoothed(out, targets, weights, self.label_smoothing)
+  def judged(self, out, batch):
+    """See objectives.Regular."""
     valid = batch['valid']
-    return sums | {'cut': ((batch['cut'] * valid).sum(), valid.sum())}
+    weights = batch['target_segments'] * valid[:, None]
+    sums = losses.smoothed(out, batch['targets'], weights, self.label_smoothing)
+    return sums | {'cut': losses.weighted(batch['cut'], valid)}
+
+  def divergence(self, a, b, batch, between):
+    """See objectives.Regular."""
+    weights = batch['target_segments'] * batch['valid'][:, None]
+    return losses.weighted(between(a, b), weights)

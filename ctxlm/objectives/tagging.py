@@ -15,7 +15,13 @@ import numpy as np
 from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.errors import UserError
-from ctxlm.objectives import classification, fields, losses, reading
+from ctxlm.objectives import (
+  classification,
+  fields,
+  losses,
+  reading,
+  regularizers,
+)
 from ctxlm.ranges import BelowOne, Count
 
 NAME = 'tagging'
@@ -30,19 +36,26 @@ class Objective:
     labels: the tags' names; () takes those of the training data, sorted. A tag
       of the data is one of them, or a number, from 0.
     label_smoothing: share of a tag that is spread over the labels.
+    regularizer: one of ctxlm.objectives.regularizers, but for mixup.
     tokenizer, max_length: given by the loop.
   """
 
   labels: tuple[str, ...] = ()
   label_smoothing: BelowOne = 0.0
+  regularizer: Any = plugins.field('objectives.regularizers')
   tokenizer: Any = None
   max_length: Count = 128
 
   view = 'parts'
   cut_by = ()
-  terms = {'loss': 1.0}
+
+  @property
+  def terms(self):
+    """See objectives.Objective."""
+    return regularizers.terms(self.regularizer)
 
   def __post_init__(self):
+    regularizers.check(NAME, self.regularizer, edits=True)
     twice = sorted({n for n in self.labels if self.labels.count(n) > 1})
     if twice:
       raise ValueError(f'labels: {twice[0]!r} is there twice')
@@ -162,20 +175,27 @@ class Objective:
       targets[at], weights[at] = target[word], 1
     return row | {'targets': targets, 'weights': weights}
 
-  def outputs(self, model, batch, rows=None):
+  def outputs(self, model, batch, rows=None, edit=None):
     """Returns logits float32 [b, l, labels]."""
     if not self.labels:
       raise UserError('objective tagging needs labels')
-    hidden = reading.encoded(model, batch, self.tokenizer, rows)
+    hidden = reading.encoded(model, batch, self.tokenizer, rows, edit)
     head = classification.Head(model.options, len(self.labels))
     return model.head(NAME, head, hidden, rows)
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right words ('accuracy')."""
-    rows = losses.rows(batch, rng)
-    out = apply(params, lambda m: self.outputs(m, batch, rows), rng)
+    return regularizers.loss(self, apply, params, batch, rng)
+
+  def judged(self, out, batch):
+    """See objectives.Regular."""
     weights = batch['weights'] * batch['valid'][:, None]
     return losses.smoothed(out, batch['targets'], weights, self.label_smoothing)
+
+  def divergence(self, a, b, batch, between):
+    """See objectives.Regular."""
+    weights = batch['weights'] * batch['valid'][:, None]
+    return losses.weighted(between(a, b), weights)
 
   def answer(self, record, outputs):
     """See ctxlm.objectives.Answers.

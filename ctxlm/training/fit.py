@@ -58,6 +58,8 @@ def check_parts(config, model, tasks):
         f'{where}: its rows are windows of several texts, and a prompt '
         "(config.adapt.name='prompt') stands before one: take 'prefix'"
       )
+    if isinstance(objective, objectives.Regular) and objective.regularizer:
+      objective.regularizer.check(model)
     compares = isinstance(objective, objectives.Compares)
     alone = isinstance(objective, objectives.Embeds) and objective.fields < 3
     if compares and alone and config.batch_size < 2:

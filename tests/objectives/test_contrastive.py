@@ -148,6 +148,14 @@ def test_missing_field_has_its_cure(tokenizer, fields, has, cure):
     objective.prepare(dict.fromkeys(has.split(), '1'), np.random.default_rng(0))
 
 
+def test_a_pair_without_one_of_its_texts(tokenizer):
+  objective = Objective(fields=2, tokenizer=tokenizer)
+  with pytest.raises(UserError, match="no text in 'text_b', beside '5 6'"):
+    objective.prepare(
+      {'text_a': '5 6', 'text_b': ' '}, np.random.default_rng(0)
+    )
+
+
 WORDS = [
   'the',
   'quick',
