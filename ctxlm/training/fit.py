@@ -60,6 +60,11 @@ def check_parts(config, model, tasks):
       )
     if isinstance(objective, objectives.Regular) and objective.regularizer:
       objective.regularizer.check(model)
+      if prompted and objective.regularizer.edits:
+        raise UserError(
+          f'{where}: a prompt in front of the texts (config.adapt.name='
+          "'prompt') goes with a regularizer that changes no hidden states"
+        )
     compares = isinstance(objective, objectives.Compares)
     alone = isinstance(objective, objectives.Embeds) and objective.fields < 3
     if compares and alone and config.batch_size < 2:
