@@ -110,6 +110,7 @@ def test_r_drop(tokenizer):
   np.testing.assert_allclose(found['divergence'], wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['token', 'span', 'feature'])
 def test_cutoff(tokenizer, kind):
   block = {'name': 'cutoff', 'kind': kind, 'share': 0.4, 'cut_weight': 2.0}
