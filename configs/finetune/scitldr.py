@@ -15,14 +15,7 @@ from ctxlm.configs import common
 
 def get_config(folders=''):
   """Returns the recipe."""
-  checkpoint, _, folder = folders.partition(',')
-  folder = folder or '../shared/data/scitldr'
-  c = common.base()
-  if checkpoint:
-    common.start_from(c, checkpoint)
-  else:
-    c.model = common.seq2seq_shape(192, 3, 4)
-    c.tokenizer.vocab_size = 6000
+  c, folder = common.seq2seq(folders, '../shared/data/scitldr')
   c.num_steps = 250  # 2 epochs of 1,992 abstracts
   c.batch_size = 16
   c.max_length = 256

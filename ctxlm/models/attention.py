@@ -135,25 +135,6 @@ def attention(
   >>> attention(q, k, v, causal=True).tolist()
   [[[[2.0]], [[3.0]]]]
   """
-  if before is not None:
-    mask = make_mask(
-      q.shape[1],
-      k.shape[1],
-      mask=mask,
-      causal=causal,
-      window=window,
-      q_segment_ids=q_segment_ids,
-      kv_segment_ids=kv_segment_ids,
-      prefix=prefix,
-    )
-    k, v, bias, mask = with_before(before, k, v, bias, mask)
-    causal, window, prefix = False, None, None
-    q_segment_ids = kv_segment_ids = None
-  backend = _choose(backend, q, k, bias, mask, prefix, dropout)
-  if backend == 'splash':
-    return _splash(
-      q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale
-    )
   seen = dict(
     mask=mask,
     causal=causal,
@@ -162,6 +143,17 @@ def attention(
     kv_segment_ids=kv_segment_ids,
     prefix=prefix,
   )
+  if before is not None:
+    mask = make_mask(q.shape[1], k.shape[1], **seen)
+    k, v, bias, mask = with_before(before, k, v, bias, mask)
+    causal, window, prefix = False, None, None
+    q_segment_ids = kv_segment_ids = None
+    seen = dict.fromkeys(seen) | dict(mask=mask, causal=False)
+  backend = _choose(backend, q, k, bias, mask, prefix, dropout)
+  if backend == 'splash':
+    return _splash(
+      q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale
+    )
   if backend == 'cudnn':
     return _cudnn(q, k, v, bias, seen, scale)
   ahead = k.shape[1] - q.shape[1]
