@@ -154,6 +154,8 @@ def shrink(c, text):
     if c.model.get('num_kv_heads'):
       c.model.num_kv_heads = 2
   for task in c.tasks.values():
+    if 'target_length' in task.objective:
+      task.objective.target_length = c.max_length
     # Data that isn't at hand is text that is.
     own = task.data.get('pattern') == 'data/*'
     if task.data.name in ('tfds', 'corpus') or own:
