@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from ctxlm import cli, load, trees
+from ctxlm import load, trees
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
+from ctxlm.inference import conversion
 from ctxlm.parallel import mesh, pmap
 from ctxlm.training import initial, loop, run_folder
 from ctxlm.training import program as program_lib
@@ -156,13 +157,10 @@ def test_a_run_goes_on_bit_for_bit_and_goes_out(tmp_path, monkeypatch, capsys):
   assert 'initialised afresh: stack/layers_0/attention/key/lora/a' in said
   with pytest.raises(UserError, match='say the same, or merge them'):
     train('other', 2, LORA | {'rank': 3}, str(tmp_path / 'once'))
-  verbs = [
-    ['convert', '--to', str(tmp_path / 'm'), '--merge'],
-    ['convert', '--to', str(tmp_path / 'kept')],
-    ['convert', '--to-peft', str(tmp_path / 'peft')],
-  ]
-  for argv in verbs:
-    cli.main(['ctxlm', *argv, '--from', str(tmp_path / 'once')])
+  once = tmp_path / 'once'
+  conversion.convert(once, to=tmp_path / 'm', merge=True)
+  conversion.convert(once, to=tmp_path / 'kept')
+  conversion.convert(once, to_peft=tmp_path / 'peft')
   want = load(tmp_path / 'once').logits('the cat sees')
   for name in ('m', 'kept'):
     found = load(tmp_path / name).logits('the cat sees')
