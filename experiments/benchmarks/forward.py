@@ -74,7 +74,9 @@ def write_folder(folder, texts, size, layers):
     initializer_range=0.1,
   )
   transformers.BertModel(config).save_pretrained(folder)
-  sentence.write(folder, sentence.Sentence('mean', max_length=MAX_LENGTH), size)
+  sentence.restate(
+    folder, sentence.Sentence('mean', max_length=MAX_LENGTH), size
+  )
   return tokenizer
 
 
