@@ -26,7 +26,8 @@ def add_flags(parser):
     default=[],
     help="your own, in place of the recipe's: a file, a folder or a pattern, "
     "'books/*.txt'; with the field of the text, or those of a pair, behind "
-    'a colon, file.jsonl:field; TASK=FILES where there are several tasks',
+    'a colon, file.jsonl:field, or with names, file.csv:text=FIELD,label=FIELD;'
+    ' TASK=FILES where there are several tasks',
   )
   parser.add(
     'what is written',

@@ -89,6 +89,7 @@ def apply(config, overrides):
 
 FIELDS = {1: ('text',), 2: ('text_a', 'text_b')}
 FIELDS[3] = (*FIELDS[2], 'negative')
+OF_FIELDS = {'columns', 'line', 'format', 'split_by'}
 
 
 def with_data(config, text):
@@ -99,7 +100,8 @@ def with_data(config, text):
   Args:
     config: see `apply`.
     text: a file, a pattern or a folder, all of whose files are meant; behind a
-      colon the field of the text, or of a pair, or of a triple: 'a.tsv:q,a'.
+      colon the field of the text, or of a pair, or of a triple: 'a.tsv:q,a';
+      or any, with what the objective calls them: 'a.csv:text=q,label=kind'.
       TASK= may be left out where there is one task.
 
   Returns:
@@ -127,6 +129,8 @@ def with_data(config, text):
   # Where the files are others, their format and its options may be the same.
   same = old.get('name') == 'files'
   dropped = {'pattern', 'split_patterns', 'aligned', *fields}
+  # Who names fields has them from the files, not from where the recipe has.
+  dropped |= OF_FIELDS if fields else set()
   kept = {
     key: value
     for key, value in old.items()
@@ -144,12 +148,19 @@ def _split(text, said):
   if not colon or '/' in fields or os.path.exists(os.path.expanduser(text)):
     return text, {}
   words = [word.strip() for word in fields.split(',')]
-  if not files or not all(words) or len(words) not in FIELDS:
+  if '=' in fields:
+    pairs = [word.partition('=') for word in words]
+    named = {name.strip(): field.strip() for name, _, field in pairs}
+  else:
+    named = dict(zip(FIELDS.get(len(words), ()), words))
+  whole = all(named) and all(named.values()) and len(named) == len(words)
+  if not files or not whole:
     raise UserError(
       f'{said}: behind the colon is a field, or two of a pair, or three '
-      'of a triple with its negative: FILE:FIELD,FIELD'
+      'of a triple with its negative, FILE:FIELD,FIELD; or any that have '
+      'names, FILE:text=FIELD,label=FIELD'
     )
-  return files, {'fields': dict(zip(FIELDS[len(words)], words))}
+  return files, {'fields': named}
 
 
 def _pattern(files):

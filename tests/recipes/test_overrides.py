@@ -260,6 +260,14 @@ def test_mistakes(lines, wanted):
         'fields': {'text_a': 'a', 'text_b': 'b', 'negative': 'c'},
       },
     ),
+    (
+      'a.csv:text=b, label = c.d',
+      {'pattern': 'a.csv', 'fields': {'text': 'b', 'label': 'c.d'}},
+    ),
+    (
+      'text=a.csv:label=b',
+      {'pattern': 'a.csv', 'fields': {'label': 'b'}},
+    ),
     ('a:b/c.txt', {'pattern': 'a:b/c.txt'}),
     ('.', {'pattern': './**/*'}),
     ('x:y[1]', {'pattern': 'x:y[[]1]'}),
@@ -287,6 +295,11 @@ def test_data_keep_how_text_is_cut():
   assert data.separator == 'line' and data.fields.text == 'a'
   data = overrides.with_data(c, 'b.csv:c').tasks.contrastive.data
   assert data.fields.to_dict() == {'text': 'c'}
+  # What the recipe's files are like says nothing of fields that are named.
+  with data.unlocked():
+    data.columns, data.format, data.split_by = ('a', 'b'), 'tsv', 'a'
+  data = overrides.with_data(c, 'b.jsonl:text=c').tasks.contrastive.data
+  assert set(data) == {'name', 'pattern', 'fields', 'separator', 'unit'}
   # A pattern for all splits is in place of those of each.
   data = overrides.with_data(simcse.get_config(), 'c.csv').tasks.pairs.data
   assert data.pattern == 'c.csv' and data.fields.text_a == 'sent0'
@@ -300,6 +313,9 @@ def test_data_keep_how_text_is_cut():
     ('mlm=a.txt:', 'behind the colon is a field'),
     ('mlm=a.txt:a,b,c,d', 'behind the colon is a field'),
     ('mlm=:a', 'behind the colon is a field'),
+    ('mlm=a.csv:text=b,c', 'behind the colon is a field'),
+    ('mlm=a.csv:text=b,text=c', 'behind the colon is a field'),
+    ('mlm=a.csv:=b', 'behind the colon is a field'),
   ],
 )
 def test_data_of_which_task(text, wanted):
