@@ -42,7 +42,8 @@ def main(F):
   from ctxlm.inference import lines, predict
   from ctxlm.parallel import processes
 
-  if F.output is not None and (F.text is not None or F.input is None):
+  lines.check_one(F)
+  if F.output is not None and F.input is None:
     raise UserError('--output FILE.jsonl needs --input FILE')
   processes.start()
   config = decoding_flags.config_of(F) if decoding_flags.said(F) else None

@@ -1,5 +1,7 @@
 """The Python door: a checkpoint that answers for texts, in batches."""
 
+import collections.abc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,7 +178,8 @@ class LanguageModel:
       self._predictor = predict.of_loaded(
         self._loaded, pmap_lib.Pmap(jax.devices()[:1])
       )
-    one = isinstance(records, (str, dict))
+    many = isinstance(records, collections.abc.Iterable)
+    one = not many or isinstance(records, (str, dict))
     answers = predict.numbered(
       self._predictor, [records] if one else list(records)
     )

@@ -15,10 +15,7 @@ def which(objective, number=None):
 def get(objective, record, name, number=None):
   """Returns a field; raises UserError if the record lacks it."""
   if record.get(name) is None:
-    raise UserError(
-      f'{which(objective, number)} lacks the field {name!r}; it has '
-      f'{sorted(record)}: name it in config.tasks.NAME.data.fields'
-    )
+    raise UserError(f'{which(objective, number)} {_wanting(record, name)}')
   return record[name]
 
 
@@ -37,7 +34,17 @@ def items(objective, record, name, number=None):
   value = record.get(name)
   if not isinstance(value, (list, tuple)):
     raise UserError(
-      f'{which(objective, number)} has no list {name!r}; it has '
-      f'{sorted(record)}: name it in config.tasks.NAME.data.fields'
+      f'{which(objective, number)} {_wanting(record, name, "list")}'
     )
   return value
+
+
+def _wanting(record, name, kind='field'):
+  # What is said of one that isn't there, or is none of its kind.
+  if name in record:
+    kind = 'value' if kind == 'field' else kind
+    return f'has no {kind} in {name!r}: {record[name]!r}'
+  return (
+    f'lacks the {kind} {name!r}; it has {sorted(record)}: name it in '
+    'config.tasks.NAME.data.fields'
+  )

@@ -159,6 +159,10 @@ def test_the_command(trained, predictor, capsys):
     cli.main([*argv, '--output', 'x.jsonl'])
   assert e.value.code == 2
   assert 'needs --input FILE' in capsys.readouterr().err
+  with pytest.raises(SystemExit) as e:
+    cli.main([*argv, '--text', 'a warm', '--input', str(trained[1])])
+  assert e.value.code == 2
+  assert 'and not both' in capsys.readouterr().err
 
 
 def test_in_python(trained, predictor):
@@ -178,6 +182,7 @@ def test_in_python(trained, predictor):
   assert lm.predict([]) == []
   for records, said in (
     (['a', 7], 'record 1 is no text and no dict: 7'),
+    (7, 'record 0 is no text and no dict: 7'),
     ([{'text': 'a'}, {'words': 'a'}], "record 1: .* lacks the field 'text'"),
     ('a\tb', "record 0: .* lacks the field 'text'"),
   ):

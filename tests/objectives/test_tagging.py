@@ -161,10 +161,10 @@ def test_spans():
     ),
     ({'tokens': [], 'tags': []}, 'has no words'),
     ({'tokens': ['a', ''], 'tags': ['O', 'O']}, 'or an empty one'),
-    ({'tokens': ['a']}, "no list 'tags'"),
+    ({'tokens': ['a']}, "lacks the list 'tags'"),
     (
       {'words': ['a'], 'tags': ['O']},
-      "no list 'tokens'; it has .'tags', 'word",
+      "lacks the list 'tokens'; it has .'tags', 'word",
     ),
   ],
 )
