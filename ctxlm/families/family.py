@@ -254,10 +254,17 @@ def complete(block):
 
   What is the same as what its default stands for is its default, so that equal
   models have equal options.
+
+  Raises:
+    UserError: the Model is of no kind that families have.
   """
   model = plugins.build('models', block)
   cls = plugins.find('models', block['name'])
   o = {name: getattr(model, name) for name in plugins.options(cls)}
+  if not {'hidden_size', 'num_heads', 'num_layers'} <= o.keys():
+    raise UserError(
+      f'no family that can be written has config.model.name={block["name"]!r}'
+    )
   derived = {
     'head_dim': o['hidden_size'] // o['num_heads'],
     'num_kv_heads': o['num_heads'],

@@ -16,6 +16,7 @@ from ctxlm.families import (
   sentence,
   small_files,
 )
+from ctxlm.families import family as family_lib
 from ctxlm.inference import loading
 from ctxlm.models import adapters
 from ctxlm.parallel import mesh as mesh_lib
@@ -55,6 +56,7 @@ def write_hf(loaded, folder):
     paths of the parameters that were left out.
   """
   loading.need_tokenizer(loaded)
+  size = family_lib.complete(loaded.block)['hidden_size']
   pooled, small = loaded.sentence, loaded.small
   inner = folder / pooled.path if pooled else folder
   if small:
@@ -62,7 +64,7 @@ def write_hf(loaded, folder):
     small_files.copy_small(
       small / own.path if own and not pooled else small, folder
     )
-  sentence.restate(folder, pooled, loaded.model.hidden_size, loaded.params)
+  sentence.restate(folder, pooled, size, loaded.params)
   original = inner / 'config.json'
   original = files.read_json(original) if original.is_file() else None
   if not original:
@@ -78,7 +80,7 @@ def write_hf(loaded, folder):
     original,
     loaded.task,
   )
-  maps = pooled.shapes(loaded.model.hidden_size) if pooled else {}
+  maps = pooled.shapes(size) if pooled else {}
   return [path for path in left_out if path not in maps]
 
 

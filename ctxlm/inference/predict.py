@@ -144,9 +144,9 @@ class Writing:
 
 
 def _longest(loaded, asked):
-  # Tokens of a row; 0 is what was trained on, or the model's.
+  # Tokens of a row; 0 is what was trained on, or the model's, None any.
   limit = loaded.max_length
-  if limit < asked:
+  if limit is not None and limit < asked:
     raise UserError(
       f'--max_length {asked} is more than the {limit} that the model takes'
     )

@@ -60,6 +60,19 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class HasOptions(Protocol):
+  """A Model with a transformer's options, which objectives' heads are built by.
+
+  Attributes:
+    options: see transformer.Options.
+    type_vocab_size: of them.
+  """
+
+  options: Any
+  type_vocab_size: int
+
+
+@runtime_checkable
 class Counts(Protocol):
   """A Model that is counted in one pass over a text, and not trained.
 

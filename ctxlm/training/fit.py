@@ -8,7 +8,16 @@ from ctxlm import models, objectives, trees
 from ctxlm.errors import UserError
 from ctxlm.models import adapters
 from ctxlm.models.adapters import prompt
-from ctxlm.objectives import causal, contrastive, mlm, seq2seq
+from ctxlm.objectives import (
+  causal,
+  classification,
+  contrastive,
+  mlm,
+  multiple_choice,
+  seq2seq,
+  span,
+  tagging,
+)
 from ctxlm.parallel import memory
 
 READ_ROWS = (
@@ -17,6 +26,13 @@ READ_ROWS = (
   mlm.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
+HAVE_HEADS = (
+  classification.Objective,
+  mlm.Objective,
+  multiple_choice.Objective,
+  span.Objective,
+  tagging.Objective,
+)
 
 
 def check_parts(config, model, tasks):
@@ -50,6 +66,11 @@ def check_parts(config, model, tasks):
         f'{where}: its objective needs {needs} encoder-decoder, unlike '
         f'config.model.name={name!r}'
       )
+    if _has_head(objective) and not isinstance(model, models.HasOptions):
+      raise UserError(
+        f"{where}: its objective's head is built by the options of a "
+        f'transformer, and config.model.name={config.model.name!r} has none'
+      )
     prompted = isinstance(model, adapters.Adapted) and isinstance(
       model.adapter, prompt.Adapter
     )
@@ -72,6 +93,12 @@ def check_parts(config, model, tasks):
         f'{where}: its objective compares the examples of a batch, so '
         'config.batch_size=1 must be 2 or more'
       )
+
+
+def _has_head(objective):
+  if type(objective) is contrastive.Objective:
+    return objective.project or bool(objective.maps)
+  return type(objective) in HAVE_HEADS
 
 
 def _check_counted(config, tasks):

@@ -1,12 +1,17 @@
 """Bengio's network against its equation, and how it writes."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ctxlm import config, plugins
 from ctxlm.decoding import generator
+from ctxlm.errors import UserError
 from ctxlm.models import feed_forward
+from ctxlm.training import fit
 from tests.decoding import checkpoints
 from tests.decoding.whole import Whole
 
@@ -81,3 +86,28 @@ def test_writes_as_repeated_full_passes():
   ours, whole = ([[x['tokens'] for x in row] for row in f] for f in found)
   assert ours == whole
   assert len({tuple(t) for texts in ours for t in texts}) > 3
+
+
+@pytest.mark.parametrize(
+  'name, fits',
+  [
+    ('causal', True),
+    ('classification', False),
+    ('contrastive', False),
+    ('mlm', False),
+    ('multiple_choice', False),
+    ('span', False),
+    ('tagging', False),
+  ],
+)
+def test_heads_that_are_of_a_transformers_options_are_refused(name, fits):
+  c = config.base()
+  c.model = {'name': 'feed_forward'}
+  task = types.SimpleNamespace(
+    name='t', objective=plugins.build('objectives', {'name': name})
+  )
+  if fits:
+    fit.check_parts(c, build()[0], [task])
+    return
+  with pytest.raises(UserError, match="config.model.name='feed_forward' has"):
+    fit.check_parts(c, build()[0], [task])

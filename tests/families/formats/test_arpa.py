@@ -9,6 +9,7 @@ from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.families import arpa as arpa_model
 from ctxlm.families.formats import arpa
+from ctxlm.inference import conversion, predict
 from ctxlm.models import counts, ngram
 from tests.models.test_ngram import ESTIMATORS, V, draw, stream
 
@@ -139,3 +140,16 @@ def test_words_that_it_can_not_hold(tmp_path):
     with pytest.raises(UserError, match='no ARPA file can hold'):
       arpa.write(tmp_path / 'x', params, 1, [*WORDS[:-1], word], 0, 1)
   assert not list(tmp_path.iterdir())
+
+
+def test_as_a_model_of_any_kind(tmp_path):
+  """It writes for records, and is of no family of Hugging Face."""
+  path = tmp_path / 'hand.arpa'
+  path.write_text(BY_HAND)
+  predictor = predict.open_predictor(path, max_length=7)
+  (found,) = predictor([{'prompt': 'a'}])
+  # The likeliest: p(b | a), and behind b w(b) p(a).
+  assert found['text'].startswith('b a b a')
+  with pytest.raises(UserError, match="no family .* config.model.name='ngram'"):
+    conversion.convert(path, to_hf=tmp_path / 'hf')
+  assert not (tmp_path / 'hf').exists()
