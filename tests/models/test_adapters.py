@@ -32,16 +32,15 @@ def run(model):
 
 
 def built(block, adapt):
-  """Returns (adapted model, its fresh parameters, its logits)."""
+  """Returns (adapted model, shapes and types of its parameters)."""
   model = adapters.build(block, adapt)
-  out, params = begun(model)
-  return model, params, out
+  return model, begun(model, jax.eval_shape)[1]
 
 
-def begun(model):
+def begun(model, how=lambda f, key: jax.jit(f)(key)):
   """Returns (logits, fresh parameters)."""
-  out, made = jax.jit(lambda k: model.init_with_output(k, method=run))(
-    jax.random.key(0)
+  out, made = how(
+    lambda k: model.init_with_output(k, method=run), jax.random.key(0)
   )
   return out, made['params']
 
@@ -77,7 +76,8 @@ def redrawn(params, std=0.3):
   ],
 )
 def test_a_model_begins_as_what_it_was(block, adapt, path):
-  model, params, out = built(block, adapt)
+  model = adapters.build(block, adapt)
+  out, params = begun(model)
   bare = adapters.bare(model)
   assert type(bare) is type(adapters.build(block))
   want, body = begun(bare)
@@ -147,7 +147,7 @@ def test_houlsby_by_hand_in_a_model_of_anothers():
 
 @pytest.mark.parametrize('scan', [False, True])
 def test_merged_equals_unmerged(scan):
-  model, params, _ = built(
+  model, params = built(
     BLOCK | {'scan_layers': scan}, {'name': 'lora', 'target': 'stack/'}
   )
   params = redrawn(params, 0.2)
@@ -185,7 +185,7 @@ def test_keys_before_the_others_by_hand():
 def test_a_step_at_a_time_equals_a_whole_pass(name):
   """With keys that are kept, of a padded row too, and as `to_write` has it."""
   block = BLOCK | {'num_kv_heads': 1, 'position': 'rotary'}
-  model, params, _ = built(block, {'name': name})
+  model, params = built(block, {'name': name})
   params = redrawn(params)
   want = applied(model, params)
   model, params = model.to_write(params)
@@ -200,7 +200,7 @@ def test_a_step_at_a_time_equals_a_whole_pass(name):
 
 @pytest.mark.slow
 def test_an_encoder_decoder_writes_with_a_prefix():
-  model, params, _ = built(BOTH, {'name': 'prefix', 'length': 3})
+  model, params = built(BOTH, {'name': 'prefix', 'length': 3})
   params = redrawn(params)
   assert 'cross_attention' in str(trees.flatten(params).keys())
   want = applied(model, params)
@@ -214,7 +214,7 @@ def test_an_encoder_decoder_writes_with_a_prefix():
 
 def test_a_prompt_is_vectors_before_the_text():
   block = BLOCK | {'position': 'alibi', 'causal': False}
-  model, params, _ = built(block, {'name': 'prompt', 'length': 3})
+  model, params = built(block, {'name': 'prompt', 'length': 3})
   params = redrawn(params)
   first = params['stack']['prompt']['vectors']
   bare = adapters.bare(model)
@@ -224,31 +224,36 @@ def test_a_prompt_is_vectors_before_the_text():
     both = jnp.concatenate([jnp.stack([first, first]), embedded], 1)
     return model.stack(both)[:, 3:]
 
-  want = bare.apply({'params': params}, method=by_hand)
-  found = model.apply({'params': params}, TOKENS)
-  np.testing.assert_allclose(found, want, atol=1e-5)
+  want = jax.jit(lambda p: bare.apply({'params': p}, method=by_hand))(params)
+
+  @jax.jit
+  def hidden(tokens, used=None):
+    return model.apply({'params': params}, tokens, segment_ids=used)
+
+  np.testing.assert_allclose(hidden(TOKENS), want, atol=1e-5)
   padded, used = (
     np.pad(x, [(0, 0), (0, 2)]) for x in (TOKENS, np.ones_like(TOKENS))
   )
-  found = model.apply({'params': params}, padded, segment_ids=used)
+  found = hidden(padded, used)
   np.testing.assert_allclose(found[:, :4], want, atol=1e-5)
   with pytest.raises(UserError, match="write token by token: 'prefix' is"):
     model.begin(params, decoder.Prompts(TOKENS, jnp.zeros(2, int)))
 
 
 def test_dropout_is_drawn_by_row():
-  model, params, _ = built(BLOCK, {'name': 'lora', 'dropout': 0.5})
+  model, params = built(BLOCK, {'name': 'lora', 'dropout': 0.5})
   params, key = redrawn(params), jax.random.key(3)
 
+  @jax.jit
   def hidden(tokens, rows):
-    rows = None if rows is None else jnp.asarray(rows)
     return model.apply(
       {'params': params}, tokens, rows=rows, rngs={'dropout': key}
     )
 
-  both = hidden(TOKENS, [5, 8])
-  np.testing.assert_allclose(hidden(TOKENS[1:], [8])[0], both[1], atol=1e-6)
-  assert abs(hidden(TOKENS, [6, 8])[0] - both[0]).max() > 1e-3
+  both, other = (hidden(TOKENS, np.array([n, 8])) for n in (5, 6))
+  alone = hidden(TOKENS[1:], np.array([8]))[0]
+  np.testing.assert_allclose(alone, both[1], atol=1e-6)
+  assert abs(other[0] - both[0]).max() > 1e-3
   none = hidden(TOKENS, None)
   np.testing.assert_array_equal(none, hidden(TOKENS, None))
   assert abs(none - both).max() > 1e-3
@@ -256,9 +261,9 @@ def test_dropout_is_drawn_by_row():
 
 def test_half_precision_is_that_of_the_model():
   adapt = {'name': 'lora', 'dropout': 0.5}
-  model, params, _ = built(BLOCK | {'dtype': 'bfloat16'}, adapt)
+  model, params = built(BLOCK | {'dtype': 'bfloat16'}, adapt)
   assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype('float32')}
-  hidden = model.apply({'params': redrawn(params)}, TOKENS)
+  hidden = jax.eval_shape(lambda p: model.apply({'params': p}, TOKENS), params)
   assert hidden.dtype == jnp.bfloat16
 
 
@@ -278,7 +283,7 @@ def test_half_precision_is_that_of_the_model():
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(block, adapt, wanted):
   with pytest.raises(UserError) as e:
-    model, params, _ = built(block, adapt)
+    model, params = built(block, adapt)
     adapters.frozen(model.adapter, params)
   assert wanted in str(e.value)
   assert '\n' not in str(e.value)
@@ -291,7 +296,7 @@ def test_what_is_trained_by_each():
     'bitfit': ['stack/layers_0/mlp/up/bias', 'stack/final_norm/bias'],
     'houlsby': ['stack/layers_1/mlp_norm/scale', 'stack/final_norm/bias'],
   }.items():
-    model, params, _ = built(BLOCK, {'name': name})
+    model, params = built(BLOCK, {'name': name})
     trained = trees.flatten(params | heads).keys() - adapters.frozen(
       model.adapter, params | heads
     )
