@@ -31,8 +31,8 @@ KINDS = {
   'task_type': str,
   'base_model_name_or_path': str,
   'r': ranges.Count,
-  'lora_alpha': ranges.AboveZero | int,
-  'lora_dropout': ranges.BelowOne | int,
+  'lora_alpha': ranges.AboveZero,
+  'lora_dropout': ranges.BelowOne,
   'use_rslora': bool,
 }
 # Those that say nothing about the function of the tensors that there are.
@@ -104,6 +104,8 @@ def _open(folder, base, options):
       f'LoRA is around {name.removesuffix(".weight")}, which is no linear map '
       'of its own in the model'
     )
+  if not pairs:
+    raise UserError(f'{NAME}: peft_type is LORA, and no tensor is one of LoRA')
   ranks = {len(a) for a, _ in pairs.values()}
   if ranks != {said['r']}:
     raise UserError(f'{NAME}: r={said["r"]}, and its tensors have {ranks}')
@@ -166,8 +168,8 @@ def _base(base, said):
   if found is None:
     raise UserError(
       f'its model, base_model_name_or_path={name!r}, is not among those '
-      'that were downloaded from the hub: say its folder, with --base=DIR, or '
-      "in config.init_from as ({'from': ..., 'base': DIR},)"
+      'that were downloaded from the hub: say its folder, with ctxlm convert '
+      "--base=DIR, or in config.init_from as ({'from': ..., 'base': DIR},)"
     )
   if is_one(found):
     raise UserError(f'{found} is an adapter too, and no model to be around')
@@ -189,8 +191,11 @@ def _sort(weights):
   for module, pair in pairs.items():
     if pair.keys() != {'A', 'B'}:
       raise UserError(f'{module} has lora_{"".join(pair)} alone')
-    if {len(x.shape) for x in pair.values()} != {2}:
-      raise UserError(f'{module}: lora_A and lora_B must have two axes')
+    shapes = [x.shape for x in pair.values()]
+    if any(len(shape) != 2 or 0 in shape for shape in shapes):
+      raise UserError(
+        f'{module}: lora_A and lora_B must have two axes, and no empty one'
+      )
   return {
     module: tuple(np.asarray(pair[k][:, :], np.float32) for k in 'AB')
     for module, pair in pairs.items()

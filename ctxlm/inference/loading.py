@@ -69,6 +69,7 @@ def load(folder, placement=None, step='', allow_code=(), base='', **options):
   """
   folder = hub.find(folder)
   if run_lib.is_one(folder):
+    initial.need_no_base(folder, base)
     run = run_lib.load(folder, step, placement, allow_code)
     model = run.model.clone(**options) if options else run.model
     opened, params = run.opened, run.params

@@ -111,17 +111,22 @@ def open_folder(folder, step='', allow_code=(), base='', **options):
     UserError: it can't be read.
   """
   folder = hub.find(folder)
-  if folder.is_file() and arpa.is_one(folder):
-    return arpa.open_file(folder)
   if peft.is_one(folder):
     return peft.open_folder(folder, base, **options)
-  if base:
-    raise UserError(f'{folder} is no adapter of PEFT, so it has no base')
+  need_no_base(folder, base)
+  if folder.is_file() and arpa.is_one(folder):
+    return arpa.open_file(folder)
   if model_folder.is_one(folder):
     return model_folder.open_folder(folder, allow_code, **options)
   if run_folder.is_one(folder):
     return run_folder.open_folder(folder, step, allow_code)[0]
   return folder_lib.open_folder(folder, **options)
+
+
+def need_no_base(folder, base):
+  """Raises UserError if a folder that is no adapter's is given a base."""
+  if base:
+    raise UserError(f'{folder} is no adapter of PEFT, so it has no base')
 
 
 def choose(program):

@@ -160,6 +160,8 @@ def test_layers_that_are_scanned_have_the_same(small):
     ({'r': 0}, 'r=0 must be 1 or more'),
     ({'r': 5}, 'r=5, and its tensors have {3}'),
     ({'lora_alpha': 'x'}, "lora_alpha='x' must be a number"),
+    ({'lora_alpha': 0}, 'lora_alpha=0 must be more than 0'),
+    ({'lora_dropout': 2}, 'lora_dropout=2 must be 0 or more'),
   ],
 )
 def test_another_kind_is_one_line(small, keys, wanted):
@@ -178,7 +180,7 @@ def test_the_model_is_found_by_a_name_alone(small, monkeypatch):
   for name in (None, '', str(small / 'base'), '../base', 'base'):
     path.write_text(json.dumps(content | {'base_model_name_or_path': name}))
     monkeypatch.chdir(small)
-    with pytest.raises(UserError, match='with --base=DIR'):
+    with pytest.raises(UserError, match='convert --base=DIR'):
       loading.load(small / 'lora')
   monkeypatch.setenv('HF_HUB_CACHE', str(small / 'hub'))
   snapshots = small / 'hub' / 'models--base' / 'snapshots'
@@ -191,6 +193,11 @@ def test_the_model_is_found_by_a_name_alone(small, monkeypatch):
   ('change', 'wanted'),
   [
     (lambda a: a.popitem(), 'has lora_B alone'),
+    (lambda a: a.clear(), 'no tensor is one of LoRA'),
+    (
+      lambda a: a.update({k: x.T[:0].T for k, x in a.items() if '_B' in k}),
+      'and no empty one',
+    ),
     (lambda a: a.update({'h.0.x': np.ones(3, 'f')}), 'h.0.x, which has no'),
     (
       lambda a: a.update({k: x[:, :-1] for k, x in a.items() if '_A' in k}),
@@ -229,6 +236,15 @@ def test_files_lead_nowhere(small):
   path.symlink_to(small / 'away.safetensors')
   with pytest.raises(UserError, match='outside|leads'):
     loading.load(small / 'lora', base=str(small / 'base'))
+
+
+def test_a_model_has_no_base(small, tmp_path):
+  (tmp_path / 'x.arpa').touch()
+  for folder in (small / 'base', tmp_path / 'x.arpa'):
+    with pytest.raises(
+      UserError, match='no adapter of PEFT, so it has no base'
+    ):
+      loading.load(folder, base=str(small / 'base'))
 
 
 def test_what_is_no_lora_is_not_written(small, tmp_path):
