@@ -2,22 +2,32 @@ r"""Trains on from a checkpoint, of any family, on your own text.
 
 The argument is a folder of Hugging Face or sentence-transformers, a model
 folder that `ctxlm convert` wrote, or a run folder; its model, tokenizer and
-kind of task are taken over. Files of pairs, which seq2seq needs, have the
-fields text_a and text_b:
+kind of task are taken over. Behind a comma stands another objective, such as a
+head: classification, tagging, span or multiple_choice. What fields each reads
+is in configs/README.md:
 
 ctxlm train --config configs/finetune.py:bert-base-uncased \
   --workdir runs/mine --config.tasks.text.data.pattern='text/*.txt' \
   --config.max_length=128
+ctxlm train --config configs/finetune.py:bert-base-uncased,classification \
+  --workdir runs/mood --data reviews.csv:text=review,label=mood
 """
 
 from ctxlm.configs import common
 
+# Evaluators of objectives; the others have one of their own name.
+JUDGES = {'causal': 'perplexity', 'mlm': 'losses', 'seq2seq': 'losses'}
+JUDGES['contrastive'] = 'alignment'
 
-def get_config(folder='bert-base-uncased'):
+
+def get_config(argument='bert-base-uncased'):
   """Returns the recipe."""
+  folder, _, name = str(argument).partition(',')
   c = common.base()
   opened = common.start_from(c, folder)
   objective, evaluator = kind(opened, folder)
+  if name and name != objective['name']:
+    objective, evaluator = {'name': name}, JUDGES.get(name, name)
   data = {'name': 'files', 'pattern': 'data/*'}
   if objective['name'] == 'contrastive':
     data['unit'] = 'sentence'

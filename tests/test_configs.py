@@ -204,6 +204,20 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
   assert evaluated == set(c.evaluators)
 
 
+@pytest.mark.parametrize(
+  'name, judge',
+  [('tagging', 'tagging'), ('causal', 'perplexity'), ('mlm', 'losses')],
+)
+def test_finetune_by_another_objective(checkpoint, name, judge):
+  from ctxlm.configs import finetune
+
+  c = finetune.get_config(f'{checkpoint},{name}')
+  config.check(c)
+  assert c.tasks.text.objective.name == name
+  assert c.init_from == str(checkpoint)
+  assert [e.name for e in c.evaluators.values()] == [judge]
+
+
 def test_simcse_starts_from_a_checkpoint(nli, checkpoint):
   from ctxlm.configs import simcse
 

@@ -4,8 +4,9 @@ A Hugging Face or sentence-transformers folder, or a GGUF file of LLaMA's
 family (pip install 'ctxlm[gguf]'), becomes a model folder, which every command
 that needs no data takes and `config.init_from` starts from; a run folder or a
 model folder becomes what transformers and sentence-transformers load. An n-gram
-model comes from an ARPA file, and goes into one. Adapters of PEFT come with
-their model; LoRA goes out merged, or alone as PEFT has it.
+model comes from an ARPA file, and goes into one; the file has no tokenizer, so
+that what comes from it takes words as spaces part them. Adapters of PEFT come
+with their model; LoRA goes out merged, or alone as PEFT has it, without labels.
 
   ctxlm convert --from bert-base-uncased --to models/bert
   ctxlm convert --from SmolLM2-135M-Instruct.Q4_1.gguf --to-hf smollm2

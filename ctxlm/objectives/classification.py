@@ -204,7 +204,8 @@ class Objective:
       if place is None:
         raise UserError(
           f'{_which(number)} has the label {name!r}, which is none of the '
-          f'{self.size} labels.{plugins.suggest(name, self.labels[:20])}'
+          f'{self.size} labels.{plugins.suggest(name, self.labels[:20])} '
+          "config.tasks.NAME.objective.labels names them; () takes the data's"
         )
       places.append(place)
     if self.kind == 'class':

@@ -108,7 +108,8 @@ class Objective:
       if place is None:
         raise UserError(
           f'{_which(number)} has the tag {tag!r}, which is none of the '
-          f'{len(self.labels)} labels.' + plugins.suggest(tag, self.labels[:20])
+          f'{len(self.labels)} labels.{plugins.suggest(tag, self.labels[:20])} '
+          "config.tasks.NAME.objective.labels names them; () takes the data's"
         )
       places.append(place)
     if self.bio:
