@@ -140,7 +140,7 @@ def start(argv, devices=1, errors=None):
     )
 
 
-def fork(argv, devices, errors, stdin='/dev/null', room=None):
+def fork(argv, devices, errors, stdin='/dev/null', room=None, haste=False):
   """Starts a verb in a process that has imported everything already.
 
   Args:
@@ -149,6 +149,7 @@ def fork(argv, devices, errors, stdin='/dev/null', room=None):
     errors: file for its standard error; standard output goes to it + '.out'.
     stdin: file that its standard input reads.
     room: bytes that a file of its may have, or None.
+    haste: see `environment`.
 
   Returns:
     multiprocessing.Process, a child of a server that knows no jax backend.
@@ -157,7 +158,7 @@ def fork(argv, devices, errors, stdin='/dev/null', room=None):
   context.set_forkserver_preload(HEAVY)
   process = context.Process(
     target=_forked,
-    args=(argv[2:], environment(devices), str(errors), stdin, room),
+    args=(argv[2:], environment(devices, haste), str(errors), stdin, room),
   )
   process.start()
   return process
@@ -167,6 +168,8 @@ def _forked(argv, env, errors, stdin, room):
   if room is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
   os.environ.update(env)
+  optimizations = 'jax_disable_most_optimizations'  # jax has read them
+  jax.config.update(optimizations, env[optimizations.upper()] == '1')
   os.chdir(ROOT)
   os.dup2(os.open(stdin, os.O_RDONLY), 0)
   sys.stdin = open(0)  # noqa: SIM115

@@ -1,6 +1,7 @@
 """What the experiments' tests share: a smoke run, and made-up results."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -16,9 +17,38 @@ from tests import tiny
 
 
 def smoke(name, folder, *settings):
-  """Sweeps and reports at the smallest scale; returns results.json."""
+  """Trains and reports at the smallest scale; returns results.json.
+
+  The points are the commands that the sweep prints. Each runs in a process that
+  has imported everything.
+  """
+  log = folder.with_name('log')
+
+  def run(*words):
+    argv = [sys.executable, '-m', 'ctxlm', *words]
+    status = tiny.ended(tiny.fork(argv, 1, log, haste=True))
+    assert status == 0, log.read_text()
+    return log.with_name('log.out').read_text()
+
+  path, where = f'experiments/{name}.py', f'--workdir={folder}'
+  flags = ['--scale=smoke', '--seeds=1', '--launcher=print']
+  for line in run('sweep', path, where, *flags, *settings).splitlines():
+    run(*shlex.split(line)[1:])
+  run('report', path, where)
+  return _finished(folder)
+
+
+def _finished(folder):
+  summary = json.loads((folder / 'results.json').read_text())
+  assert summary['points']
+  assert all(p['done'] for p in summary['points'].values())
+  return summary
+
+
+def smoke_by_command(name, folder):
+  """Does so by the commands alone, whose points the sweep starts itself."""
   for verb, flags in (
-    ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2', *settings]),
+    ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2']),
     ('report', []),
   ):
     argv = [sys.executable, '-m', 'ctxlm', verb, f'experiments/{name}.py']
@@ -32,9 +62,7 @@ def smoke(name, folder, *settings):
       timeout=300,
     )
     assert done.returncode == 0, done.stderr
-  summary = json.loads((folder / 'results.json').read_text())
-  assert all(p['done'] for p in summary['points'].values())
-  return summary
+  return _finished(folder)
 
 
 def write_bert(folder, texts):

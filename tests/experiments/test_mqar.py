@@ -8,7 +8,7 @@ from tests.experiments import common
 
 @pytest.mark.slow
 def test_smoke(tmp_path):
-  summary = common.smoke('mqar', tmp_path / 'dir')
+  summary = common.smoke_by_command('mqar', tmp_path / 'dir')
   assert len(summary['points']) == 3
   for point in summary['points'].values():
     assert 0 <= point['last']['eval/recall/accuracy'] <= 1
