@@ -7,6 +7,8 @@ its model is judged by.
   ctxlm evaluate --model runs/mine --step=best \
     --config.evaluators.perplexity.split=test
   ctxlm evaluate --model gpt2 --config configs/quickstart_causal.py
+  ctxlm evaluate --model mood-hf --config finetune:mood-hf,classification \
+    --data dev.csv:text=review,label=mood
 """
 
 import json
@@ -18,6 +20,7 @@ def add_flags(parser):
   """Declares the flags of `ctxlm evaluate`."""
   flags.add_model(parser)
   parser.add_config("a recipe; left out, the run's own", needed=False)
+  flags.add_data(parser, 'all of which is judged')
   flags.add_processes(parser)
 
 
@@ -28,7 +31,7 @@ def main(F):
   from ctxlm.training import tracking
 
   processes.start(F.coordinator, F.num_processes, F.process_id)
-  judged = judging.judge(F.model, F.step, F.config, F.overrides)
+  judged = judging.judge(F.model, F.step, F.config, F.overrides, F.data)
   width = max((len(name) for name in judged.metrics), default=0)
   step = '' if judged.step is None else f', step {judged.step}'
   print(f'{judged.folder}{step}')

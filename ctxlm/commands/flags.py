@@ -256,6 +256,21 @@ def add_rows(parser, own):
   )
 
 
+def add_data(parser, more=''):
+  """Declares --data; `more` is what becomes of it."""
+  parser.add(
+    'what is read',
+    '--data',
+    metavar='FILES',
+    action='append',
+    default=[],
+    help=f"your own{more and ', '}{more}, in place of the recipe's: a file, a "
+    "folder or a pattern, 'books/*.txt'; with the field of the text, or those "
+    'of a pair, behind a colon, file.jsonl:field, or with names, '
+    'file.csv:text=FIELD,label=FIELD; TASK=FILES where there are several tasks',
+  )
+
+
 def add_processes(parser):
   """Declares the flags of verbs that run over several processes."""
   use = 'several processes'

@@ -18,17 +18,7 @@ from ctxlm.commands import flags
 def add_flags(parser):
   """Declares the flags of `ctxlm train`."""
   parser.add_config('a recipe: NAME, or the path of a file; NAME:ARGUMENT')
-  parser.add(
-    'what is read',
-    '--data',
-    metavar='FILES',
-    action='append',
-    default=[],
-    help="your own, in place of the recipe's: a file, a folder or a pattern, "
-    "'books/*.txt'; with the field of the text, or those of a pair, behind "
-    'a colon, file.jsonl:field, or with names, file.csv:text=FIELD,label=FIELD;'
-    ' TASK=FILES where there are several tasks',
-  )
+  flags.add_data(parser)
   parser.add(
     'what is written',
     '--workdir',

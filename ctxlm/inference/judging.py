@@ -32,7 +32,7 @@ class Judged:
   signatures: dict
 
 
-def judge(folder, step='', recipe=None, overrides=()):
+def judge(folder, step='', recipe=None, overrides=(), data=()):
   """Runs evaluators on a checkpoint; returns Judged.
 
   Args:
@@ -41,6 +41,8 @@ def judge(folder, step='', recipe=None, overrides=()):
     recipe: whose tasks and evaluators judge, see recipes.load; None is the
       run's own.
     overrides: [(key, text)] of it.
+    data: [[TASK=]FILES[:FIELDS]] in place of its own, see overrides.with_data;
+      whatever split an evaluator reads, it is all of them.
 
   Raises:
     UserError: it can't be read, or not judged so.
@@ -62,6 +64,8 @@ def judge(folder, step='', recipe=None, overrides=()):
       f'{folder} is no run folder: name the recipe whose evaluators judge it, '
       'with --config RECIPE'
     )
+  for text in data:
+    overrides_lib.with_data(config, text, whole=True)
   config = overrides_lib.apply(config, overrides)
   if not config.evaluators:
     raise UserError(

@@ -89,10 +89,11 @@ def apply(config, overrides):
 
 FIELDS = {1: ('text',), 2: ('text_a', 'text_b')}
 FIELDS[3] = (*FIELDS[2], 'negative')
+SPLITS = ('train', 'validation', 'test')
 OF_FIELDS = {'columns', 'line', 'format', 'split_by'}
 
 
-def with_data(config, text):
+def with_data(config, text, whole=False):
   """Lets a task learn from local files, as `--data [TASK=]FILES[:FIELDS]` says.
 
   How text is cut into records stays as the recipe has it.
@@ -103,6 +104,7 @@ def with_data(config, text):
       colon the field of the text, or of a pair, or of a triple: 'a.tsv:q,a';
       or any, with what the objective calls them: 'a.csv:text=q,label=kind'.
       TASK= may be left out where there is one task.
+    whole: whether each split is all of the files, and not a part.
 
   Returns:
     The config.
@@ -136,7 +138,12 @@ def with_data(config, text):
     for key, value in old.items()
     if (same and key not in dropped) or key == 'unit'
   }
-  block = {'name': 'files', 'pattern': _pattern(files)} | fields | kept
+  pattern = _pattern(files)
+  place = {'pattern': pattern}
+  if whole:
+    place = {'split_patterns': dict.fromkeys(SPLITS, pattern)}
+    kept.pop('split_by', None)
+  block = {'name': 'files'} | place | fields | kept
   with config.unlocked():
     config.tasks[task].data = ml_collections.ConfigDict(block)
   return config

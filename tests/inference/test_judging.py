@@ -26,6 +26,20 @@ def test_a_model_folder_is_judged_as_its_run(folders):
   assert same.metrics == pytest.approx(want.metrics, rel=1e-6)
 
 
+def test_all_of_a_file_is_judged(folders, tmp_path):
+  # Of two documents, which a run would put into splits, none is left out.
+  (tmp_path / 'a.txt').write_text('One of two.\n\nAnd the other, longer.\n')
+  (tmp_path / 'b.txt').write_text('One of two.\n')
+  (tmp_path / 'c.txt').write_text('And the other, longer.\n')
+  a, b, c = [
+    judging.judge(
+      folders[0], overrides=[EVALUATOR], data=[f'{tmp_path}/{name}.txt']
+    ).metrics['eval/lm/bits_per_byte']
+    for name in 'abc'
+  ]
+  assert min(b, c) < a < max(b, c)  # of all bytes
+
+
 def test_mistakes(folders, loaded):
   run, model = folders
   for folder, recipe, overrides, wanted in (

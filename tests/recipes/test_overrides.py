@@ -295,6 +295,9 @@ def test_data_keep_how_text_is_cut():
   assert data.separator == 'line' and data.fields.text == 'a'
   data = overrides.with_data(c, 'b.csv:c').tasks.contrastive.data
   assert data.fields.to_dict() == {'text': 'c'}
+  data = overrides.with_data(c, 'd.csv', whole=True).tasks.contrastive.data
+  each = dict.fromkeys(('train', 'validation', 'test'), 'd.csv')
+  assert data.split_patterns.to_dict() == each and 'pattern' not in data
   # What the recipe's files are like says nothing of fields that are named.
   with data.unlocked():
     data.columns, data.format, data.split_by = ('a', 'b'), 'tsv', 'a'
