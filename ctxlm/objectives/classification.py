@@ -144,6 +144,10 @@ class Objective:
           )
       labels = tuple(sorted(names, key=_order))
     if len(labels) < 2 and self.kind == 'class':
+      if self.labels:
+        raise UserError(
+          f'objective classification: labels={labels} must name two at least'
+        )
       raise UserError(
         f'objective classification: all of the data has the label {labels[0]!r}'
       )

@@ -247,6 +247,8 @@ def test_data_that_has_no_classes():
   rows = [{'text': 'a', 'label': 'x'}] * 3
   with pytest.raises(UserError, match="all of the data has the label 'x'"):
     build().settled(rows)
+  with pytest.raises(UserError, match='labels=.*must name two'):
+    build(labels=('x',)).settled(rows)
   with pytest.raises(UserError, match="no example has the label 'maybe'"):
     build(labels=NAMES, class_weights='balanced').settled(
       [{'text': 'a', 'label': n} for n in (0, 2)]
