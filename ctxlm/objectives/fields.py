@@ -46,5 +46,5 @@ def _wanting(record, name, kind='field'):
     return f'has no {kind} in {name!r}: {record[name]!r}'
   return (
     f'lacks the {kind} {name!r}; it has {sorted(record)}: name it in '
-    'config.tasks.NAME.data.fields'
+    f'config.tasks.NAME.data.fields, or by --data FILE:{name}=FIELD'
   )

@@ -93,10 +93,10 @@ def check_fields(record, names, number):
   check_one_text(record, names, number)
   for name in names:
     if name not in record:
-      raise UserError(
-        f'{which(number)} {paths.lacks(name, record)} '
-        'Set config.tasks.NAME.data.fields'
-      )
+      how = f'Set config.tasks.NAME.data.fields, or --data FILE:{name}=FIELD'
+      if 'messages' in record or 'turns' in record:
+        how = 'For dialogues set config.tasks.NAME.objective.kind=dialogue'
+      raise UserError(f'{which(number)} {paths.lacks(name, record)} {how}')
 
 
 def read(record, names, others):
