@@ -115,6 +115,12 @@ def seq2seq(folders, data):
       'hidden_size': 192,
       'num_layers': 3,
       'num_heads': 4,
+      # BART's shape, so that transformers can load it.
+      'norm_position': 'post',
+      'final_norm': False,
+      'embedding_norm': True,
+      'position_offset': 2,
+      'activation': 'gelu',
       'dropout': 0.1,
       'init_stddev': 192**-0.5,
     }

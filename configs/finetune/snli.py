@@ -7,6 +7,9 @@ hypotheses: 8,881 pairs to train on, 473 of validation, 470 of test:
 
 ctxlm train --config configs/finetune/snli.py:all-MiniLM-L6-v2 \
   --workdir runs/snli
+
+With all-MiniLM-L6-v2, seed 1, 14 minutes on a busy core: accuracy 0.763 of
+validation (95 % of resamples: 0.725 to 0.799). Nothing else was tried.
 """
 
 from ctxlm.configs import common

@@ -6,6 +6,9 @@ line, 0 to 5:
 
 ctxlm train --config configs/finetune/stsb.py:all-MiniLM-L6-v2 \
   --workdir runs/stsb
+
+With all-MiniLM-L6-v2, seed 1, 19 minutes on a busy core: Spearman 0.849 of dev
+(95 % of resamples: 0.832 to 0.864), Pearson 0.849. Nothing else was tried.
 """
 
 from ctxlm.configs import common
