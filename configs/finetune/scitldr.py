@@ -6,8 +6,11 @@ and dev.jsonl, objects with 'source' and 'target', lists of sentences:
 
 ctxlm train --config configs/finetune/scitldr.py --workdir runs/scitldr
 
-Not run to its end. Of the 619 abstracts of dev the first sentence has ROUGE-1
-0.301 (F, with stems, the best of an abstract's summaries).
+From scratch, 1 seed, 6:30 minutes on two busy cores: ROUGE-1 0.210 (95 % of
+resamples: 0.204 to 0.216; F, with stems, the best of an abstract's summaries),
+by beams of 4, on the 619 abstracts of dev, whose first sentence has 0.301. It
+has learned what such lines are like, 6.02 nats a token, and little of the
+abstract: two epochs of 1,992 are few.
 """
 
 from ctxlm.configs import common
