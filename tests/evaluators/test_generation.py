@@ -89,7 +89,7 @@ def test_a_run_is_judged_by_what_it_writes(pairs, tmp_path, capsys):
 
   capsys.readouterr()
   alone = dict.fromkeys(('coordinator', 'num_processes', 'process_id'))
-  given = dict(model=tmp_path, step='', config=None, overrides=())
+  given = dict(model=tmp_path, step='', config=None, overrides=(), data=())
   evaluate.main(types.SimpleNamespace(**given, **alone))
   *told, last = capsys.readouterr().out.splitlines()
   assert json.loads(last) == {'step': 20} | {

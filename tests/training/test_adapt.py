@@ -143,12 +143,11 @@ def test_a_run_goes_on_bit_for_bit_and_goes_out(runs, tmp_path, capsys):
   for a, b in zip(*(jax.tree.leaves(r.params) for r in (once, twice))):
     np.testing.assert_array_equal(a, b)
   # A run of before has no such keys.
+  c = run_folder.load_config(tmp_path / 'base')
   path = tmp_path / 'base' / 'config.json'
   content = json.loads(path.read_text())
   del content['adapt'], content['optimizer']['layer_decay']
   path.write_text(json.dumps(content))
-  c = tiny.get_config('causal')
-  c.num_steps, c.checkpoint.every_steps = 4, 0
   loop.train(c, base)
   body = trees.flatten(run_folder.load(tmp_path / 'base').params)
   for name, x in trees.flatten(once.params).items():
