@@ -69,9 +69,9 @@ def test_a_sweep_with_it_and_without_it_again(tmp_path):
   folder = tmp_path / 'dir'
   # The greatest loss is wanted, so that the slow rate, which is first, leads.
   argv = ['tests/toy.py', f'--workdir={folder}', '--seeds=1']
-  argv += ['--config.num_steps=18000', '--config.log_every_steps=30']
+  argv += ['--config.num_steps=60000', '--config.log_every_steps=30']
   argv += ['--config.evaluators.line.every_steps=30']
-  argv += ['--config.checkpoint.every_steps=3000']
+  argv += ['--config.checkpoint.every_steps=20000']
   argv += ['--config.optimizer.schedule=constant']
   halving = ['--asha=eval/line/loss', '--asha_mode=max', '--asha_least=100']
   status, err = sweep(*argv, *halving)
@@ -81,10 +81,10 @@ def test_a_sweep_with_it_and_without_it_again(tmp_path):
   note = json.loads((fast / asha.NAME).read_text())
   assert note['metric'] == 'eval/line/loss' and note['step'] >= 111
   step = tiny.metrics(fast)[-1]['step']
-  assert step < 18000
+  assert step < 60000
   status, err = sweep(*argv, *halving)  # it stays so
   assert status == 0 and tiny.metrics(fast)[-1]['step'] == step
   status, err = sweep(*argv)  # now it ends
   assert '2 of 2 points are done' in err
-  assert tiny.metrics(fast)[-1]['step'] == 18000
+  assert tiny.metrics(fast)[-1]['step'] == 60000
   assert not (fast / asha.NAME).exists()
