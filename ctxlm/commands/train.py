@@ -34,12 +34,12 @@ def main(F):
   from ctxlm import config as config_lib
   from ctxlm import recipes
   from ctxlm.parallel import processes
-  from ctxlm.recipes import overrides
+  from ctxlm.recipes import overrides, own_data
   from ctxlm.training import loop
 
   config = recipes.load(F.config)
   for text in F.data:
-    overrides.with_data(config, text)
+    own_data.with_data(config, text)
   overrides.apply(config, F.overrides)
   config_lib.check(config)
   processes.start(F.coordinator, F.num_processes, F.process_id)

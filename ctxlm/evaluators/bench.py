@@ -99,7 +99,7 @@ class Bench:
       )
     return self.tasks[name]
 
-  def labelled(self, evaluator, objective, target):
+  def labelled(self, evaluator, objective, target=None):
     """Returns (task, records, targets) of a split whose labels are known.
 
     Every one is looked at, before the training too; a rehearsal has FEW.
@@ -107,7 +107,8 @@ class Bench:
     Args:
       evaluator: with `task` and `split`.
       objective: class that the task's objective must be of.
-      target: (objective, record, number) -> the record's target.
+      target: (objective, record, number) -> the record's target; None is the
+        objective's, of a record that has its texts.
 
     Raises:
       UserError: another objective, or a label that can't be.
@@ -117,6 +118,7 @@ class Bench:
       raise UserError(
         f'task {task.name!r} is of another objective than its evaluator'
       )
+    target = target or _target
     records = self.view(task, evaluator.split).records
     records = [records[i] for i in range(len(records))]
     try:
@@ -280,3 +282,8 @@ class Bench:
     if key not in self._compiled:
       self._compiled[key] = self._placement.compile(function)
     return self._compiled[key]
+
+
+def _target(objective, record, number):
+  objective.texts(record, number)  # are there
+  return objective.target(record, number)

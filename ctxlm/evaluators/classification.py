@@ -22,17 +22,10 @@ class Evaluator:
 
   def run(self, bench):
     """Returns the figures of the task's kind, and the number of examples."""
-    task, records, targets = bench.labelled(
-      self, classification.Objective, _target
-    )
+    task, records, targets = bench.labelled(self, classification.Objective)
     given = np.array([out for (out,) in bench.answers(task, records)])
     score = METRICS[task.objective.kind](np.array(targets), given)
     return bootstrap.figures(score, len(records)) | {'examples': len(records)}
-
-
-def _target(objective, record, number):
-  objective.texts(record, number)  # are there
-  return objective.target(record, number)
 
 
 METRICS = {

@@ -20,9 +20,7 @@ class Evaluator:
 
   def run(self, bench):
     """Returns accuracy with its interval; chance, a guess's; examples."""
-    task, records, targets = bench.labelled(
-      self, multiple_choice.Objective, _target
-    )
+    task, records, targets = bench.labelled(self, multiple_choice.Objective)
     scores = bench.answers(task, records)
     right = [np.argmax(s) == t for s, t in zip(scores, targets)]
     right = np.array(right, float)
@@ -32,8 +30,3 @@ class Evaluator:
     )
     chance = np.mean([1 / len(s) for s in scores])
     return figures | {'chance': chance, 'examples': len(records)}
-
-
-def _target(objective, record, number):
-  objective.texts(record, number)  # are there
-  return objective.target(record, number)

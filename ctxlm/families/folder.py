@@ -39,7 +39,8 @@ def family_of(config):
 
   Early files have no model_type: the name of their class tells.
   """
-  said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
+  kinds = family_lib.KINDS | {'is_encoder_decoder': bool}
+  said = ranges.check_json(kinds, config, 'config.json: ')
   for name in said['architectures'] or ():
     for family in FAMILIES:
       if 'model_type' not in config and family.has_class(name):
@@ -47,7 +48,7 @@ def family_of(config):
   family = find(said['model_type'])
   alone, name = family.encoder, next(iter(said['architectures'] or ()), '')
   # A file without a class has the key.
-  no_decoder = not name and config.get('is_encoder_decoder') is False
+  no_decoder = not name and said['is_encoder_decoder'] is False
   return alone if alone and (alone.lists(name) or no_decoder) else family
 
 
@@ -84,7 +85,8 @@ class Beside:
     for _, name in family.architectures if self.ends else ():
       if name.endswith(self.ends):
         config = config | {'architectures': [name]}
-    classes = config.get('id2label')
+    said = ranges.check_json({'id2label': object}, config, 'config.json: ')
+    classes = said['id2label']
     heads = {x.shape[0] for x in self.tensors.values()}
     if isinstance(classes, dict) and heads and len(classes) not in heads:
       config = {k: v for k, v in config.items() if k != 'id2label'}
@@ -167,7 +169,8 @@ def _parameters(folder, beside, options, weights):
   if beside:
     config = beside.settings(config, family)
     weights = weights | beside.tensors
-  said = ranges.check_json(family_lib.KINDS, config, 'config.json: ')
+  kinds = family_lib.KINDS | {'is_encoder_decoder': bool}
+  said = ranges.check_json(kinds, config, 'config.json: ')
   source = Source(family, weights, said['architectures'])
   block |= source.options(block)
   model = plugins.build('models', block)

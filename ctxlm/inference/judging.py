@@ -9,6 +9,7 @@ from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.recipes import overrides as overrides_lib
+from ctxlm.recipes import own_data
 from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
 
@@ -41,7 +42,7 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
     recipe: whose tasks and evaluators judge, see recipes.load; None is the
       run's own.
     overrides: [(key, text)] of it.
-    data: [[TASK=]FILES[:FIELDS]] in place of its own, see overrides.with_data;
+    data: [[TASK=]FILES[:FIELDS]] in place of its own, see own_data.with_data;
       whatever split an evaluator reads, it is all of them.
 
   Raises:
@@ -65,7 +66,7 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
       'with --config RECIPE'
     )
   for text in data:
-    overrides_lib.with_data(config, text, whole=True)
+    own_data.with_data(config, text, whole=True)
   config = overrides_lib.apply(config, overrides)
   if not config.evaluators:
     raise UserError(

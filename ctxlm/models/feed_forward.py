@@ -77,9 +77,8 @@ class Model(states.Decoder, heads.Heads, nn.Module):
     del positions, type_ids
     reach, length = self.order - 2, tokens.shape[1]  # tokens before the newest
     index = jnp.arange(length)
-    begins = jnp.zeros(tokens.shape, bool)
+    begins = states.begins(tokens, segment_ids)
     if segment_ids is not None:
-      begins = begins.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
       tokens = jnp.where(segment_ids > 0, tokens, ABSENT)
     first = jax.lax.cummax(jnp.where(begins, index, -reach), axis=1)
     before = jnp.full((len(tokens), reach), ABSENT, tokens.dtype)

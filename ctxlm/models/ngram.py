@@ -158,9 +158,7 @@ class Model(states.Decoder, nn.Module):
     """
     del positions, type_ids, rows
     width = max(self.order - 1, 1)
-    begins = jnp.zeros(tokens.shape, bool)
-    if segment_ids is not None:
-      begins = begins.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
+    begins = states.begins(tokens, segment_ids)
     before = jnp.full((len(tokens), width), ABSENT, jnp.int32)
     if places is not None and self.has_variable('cache', 'ends'):
       before = self.get_variable('cache', 'ends')

@@ -42,9 +42,7 @@ class LSTM(nn.Module):
       4 * m, kernel_init=init, bias_init=init, dtype=dtype, name='input'
     )(x).astype(jnp.float32)
     recurrent = self.param('recurrent', init, (m, 4 * m))
-    begins = jnp.zeros(x.shape[:2], bool)
-    if segment_ids is not None:
-      begins = begins.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
+    begins = states.begins(x, segment_ids)
 
     def step(carry, now):
       gates, begin = now

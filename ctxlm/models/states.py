@@ -14,6 +14,19 @@ from ctxlm.models import cache as cache_lib
 from ctxlm.models import decoder
 
 
+def begins(tokens, segment_ids):
+  """Returns bool [b, l]: where segments begin, but for a row's first one.
+
+  Args:
+    tokens: [b, l, ...].
+    segment_ids: int32 [b, l]; None is one segment.
+  """
+  new = jnp.zeros(tokens.shape[:2], bool)
+  if segment_ids is None:
+    return new
+  return new.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
+
+
 class States(struct.PyTreeNode):
   """What the layers keep of n rows.
 

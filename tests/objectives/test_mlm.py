@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ctxlm.data.tokenizers.tokenizer import _starts_word
+from ctxlm.data.tokenizers.pieces import starts_word
 from ctxlm.data.tokenizers.tokenizer import train as train_tokenizer
 from ctxlm.data.views import pairs
 from ctxlm.objectives.mlm import Objective
@@ -132,10 +132,10 @@ def test_words_of_text_without_spaces(unspaced):
     '我'.encode()[:2],
   ):
     text = start if isinstance(start, bytes) else start.encode()
-    assert _starts_word(text), start
+    assert starts_word(text), start
   for rest in 'ab', 'é', 'ก', '我'.encode()[1:], 'é'.encode()[:1]:
     text = rest if isinstance(rest, bytes) else rest.encode()
-    assert not _starts_word(text), rest
+    assert not starts_word(text), rest
   # In each tokenizer's writing: a space, ##, Ġ or ▁.
   for tokenizer in unspaced.values():
     ids = tokenizer.encode('我们。')

@@ -2,9 +2,6 @@
 
 import functools
 import json
-import re
-import string
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +12,11 @@ from ctxlm.data import framing
 from ctxlm.data.sources import units
 from ctxlm.data.tokenizers import bounds, chat_template, encoding, settings
 from ctxlm.data.tokenizers import files as tokenizer_files
+from ctxlm.data.tokenizers import pieces as pieces_lib
 from ctxlm.data.tokenizers import training as tokenizer_training
-from ctxlm.errors import UserError, printable
+from ctxlm.errors import UserError
 
 VERSION = 4  # raise it whenever training gives something else
-# Characters that are written without spaces: Chinese and Japanese.
-_UNSPACED = (
-  (0x2E80, 0x9FFF),
-  (0xF900, 0xFAFF),
-  (0xFF66, 0xFF9F),
-  (0x20000, 0x3FFFF),
-)
 
 
 class Tokenizer:
@@ -210,7 +201,7 @@ class Tokenizer:
     if self._mark == '##':
       return entries
     return [
-      entry if data is None else _readable(data)
+      entry if data is None else pieces_lib.readable(data)
       for entry, data in zip(entries, (self.token_bytes[int(i)] for i in ids))
     ]
 
@@ -226,7 +217,7 @@ class Tokenizer:
     scripts have no spaces (Chinese, Japanese) each character.
     """
     added = self._backend.get_added_tokens_decoder()
-    starts = [t is None or _starts_word(t) for t in self.token_bytes]
+    starts = [t is None or pieces_lib.starts_word(t) for t in self.token_bytes]
     return np.array([s or i in added for i, s in enumerate(starts)], bool)
 
   @functools.cached_property
@@ -244,7 +235,7 @@ class Tokenizer:
       elif i in added:
         pieces.append(entry.encode())
       else:
-        pieces.append(_bytes(entry, mark))
+        pieces.append(pieces_lib.bytes_of(entry, mark))
     return pieces
 
   @property
@@ -284,51 +275,6 @@ class Tokenizer:
       cache.write_text(folder / 'tokenizer_config.json', text + '\n')
     if self.chat_template is not None:
       cache.write_text(folder / chat_template.FILE, self.chat_template)
-
-
-def _readable(data):
-  return printable(data.decode('utf-8', 'backslashreplace'))
-
-
-def _bytes(entry, mark):
-  if mark == '##':
-    return (
-      entry[2:].encode() if entry.startswith('##') else f' {entry}'.encode()
-    )
-  if mark == 'Ġ':
-    known = _byte_of()
-    if all(c in known for c in entry):
-      return bytes(known[c] for c in entry)
-    return entry.encode()  # no byte-level vocabulary has it
-  if re.fullmatch('<0x[0-9A-F]{2}>', entry):
-    return bytes([int(entry[3:5], 16)])
-  return entry.replace('▁', ' ').encode()
-
-
-@functools.cache
-def _byte_of():
-  # Byte-level vocabularies write the bytes that are no visible character of
-  # Latin-1 as those from 256 on, in their order (Radford et al. 2019).
-  seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
-  hidden = [b for b in range(256) if b not in seen]
-  return {chr(b): b for b in seen} | {
-    chr(256 + i): b for i, b in enumerate(hidden)
-  }
-
-
-def _starts_word(text):
-  # `text`: the UTF-8 of a token, which may end within a character.
-  if not text or 0x80 <= text[0] < 0xC0:
-    return False
-  first = text.decode('utf-8', 'replace')[0]
-  if first == '\ufffd':
-    return 0xE3 <= text[0] <= 0xE9  # U+3000 to U+9FFF
-  return (
-    first.isspace()
-    or first in string.punctuation
-    or unicodedata.category(first).startswith('P')
-    or any(low <= ord(first) <= high for low, high in _UNSPACED)
-  )
 
 
 def load(path, special_in_data=False):
