@@ -12,7 +12,7 @@ TARGETS = [1, 0, 3, 0]
 class Bench:
   """What an evaluator asks of one, with answers that are known."""
 
-  def labelled(self, evaluator, objective, target):
+  def labelled(self, evaluator, objective, target=None):
     assert (evaluator.task, evaluator.split) == ('', 'validation')
     assert objective.__module__ == 'ctxlm.objectives.multiple_choice'
     return 'task', list(range(len(SCORES))), TARGETS
