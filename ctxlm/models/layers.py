@@ -277,7 +277,12 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, call):
-    """Returns ([b, l, m], None), as nn.scan wants it; call: keywords."""
+    """Returns ([b, l, m], what a scan stacks: the same, or None).
+
+    Args:
+      x: [b, l, m].
+      call: keywords of Stack.
+    """
     o = self.options
     rows = call.get('rows')
 
@@ -307,13 +312,28 @@ class Block(nn.Module):
       mlp = MLP(o, name='mlp')
       x = add(x, lambda y: mlp(y, rows), 'mlp')
     self.sow('intermediates', 'hidden', x)
-    return x, None
+    return x, x if o.layer_mix else None
 
 
 POLICIES = {
   'full': None,  # nothing is kept
   'dots': jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
 }
+
+
+class LayerMix(nn.Module):
+  """A learned weighting of layers: Peters et al. 2018, equation 1.
+
+  scale * sum_l softmax(weights)_l h_l; the mean at first.
+  """
+
+  @nn.compact
+  def __call__(self, layers):
+    """Returns [b, l, m] of layers [n, b, l, m]."""
+    weights = self.param('weights', nn.initializers.zeros, (len(layers),))
+    scale = self.param('scale', nn.initializers.ones, ())
+    shares = (scale * jax.nn.softmax(weights)).astype(layers.dtype)
+    return jnp.einsum('n,nblm->blm', shares, layers)
 
 
 class Stack(nn.Module):
@@ -376,12 +396,19 @@ class Stack(nn.Module):
         length=self.num_layers,
       )
       scanned = block(o, self.causal, self.cross, self.mixer, name='layers')
-      x, _ = scanned(x, call)
+      first = x
+      x, blocks = scanned(x, call)
+      if o.layer_mix:
+        x = jnp.concatenate([first[None], blocks])
     else:
+      every = [x]
       for i in range(self.num_layers):
         kind = self.causal, self.cross, self.mixer, i
         x, _ = block(o, *kind, name=f'layers_{i}')(x, call)
         x = edit(x, i + 1) if edit else x
+        every.append(x)
+      x = jnp.stack(every) if o.layer_mix else x
     if o.final_norm:
       x = make_norm(o, 'final_norm')(x)
+    x = LayerMix(name='layer_mix')(x) if o.layer_mix else x
     return Dropout(o.output_dropout)(x, call.get('rows'))

@@ -31,6 +31,9 @@ class Options:
     norm_epsilon: added to the variance.
     embedding_norm: norm after the embeddings (BERT).
     final_norm: norm after the last block (GPT-2).
+    layer_mix: whether a stack gives a learned weighting of its embeddings and
+      all its layers, each behind the final norm, in place of the last one
+      (Peters et al. 2018, section 3.2).
     position: see ctxlm.models.positions.SCHEMES; max_length bounds 'learned'.
     position_offset: rows of the learned table before position 0's, which
       RoBERTa and BART have.
@@ -72,6 +75,7 @@ class Options:
   norm_epsilon: ZeroOrMore = 1e-5
   embedding_norm: bool = False
   final_norm: bool = True
+  layer_mix: bool = False
   position: Position = 'learned'
   max_length: Count = 512
   position_offset: Whole = 0

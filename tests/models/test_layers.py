@@ -1,11 +1,15 @@
 """Layers against numpy by hand, and dropout's statistics."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from ctxlm.errors import UserError
+from ctxlm.families import export, family
 from ctxlm.models import layers
 from ctxlm.models.transformer import Options
 
@@ -114,3 +118,50 @@ def test_dropout_scales_what_it_keeps():
   assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}
   assert 0.7 < (out > 0).mean() < 0.8
   np.testing.assert_array_equal(module.apply({}, x, None), x)
+
+
+@pytest.mark.parametrize('norm', ['pre', 'post'])
+def test_mix_of_layers_equals_numpy(norm):
+  """s * sum_l softmax(w)_l h_l (Peters et al. 2018), h_0 what goes in."""
+  o = Options(
+    hidden_size=8,
+    num_layers=2,
+    num_heads=2,
+    norm_position=norm,
+    final_norm=norm == 'pre',
+  )
+  x = np.random.default_rng(1).normal(size=(2, 3, 8)).astype(np.float32)
+  mixing = dataclasses.replace(o, layer_mix=True)
+  p = init(layers.Stack(mixing, 2), x)
+
+  def run(o, params, **more):
+    stack = layers.Stack(o, 2)
+    return jax.jit(lambda p: stack.apply({'params': p}, x, **more))(params)
+
+  given = {k: v for k, v in p.items() if k != 'layer_mix'}
+  _, sown = run(o, given, mutable=['intermediates'])
+  blocks = sown['intermediates']
+  h = np.stack([x, *(blocks[f'layers_{i}']['hidden'][0] for i in range(2))])
+  if norm == 'pre':
+    h = (h - h.mean(-1, keepdims=True)) / np.sqrt(
+      h.var(-1, keepdims=True) + 1e-5
+    )
+    h = h * p['final_norm']['scale'] + p['final_norm']['bias']
+  own = p['layer_mix']
+  want = own['scale'] * np.tensordot(softmax(own['weights']), h, 1)
+  found = run(mixing, p)
+  np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+  scanned = dataclasses.replace(mixing, scan_layers=True)
+  both = [given.pop(f'layers_{i}') for i in range(2)]
+  whole = given | {
+    'layers': jax.tree.map(lambda *x: np.stack(x), *both),
+    'layer_mix': own,
+  }
+  again = run(scanned, whole)
+  np.testing.assert_allclose(again, want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mix_of_layers_is_what_the_reference_lacks():
+  block = {'name': 'transformer', 'layer_mix': True}
+  with pytest.raises(UserError, match='config.model.layer_mix=True, not False'):
+    export.infer(family.complete(block))
