@@ -79,17 +79,20 @@ def drop(x, keep, rate):
 class Dropout(nn.Module):
   """Drops values at `rate`, by key, row and element (Srivastava et al. 2014).
 
-  `rows` int32 [b] of the global batch; None is deterministic.
+  `rows` int32 [b] of the global batch; None is deterministic. If `locked`, x is
+  [b, l, m], and what is dropped is the same at all places of a row.
   """
 
   rate: float
+  locked: bool = False
 
   @nn.compact
   def __call__(self, x, rows):
     if not self.rate or rows is None:
       return x
     key = jax.random.key_data(self.make_rng('dropout'))
-    return drop(x, keep_mask(key, rows, x.shape, self.rate), self.rate)
+    shape = (len(x), 1, x.shape[2]) if self.locked else x.shape
+    return drop(x, keep_mask(key, rows, shape, self.rate), self.rate)
 
 
 def make_norm(options, name):
@@ -272,7 +275,9 @@ class Block(nn.Module):
   options: Any
   causal: bool = False
   cross: bool = False
-  mixer: Any = None  # Module class, called as Attention is, in its place
+  # Gives a Module, called as Attention is, in its place: a class of (options,
+  # layer, name), or a function.
+  mixer: Any = None
   layer: int = 0  # which block of the stack, from 0
 
   @nn.compact

@@ -1,4 +1,4 @@
-"""LSTMs and gated convolutions write what repeated full passes write."""
+"""LSTMs, GRUs and gated convolutions write what repeated full passes write."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,19 @@ import pytest
 
 from ctxlm.decoding import generator
 from ctxlm.errors import UserError
-from ctxlm.models import convolution, recurrent
+from ctxlm.models import convolution, lstm, recurrent
 from ctxlm.models.decoder import Prompts
 from tests.decoding import checkpoints
 from tests.decoding.whole import Whole
 
 VOCAB, EOS = 48, 1
 MODELS = {
-  'lstm': lambda: recurrent.Model(num_layers=2, mlp_dim=24, **SHAPE),
-  'scanned': lambda: recurrent.Model(num_layers=2, scan_layers=True, **SHAPE),
+  'gru': lambda: lstm.Model(
+    VOCAB, 24, cell='gru', tie_embeddings=True, init_range=0.5
+  ),
+  'scanned': lambda: recurrent.Model(
+    num_layers=2, mlp_dim=24, scan_layers=True, **SHAPE
+  ),
   'convolution': lambda: convolution.Model(num_layers=2, **SHAPE),
   'short kernels': lambda: convolution.Model(
     num_layers=2, kernel_sizes=(1, 4), position='learned', **SHAPE
