@@ -19,8 +19,8 @@ def open_view(task_config, objective, tokenizer, split, max_length):
   Args:
     task_config: block with `data`, the source's block.
     objective: its `view` names a module of ctxlm.data.views, which reads its
-      options from it: 'windows' (`overlap`, `frame`), 'texts', 'parts' or
-      'pairs'.
+      options from it: 'windows' (`overlap`, `frame`), 'streams' (`frame`),
+      'texts', 'parts' or 'pairs'.
     tokenizer: a Tokenizer.
     split: 'train', 'validation' or 'test'.
     max_length: tokens in a row.

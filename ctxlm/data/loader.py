@@ -4,6 +4,11 @@ Global position p = step * batch_size + row; epoch = p // N; the example is
 permutation[seed, task, epoch][p % N], so that each epoch has every example
 exactly once. An example's own randomness comes from (seed, task, epoch,
 example). Nothing depends on hosts, devices, workers or where a run resumed.
+
+A text that can be cut anywhere, see ctxlm.data.views.Contiguous, is no set of
+examples: it is cut into as many streams as a batch has rows, and row i of a
+batch goes on where row i of the one before ended, an epoch long. Evaluations
+read it as one stream, the first row's.
 """
 
 import dataclasses
@@ -24,6 +29,7 @@ import numpy as np
 from absl import flags
 from grain.experimental import index_shuffle
 
+from ctxlm.data import views
 from ctxlm.errors import UserError
 
 TRAIN, EVAL = 0, 1  # streams of randomness
@@ -49,29 +55,48 @@ class _Batches:
 
   def __call__(self, step):
     examples = []
-    first = int(step) * self.batch_size
+    contiguous = isinstance(self.view, views.Contiguous)
+    choose = self._streamed if contiguous else self._chosen
     for row in self.rows:
       if self.ended:
         raise RuntimeError('the stream has ended')
-      place = first + row
-      valid = present = True
-      if self.stream == TRAIN:
-        epoch, i = self.shuffled(place)
-      else:
-        # Rows that fill up the last batch don't count: the first examples
-        # again, which others may be compared with unless they are in it.
-        epoch, i = 0, place % len(self.view)
-        valid = place < len(self.view)
-        present = valid or i < first
+      epoch, i, read, marks = choose(int(step), row)
       rng = np.random.default_rng(
         (self.seed, zlib.crc32(self.task.encode()), self.stream, epoch, i)
       )
-      features = dict(self.prepare(self.view.read(i, rng), rng))
+      features = dict(self.prepare(read(rng), rng))
       features['index'] = np.int32(row)
-      features['valid'] = np.float32(valid)
-      features['present'] = np.float32(present)
+      features |= {k: np.float32(v) for k, v in marks.items()}
       examples.append(features)
     return {k: np.stack([e[k] for e in examples]) for k in examples[0]}
+
+  def _chosen(self, step, row):
+    # (epoch, example, function of its rng to read it, how it counts).
+    first = step * self.batch_size
+    place = first + row
+    valid = present = True
+    if self.stream == TRAIN:
+      epoch, i = self.shuffled(place)
+    else:
+      # Rows that fill up the last batch don't count: the first examples
+      # again, which others may be compared with unless they are in it.
+      epoch, i = 0, place % len(self.view)
+      valid = place < len(self.view)
+      present = valid or i < first
+    read = functools.partial(self.view.read, i)
+    return epoch, i, read, {'valid': valid, 'present': present}
+
+  def _streamed(self, step, row):
+    # As `_chosen`; rows that are no stream are the first again.
+    valid, streams = True, self.batch_size
+    if self.stream == EVAL:
+      valid, streams, row = row == 0, 1, 0
+    view, size = self.view, self.view.size // streams
+    epoch, at = divmod(step, -(-size // view.length))
+    start = row * size + at * view.length
+    stop = min(start + view.length, (row + 1) * size)
+    marks = {'valid': valid, 'present': valid, 'carried': at > 0}
+    return epoch, start, lambda rng: view.cut(start, stop), marks
 
   def shuffled(self, place):
     """Returns (epoch, example) of a global position."""
@@ -117,7 +142,8 @@ def train_batches(
 
   Returns:
     Iterator of {name: [len(rows), ...]} that has `close()`, with 'index' int32,
-    the row in the global batch, and 'valid' and 'present' float32, 1.
+    the row in the global batch, and 'valid' and 'present' float32, 1; of
+    streams also 'carried' float32, whether a row goes on from the batch before.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, TRAIN)
   data = grain.MapDataset.range(start_step, max(num_steps, start_step))
@@ -143,11 +169,13 @@ def eval_batches(view, prepare, *, seed, task, batch_size, rows):
   """Returns batches that have every example exactly once, in order.
 
   The last one is filled up with the first examples, whose 'valid' is 0;
-  'present' is 0 too where such an example is in the batch already. Arguments
-  and features as of `train_batches`.
+  'present' is 0 too where such an example is in the batch already. Of a text
+  that is one stream each has one, in its first row. Arguments and features as
+  of `train_batches`.
   """
   batches = _batches(view, prepare, seed, task, batch_size, rows, EVAL)
-  steps = -(-len(view) // batch_size)
+  one = isinstance(view, views.Contiguous)
+  steps = -(-len(view) // (1 if one else batch_size))
   data = grain.MapDataset.range(0, steps)
   data = data.map(batches).to_iter_dataset(_read_options())
   return _Stream(data, batches.ended)

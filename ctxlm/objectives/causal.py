@@ -17,6 +17,7 @@ from ctxlm import plugins
 from ctxlm.data import dialogues, framing
 from ctxlm.data.sources import units
 from ctxlm.errors import UserError
+from ctxlm.models import cache as cache_lib
 from ctxlm.objectives import losses, regularizers
 from ctxlm.ranges import BelowOne, Count, Whole
 
@@ -26,10 +27,12 @@ class Objective:
   """Next-token prediction on packed rows.
 
   Attributes:
-    kind: 'text', documents, which rows cut; 'completion', records with
-      'prompt' and 'completion', or 'text_a' and 'text_b'; 'dialogue', records
-      with 'messages', a list of {'role', 'content'}, or 'turns', a list of
-      texts. Rows hold several of these whole. A prompt that is too long loses
+    kind: 'text', documents, which rows cut; 'stream', the same, one after
+      another, where each row of a batch goes on from the one before, and the
+      model from the state that it kept; 'completion', records with 'prompt'
+      and 'completion', or 'text_a' and 'text_b'; 'dialogue', records with
+      'messages', a list of {'role', 'content'}, or 'turns', a list of texts.
+      Rows hold several of the last two whole. A prompt that is too long loses
       its beginning, and a dialogue its oldest turns; an answer that has no
       room behind a token of its prompt, or the turn before it, is left out,
       and how many are is said.
@@ -45,7 +48,7 @@ class Objective:
     max_length: tokens in a row; given by the loop.
   """
 
-  kind: Literal['text', 'completion', 'dialogue'] = 'text'
+  kind: Literal['text', 'stream', 'completion', 'dialogue'] = 'text'
   prefix: BelowOne = 0.0
   speaker: Literal[*dialogues.SPEAKERS] = ''
   context: Whole = None
@@ -59,6 +62,8 @@ class Objective:
 
   def __post_init__(self):
     regularizers.check('causal', self.regularizer)
+    if self.regularizer and self.carries:
+      raise ValueError("regularizer: rows of kind='stream' are read once")
     if self.prefix and self.kind != 'text':
       raise ValueError(f"prefix={self.prefix} is for kind='text'")
     own = (self.speaker, self.context, self.template)
@@ -73,12 +78,17 @@ class Objective:
   @property
   def view(self):
     """See ctxlm.data.views."""
-    return 'windows' if self.kind == 'text' else 'answers'
+    return {'text': 'windows', 'stream': 'streams'}.get(self.kind, 'answers')
+
+  @property
+  def carries(self):
+    """See objectives.Carries."""
+    return self.kind == 'stream'
 
   @property
   def every_token(self):
     """Whether all tokens are predicted; of a prefix or a prompt none is."""
-    return self.kind == 'text' and not self.prefix
+    return self.kind in ('text', 'stream') and not self.prefix
 
   @property
   def ends(self):
@@ -195,7 +205,7 @@ class Objective:
     next_segment = np.append(segments[1:], 0)
     weights = (segments > 0) & (segments == next_segment)
     features = dict(example)
-    if self.kind != 'text':
+    if self.view == 'answers':
       weights &= np.append(features.pop('answers')[1:], False)
     if self.prefix:
       inside = np.zeros(len(tokens), bool)
@@ -208,7 +218,22 @@ class Objective:
       features['prefix'] = inside
     features['targets'] = targets
     features['weights'] = weights.astype(np.float32)
+    if self.carries:  # the last token is read in the next batch
+      features = {name: x[:-1] for name, x in features.items()}
+      features['segment_ids'] = (features['segment_ids'] > 0).astype(np.int32)
     return features
+
+  def carry(self, apply, params, batch, rng, memory):
+    """See objectives.Carries."""
+    rows = losses.rows(batch, rng)
+    out, kept = apply(
+      params,
+      lambda model: self.outputs(model, batch, rows),
+      rng,
+      mutable=['cache'],
+      cache=memory,
+    )
+    return self.judged(out, batch), kept['cache']
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right tokens ('accuracy')."""
@@ -217,6 +242,8 @@ class Objective:
   def outputs(self, model, batch, rows=None):
     """See objectives.Regular: logits float32 [b, l, v]."""
     more = {'prefix': batch['prefix']} if self.prefix else {}
+    if self.carries:
+      more['places'] = cache_lib.Places(self.max_length)
     hidden = model(
       batch['tokens'],
       segment_ids=batch['segment_ids'],

@@ -4,7 +4,7 @@ A module here has a class `View` and is named by `objective.view`; a dotted
 name reaches one of a researcher's own.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class View(Protocol):
@@ -44,4 +44,26 @@ class View(Protocol):
     Args:
       i: int, 0 <= i < len.
       rng: numpy Generator of this example alone.
+    """
+
+
+@runtime_checkable
+class Contiguous(Protocol):
+  """A View of one text, of which an example may begin at any token.
+
+  So the loader can cut it into streams, one for each row of the batches.
+
+  Attributes:
+    size: tokens that have one before them, which predicts them.
+    length: tokens that an example predicts, at most.
+  """
+
+  size: int
+  length: int
+
+  def cut(self, start, stop) -> dict[str, Any]:
+    """Returns the example of tokens `start` to `stop`, both included.
+
+    Args:
+      start, stop: int, 0 <= start < stop <= size, stop - start <= length.
     """

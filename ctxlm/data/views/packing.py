@@ -1,4 +1,4 @@
-"""Tokenising documents and packing them into fixed rows, once, on disk."""
+"""Tokenising documents and packing them into rows, once, on disk."""
 
 import contextlib
 import json
@@ -14,10 +14,17 @@ VERSION = 2  # raise it whenever rows change
 BATCH, CHARACTERS = 512, 2**20
 
 
-def write(folder, base, tokenizer, length, overlap, frame):
-  """Writes `tokens` and `segments` [n, length] and meta.json to a folder.
+def write(folder, base, tokenizer, frame, cut, **about):
+  """Writes the arrays of all documents, and meta.json, to a folder; see `save`.
 
   Only one row and one batch of documents are in memory.
+
+  Args:
+    folder: pathlib.Path.
+    base: records with 'text'.
+    tokenizer, frame: see `documents`.
+    cut: of the documents' ids, what `save` is given.
+    **about: what else meta.json has.
   """
   num_bytes = 0
 
@@ -27,13 +34,10 @@ def write(folder, base, tokenizer, length, overlap, frame):
       num_bytes += len(text.encode())
       yield text
 
-  stream = documents(texts(), tokenizer, frame)
-  meta = save(
-    folder, rows(stream, length, overlap, tokenizer.pad_id), tokenizer
-  )
+  meta = save(folder, cut(documents(texts(), tokenizer, frame)), tokenizer)
   if not meta['num_rows']:
     raise UserError('the data has no text: is the file or split empty?')
-  close(folder, meta | {'length': length, 'num_bytes': num_bytes})
+  close(folder, meta | about | {'num_bytes': num_bytes})
 
 
 def save(folder, stream, tokenizer, names=('tokens', 'segments')):

@@ -57,8 +57,11 @@ class View(records.Lazy):
       max_length, overlap, frame,
     )  # fmt: skip
 
+    def cut(stream):
+      return packing.rows(stream, max_length, overlap, tokenizer.pad_id)
+
     def build(folder):
-      packing.write(folder, base, tokenizer, max_length, overlap, frame)
+      packing.write(folder, base, tokenizer, frame, cut, length=max_length)
 
     return cls(files.folder('windows', key, build), key)
 
