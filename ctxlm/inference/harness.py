@@ -30,6 +30,7 @@ from ctxlm.parallel import processes
 GOES_ON = 'TO_BE_CONTINUED '  # is looked for where a message goes on
 BATCH = 32  # rows, where the harness says 1, as it does by itself, or 'auto'
 MAX_NEW_TOKENS = 256  # as `hf` has it
+READ_ON = 2048  # tokens that a model is shown which takes any number
 
 
 @registry.register_model('ctxlm')
@@ -67,7 +68,8 @@ class Model(lm_model.TemplateLM):
     self._placement, self._own = placement, self._loaded.tokenizer
     rows = BATCH if str(batch_size) in ('1', 'auto') else int(batch_size)
     self.batch_size = -(-rows // placement.shards) * placement.shards
-    self.max_length = max_length or self._loaded.max_length
+    own = READ_ON if score.reads_on(self._loaded) else self._loaded.max_length
+    self.max_length = max_length or own
     self._frame = writing.frame_of(self._loaded)
     self._judge = continuations.Continuations(
       self._loaded, placement, self.batch_size, self.max_length

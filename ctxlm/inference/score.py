@@ -6,6 +6,7 @@ The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
 import jax
 import jax.numpy as jnp
 
+from ctxlm import models
 from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.inference import loading, passes
@@ -16,7 +17,8 @@ def score(loaded, text):
 
   Args:
     loaded: ctxlm.inference.loading.Loaded of a causal model.
-    text: at least one token; its start is conditioned on the bos token.
+    text: at least one token; its start is conditioned on the bos token. Of a
+      model that carries a state it has any length.
 
   Raises:
     UserError: the text is empty or too long, or the model isn't causal, or
@@ -35,7 +37,8 @@ def of_texts(loaded, texts):
     UserError: as `score`.
   """
   need_causal(loaded)
-  t, limit = loaded.tokenizer, loaded.max_length
+  t = loaded.tokenizer
+  limit = None if reads_on(loaded) else loaded.max_length
   frame = framing.reading(t, loaded.model)
   rows = [t.encode(text) for text in texts]
   longest = max(map(len, rows))
@@ -45,6 +48,12 @@ def of_texts(loaded, texts):
   return [
     (t.pieces(ids), next(full).tolist()) if ids else ([], []) for ids in rows
   ]
+
+
+def reads_on(loaded):
+  """Whether a Loaded's model reads a text of any length, piece by piece."""
+  model = loaded.model
+  return isinstance(model, models.Carries) and model.carries
 
 
 def need_causal(loaded):
@@ -67,11 +76,21 @@ def scores(loaded, rows):
     rows: lists of 2 ids or more.
   """
   split = [{'tokens': row[:-1], 'targets': row[1:]} for row in rows]
+  if reads_on(loaded):
+    return loaded.passes.along(_logps_on, split)
   out = loaded.passes(_target_logps, split)
   return [logps[: len(row) - 1] for row, logps in zip(rows, out)]
 
 
 def _target_logps(apply, batch):
   logits = apply(lambda model: model.logits(passes.read(model, batch)))
+  return _of_targets(logits, batch)
+
+
+def _logps_on(model, batch):
+  return _of_targets(model.logits(passes.read_on(model, batch)), batch)
+
+
+def _of_targets(logits, batch):
   logps = jax.nn.log_softmax(logits)
   return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]
