@@ -11,6 +11,7 @@ from ctxlm import plugins
 from ctxlm.data import loader
 from ctxlm.decoding.generator import Generator, Writer
 from ctxlm.errors import UserError
+from ctxlm.models import states
 from ctxlm.objectives import task as task_lib
 from ctxlm.parallel import rows as rows_lib
 
@@ -149,21 +150,23 @@ class Bench:
 
     Every example counts exactly once: rows that fill up the last batch are
     not valid. Masks and the like are drawn from the config's seed, so they
-    are the same at every evaluation.
+    are the same at every evaluation. Where a state is carried, the split is one
+    stream from its first token to its last.
     """
     key = task_lib.data_key(self.config.seed, task.name, split)
     step = self._compile(
       ('sums', task.name, split),
       functools.partial(
         task_lib.eval_step,
-        objective=task.objective,
+        task=task,
         apply=self._apply,
         made=lambda batch: task_lib.features(task, batch, key),
       ),
     )
-    total = {}
+    total, memory = {}, self._memory(task)
     for batch in self._batches(self.view(task, split), task):
-      sums = step(self.params, self._placement.put(batch))
+      state = self.params, memory
+      sums, memory = step(state, self._placement.put(batch))
       for name, (numerator, denominator) in sums.items():
         n, d = total.get(name, (0.0, 0.0))
         total[name] = n + float(numerator), d + float(denominator)
@@ -261,12 +264,29 @@ class Bench:
     self._compiled[key].take(self.params)
     return self._compiled[key]
 
+  def _memory(self, task):
+    # What the model has kept before the first batch.
+    if not task.carries:
+      return {}
+    key, rows = ('memory', task.name), self._size(task)
+    if key not in self._compiled:
+      self._compiled[key] = self._placement.init(
+        lambda params: states.empty(self._apply, params, rows), self.params
+      )
+    return self._compiled[key]
+
+  def _size(self, task):
+    # Rows of a batch: of one stream no more than the devices ask for.
+    if task.carries:
+      return self._placement.shards
+    return self.config.batch_size
+
   def _batches(self, view, task):
     batches = self._all_batches(view, task)
     return itertools.islice(batches, 1) if self._rehearsing else batches
 
   def _all_batches(self, view, task):
-    size = self.config.batch_size
+    size = self._size(task)
     if task.source is not None:
       return loader.numbered(len(view), size, self._placement.rows(size))
     return loader.eval_batches(

@@ -73,6 +73,20 @@ class HasOptions(Protocol):
 
 
 @runtime_checkable
+class Carries(Protocol):
+  """A Model that can go on, in a batch, from where the one before ended.
+
+  Called with `places`, its layers find what they kept in the flax collection
+  `cache`, arrays [b, ...], and leave there what they keep; see states.empty.
+
+  Attributes:
+    carries: whether this one can, as its options are.
+  """
+
+  carries: bool
+
+
+@runtime_checkable
 class Counts(Protocol):
   """A Model that is counted in one pass over a text, and not trained.
 

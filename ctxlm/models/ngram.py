@@ -61,6 +61,7 @@ class Model(states.Decoder, nn.Module):
   encoder_decoder = False
   context_length = None
   max_length = None
+  carries = False
 
   @property
   def backs_off(self):

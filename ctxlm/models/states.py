@@ -1,7 +1,8 @@
-"""A model that writes from a state of fixed size, such as an LSTM's.
+"""A model that reads on from a state of fixed size, such as an LSTM's.
 
 Its layers keep the state in the flax collection `cache`, each row's own, so
-that siblings are rows like all others. What has been read can't be unread.
+that siblings are rows like all others. What has been read can't be unread. Text
+is written from it, and what is longer than a row is read on from it.
 """
 
 from typing import Any
@@ -25,6 +26,42 @@ def begins(tokens, segment_ids):
   if segment_ids is None:
     return new
   return new.at[:, 1:].set(segment_ids[:, 1:] != segment_ids[:, :-1])
+
+
+def empty(apply, params, rows):
+  """Returns what a models.Carries keeps of rows that have read nothing.
+
+  Args:
+    apply: see variables.make_apply.
+    params: its parameters.
+    rows: int, how many.
+  """
+  nothing = jnp.zeros((rows, 0), jnp.int32)
+
+  def read(model):
+    return model(
+      nothing,
+      segment_ids=nothing,
+      positions=nothing,
+      places=cache_lib.Places(model.max_length),
+    )
+
+  return apply(params, read, mutable=['cache'])[1]['cache']
+
+
+def restart(kept, fresh, carried):
+  """Returns what is kept of rows, those that don't go on having read nothing.
+
+  Args:
+    kept, fresh: trees of arrays [b, ...], see `empty`.
+    carried: [b], which rows go on.
+  """
+
+  def one(old, new):
+    on = carried.reshape(-1, *(1,) * (old.ndim - 1)) > 0
+    return jnp.where(on, old, new)
+
+  return jax.tree.map(one, kept, fresh)
 
 
 class States(struct.PyTreeNode):
@@ -52,6 +89,11 @@ class Decoder(decoder.Decoder):
   """Methods of a Model whose mixers keep states."""
 
   rewinds = False
+
+  @property
+  def carries(self):
+    """See models.Carries: it reads any length, and its layers aren't one."""
+    return self.context_length is None and not self.scan_layers
 
   def begin(self, params, prompts):
     """Passes once over the prompts; see ctxlm.decoding.Model.

@@ -12,14 +12,16 @@ def variables(params, **collections):
 
 
 def make_apply(model):
-  """Returns `apply(params, fn, rng=None, mutable=False)`: `fn(bound_model)`.
+  """Returns `apply(params, fn, rng=None, mutable=False, **collections)`.
 
-  `rng` is the dropout key; None leaves the model deterministic. With
-  `mutable=['intermediates']` it gives (output, what the layers have sown).
+  It is `fn(bound_model)`. `rng` is the dropout key; None leaves the model
+  deterministic. With `mutable=['intermediates']` it gives (output, what the
+  layers have sown); see `variables` for the collections.
   """
 
-  def apply(params, fn, rng=None, mutable=False):
+  def apply(params, fn, rng=None, mutable=False, **collections):
     rngs = {} if rng is None else {'dropout': rng}
-    return model.apply(variables(params), rngs=rngs, method=fn, mutable=mutable)
+    own = variables(params, **collections)
+    return model.apply(own, rngs=rngs, method=fn, mutable=mutable)
 
   return apply

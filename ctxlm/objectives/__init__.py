@@ -98,6 +98,28 @@ class Compares(Protocol):
 
 
 @runtime_checkable
+class Carries(Protocol):
+  """An objective whose rows may be streams, see ctxlm.data.loader.
+
+  The model, a models.Carries, then goes on from what it kept of the batch
+  before. No gradient goes back there (truncated backpropagation through time).
+
+  Attributes:
+    carries: whether they are, by its options.
+  """
+
+  carries: bool
+
+  def carry(self, apply, params, batch, rng, memory) -> tuple:
+    """Returns (sums as of `loss`, what the model keeps of the batch).
+
+    Args:
+      apply, params, batch, rng: as of `loss`.
+      memory: what it kept before, arrays [b, ...].
+    """
+
+
+@runtime_checkable
 class Embeds(Protocol):
   """An objective that gives sentences a vector.
 

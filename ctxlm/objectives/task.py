@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 
-from ctxlm.objectives import Compares
-from ctxlm.parallel.collectives import gather, psum
+from ctxlm.models import states
+from ctxlm.objectives import Carries, Compares
+from ctxlm.parallel.collectives import gather, own_rows, psum, whole_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Task:
   objective: Any
   weight: float = 1.0
   source: Any = None
+
+  @property
+  def carries(self):
+    """Whether its model carries a state from batch to batch."""
+    return isinstance(self.objective, Carries) and self.objective.carries
 
   def num_tokens(self, batch):
     """Returns how many tokens a host's batch has, padding left out.
@@ -112,10 +118,34 @@ def sums(objective, apply, params, batch, rng, axis):
   return objective.compare(own, gather(own, axis))
 
 
-def eval_step(params, batch, *, axis, objective, apply, made=lambda b: b):
-  """Returns {name: (numerator, denominator)} over the global batch.
+def carried_sums(task, apply, params, batch, rng, axis, memory):
+  """Returns (what `sums` does, what the model keeps) of this device's examples.
 
-  `made(batch)` gives the features of data that is made on the device.
+  Args:
+    task: Task.
+    apply, params, batch, rng, axis: as of `sums`.
+    memory: what it kept of the batch before, {} of a task that carries nothing;
+      a row that begins anew is not shown it.
   """
-  batch = made(batch)
-  return psum(sums(objective, apply, params, batch, None, axis), axis)
+  if not task.carries:
+    return sums(task.objective, apply, params, batch, rng, axis), memory
+  fresh = states.empty(apply, params, len(batch['index']))
+  memory = states.restart(memory, fresh, batch['carried'])
+  return task.objective.carry(apply, params, batch, rng, memory)
+
+
+def eval_step(state, batch, *, axis, task, apply, made=lambda b: b):
+  """Returns ({name: (numerator, denominator)} over the global batch, memory).
+
+  Args:
+    state: (parameters, memory of the whole batch), see `carried_sums`.
+    batch: features [b, ...].
+    axis: pmap axis, or None.
+    task: Task.
+    apply: see ctxlm.models.variables.make_apply.
+    made: of the batch, the features of data that is made on the device.
+  """
+  batch, (params, memory) = made(batch), state
+  memory = own_rows(memory, batch['index'], axis)
+  summed, memory = carried_sums(task, apply, params, batch, None, axis, memory)
+  return psum(summed, axis), whole_rows(memory, batch['index'], axis)

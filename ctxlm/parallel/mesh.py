@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ctxlm.parallel.compiled import Compiled
-from ctxlm.parallel.rules import RULES
+from ctxlm.parallel.rules import ROWS, RULES
 from ctxlm.trees import path_name
 
 AXES = ('data', 'fsdp', 'tensor', 'sequence')
@@ -81,11 +81,13 @@ class Mesh:
     return self.shards // len(self.rows(self.shards))
 
   def shardings(self, shapes):
-    """Returns each leaf's sharding by RULES."""
+    """Returns each leaf's sharding by RULES, and by ROWS."""
     return jax.tree_util.tree_map_with_path(self._sharding, shapes)
 
   def _sharding(self, path, leaf):
     name, shape = path_name(path), leaf.shape
+    if name.startswith(ROWS):
+      return self._batch_sharding(shape[:1])
     for pattern, axes in RULES:
       if re.search(pattern, name) and len(shape) >= len(axes):
         axes = (None,) * (len(shape) - len(axes)) + axes

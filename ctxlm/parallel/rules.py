@@ -15,3 +15,6 @@ RULES = (
   (r'kernel$', ('fsdp', None)),
   (r'embedding$', (None, 'fsdp')),
 )
+
+# What a model carries from batch to batch lies where the batch's rows do.
+ROWS = 'memory/'

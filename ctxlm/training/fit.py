@@ -5,6 +5,7 @@ import numpy as np
 
 from ctxlm import config as config_lib
 from ctxlm import models, objectives, trees
+from ctxlm.data import views
 from ctxlm.errors import UserError
 from ctxlm.models import adapters
 from ctxlm.models.adapters import prompt
@@ -71,6 +72,8 @@ def check_parts(config, model, tasks):
         f"{where}: its objective's head is built by the options of a "
         f'transformer, and config.model.name={config.model.name!r} has none'
       )
+    if task.carries:
+      _check_carried(config, where, model, task)
     prompted = isinstance(model, adapters.Adapted) and isinstance(
       model.adapter, prompt.Adapter
     )
@@ -95,6 +98,21 @@ def check_parts(config, model, tasks):
       )
 
 
+def _check_carried(config, where, model, task):
+  name = config.model.name
+  if not (isinstance(model, models.Carries) and model.carries):
+    raise UserError(
+      f"{where}.objective.kind='stream' carries a state from batch to batch, "
+      f'and config.model.name={name!r} keeps none of any length in layers of '
+      "their own: take 'lstm', or kind='text'"
+    )
+  if task.source is not None:
+    raise UserError(
+      f"{where}.objective.kind='stream' reads a text, and its data is made on "
+      "the device: take kind='text'"
+    )
+
+
 def _has_head(objective):
   if type(objective) is contrastive.Objective:
     return objective.project or bool(objective.maps)
@@ -104,10 +122,14 @@ def _has_head(objective):
 def _check_counted(config, tasks):
   where = f'config.model.name={config.model.name!r} is counted and not trained'
   causal_ = [isinstance(task.objective, causal.Objective) for task in tasks]
-  if causal_ != [True] or tasks[0].objective.prefix or tasks[0].source:
+  if (
+    causal_ != [True]
+    or tasks[0].source
+    or ((tasks[0].objective.kind, tasks[0].objective.prefix) != ('text', 0))
+  ):
     raise UserError(
-      f'{where}, from the text of one task, with the objective causal and no '
-      'prefix'
+      f'{where}, from the text of one task, with the objective causal, '
+      "kind='text' and no prefix"
     )
   if config.num_steps:
     raise UserError(
@@ -127,6 +149,18 @@ def check_rows(config):
     jax.ShapeDtypeStruct(shape, np.int32),
     'lower one of them',
   )
+
+
+def check_streams(program):
+  """Raises UserError if a text is too short to be cut into streams."""
+  streams = program.config.batch_size
+  for name, view in program.views.items():
+    if isinstance(view, views.Contiguous) and view.size < streams * view.length:
+      raise UserError(
+        f'config.tasks.{name}: its text of {view.size + 1} tokens has no row '
+        f'of config.max_length={view.length} for each of config.batch_size='
+        f'{streams} streams: lower one of them'
+      )
 
 
 def check_memory(program):

@@ -39,6 +39,7 @@ def train(config, workdir, placement=None):
 def _train(config, workdir, placement):
   tokenizer = run_folder.get_tokenizer(config, workdir)
   program = program_lib.build(config, placement, tokenizer)
+  fit.check_streams(program)
   fit.check_memory(program)
   start, state, saved = initial.begin(program, workdir)
   done, pending, results = start, [], {}

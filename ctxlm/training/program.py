@@ -20,7 +20,7 @@ from ctxlm import models, objectives, plugins, trees
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
-from ctxlm.models import adapters
+from ctxlm.models import adapters, states
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import task as task_lib
 from ctxlm.training import fit, optim, step
@@ -153,12 +153,20 @@ class Program:
   def _state(self, params=None):
     params = self.init_params() if params is None else params
     averaged = self.config.optimizer.ema_decay and not self.counts
-    return step.TrainState(
+    state = dict(
       step=jnp.zeros((), jnp.int32),
       params=params,
       opt_state=self.optimizer.init(trees.split(params, self.frozen)[0]),
       ema=jax.tree.map(jnp.copy, params) if averaged else None,
     )
+    memory = {
+      task.name: states.empty(self.apply, params, self.config.batch_size)
+      for task in self.tasks
+      if task.carries
+    }
+    if not memory:
+      return step.TrainState(**state)
+    return step.Carrying(**state, memory=memory)
 
   @functools.cached_property
   def abstract(self):

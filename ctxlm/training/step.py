@@ -15,8 +15,8 @@ from flax import struct
 
 from ctxlm import trees
 from ctxlm.objectives import Compares
-from ctxlm.objectives.task import data_key, features, sums
-from ctxlm.parallel.collectives import gather, psum
+from ctxlm.objectives.task import carried_sums, data_key, features
+from ctxlm.parallel.collectives import gather, own_rows, psum, whole_rows
 
 
 class TrainState(struct.PyTreeNode):
@@ -27,10 +27,18 @@ class TrainState(struct.PyTreeNode):
   opt_state: Any
   ema: Any  # running average of params; None when config has none
 
+  memory = None  # see Carrying
+
   @property
   def judged(self):
     """The parameters that are evaluated: averaged ones where there are any."""
     return self.params if self.ema is None else self.ema
+
+
+class Carrying(TrainState):
+  """A TrainState with what models carry from batch to batch."""
+
+  memory: Any = None  # {task: flax collection of its model's, arrays [B, ...]}
 
 
 def _ratio(numerator, denominator):
@@ -50,7 +58,9 @@ def _join(stacked):
   )
 
 
-def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
+def loss_and_grads(
+  task, apply, params, batch, rng, axis, accumulation=1, memory=None
+):
   """Returns a task's sums over the global batch, and the loss's gradient.
 
   Args:
@@ -61,12 +71,17 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
     rng: dropout key, the same on every device.
     axis: pmap axis, or None.
     accumulation: number of micro-batches that the batch is cut into.
+    memory: of this device's rows, see task.carried_sums.
 
   Returns:
     ({name: (numerator, denominator)} summed over devices, gradient of
-    weight * sum of coefficient * numerator / denominator over `terms`).
+    weight * sum of coefficient * numerator / denominator over `terms`, memory).
   """
   objective = task.objective
+  memory = {} if memory is None else memory
+
+  def forward(params, part, memory):
+    return carried_sums(task, apply, params, part, rng, axis, memory)
 
   def total(summed, denominators):
     return task.weight * sum(
@@ -78,21 +93,22 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
     return jax.lax.stop_gradient({k: d for k, (_, d) in summed.items()})
 
   def whole(params):
-    summed = sums(objective, apply, params, batch, rng, axis)
-    return total(summed, psum(own_denominators(summed), axis)), summed
+    summed, kept = forward(params, batch, memory)
+    value = total(summed, psum(own_denominators(summed), axis))
+    return value, (summed, kept)
 
   if accumulation == 1:
-    grads, summed = jax.grad(whole, has_aux=True)(params)
-    return psum(summed, axis), psum(grads, axis)
+    grads, (summed, kept) = jax.grad(whole, has_aux=True)(params)
+    return psum(summed, axis), psum(grads, axis), kept
 
-  parts = _split(batch, accumulation)
+  parts = _split((batch, memory), accumulation)
   zeros = jax.tree.map(jnp.zeros_like, params)
   if isinstance(objective, Compares):
     # GradCache (Gao et al. 2021, arXiv:2101.06983): encode every micro-batch,
     # differentiate the comparison by the encodings, then encode again to
     # carry that gradient to the parameters. All examples stay negatives.
     def encode(params, part):
-      return objective.encode(apply, params, part, rng)
+      return objective.encode(apply, params, part[0], rng)
 
     _, encoded = jax.lax.scan(
       lambda _, part: (None, encode(params, part)), None, parts
@@ -113,32 +129,30 @@ def loss_and_grads(task, apply, params, batch, rng, axis, accumulation=1):
 
     cached = _split_cotangent(cached, accumulation)
     grads, _ = jax.lax.scan(backward, zeros, (parts, cached))
-    return psum(summed, axis), psum(grads, axis)
+    return psum(summed, axis), psum(grads, axis), memory
 
   # Denominators don't depend on parameters, so XLA drops the forward passes
   # that this line seems to ask for.
-  counts = jax.vmap(
-    lambda part: own_denominators(
-      sums(objective, apply, params, part, rng, axis)
-    )
-  )(parts)
+  counts = jax.vmap(lambda part: own_denominators(forward(params, *part)[0]))(
+    parts
+  )
   counts = psum(jax.tree.map(lambda x: x.sum(0), counts), axis)
 
   def one(carry, part):
     def loss(params):
-      summed = sums(objective, apply, params, part, rng, axis)
-      return total(summed, counts), summed
+      summed, kept = forward(params, *part)
+      return total(summed, counts), (summed, kept)
 
-    grads, summed = jax.grad(loss, has_aux=True)(params)
-    return jax.tree.map(jnp.add, carry, (summed, grads)), None
+    grads, (summed, kept) = jax.grad(loss, has_aux=True)(params)
+    return jax.tree.map(jnp.add, carry, (summed, grads)), kept
 
   shapes = jax.eval_shape(
-    lambda part: sums(objective, apply, params, part, rng, axis),
+    lambda part: forward(params, *part)[0],
     jax.tree.map(lambda x: x[0], parts),
   )
   start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  (summed, grads), _ = jax.lax.scan(one, (start, zeros), parts)
-  return psum(summed, axis), psum(grads, axis)
+  (summed, grads), kept = jax.lax.scan(one, (start, zeros), parts)
+  return psum(summed, axis), psum(grads, axis), _join(kept)
 
 
 def _split_cotangent(tree, count):
@@ -185,7 +199,7 @@ def train_step(
     (state, {metric: float32 scalar}).
   """
   key = jax.random.fold_in(jax.random.key(seed), state.step)
-  grads, metrics, loss = None, {}, 0.0
+  grads, metrics, loss, memory = None, {}, 0.0, {}
   trained, rest = trees.split(state.params, frozen)
 
   def whole(params, *args, **kwargs):
@@ -193,15 +207,20 @@ def train_step(
 
   for i, task in enumerate(tasks):
     made = jax.random.fold_in(data_key(seed, task.name, 'train'), state.step)
-    summed, g = loss_and_grads(
+    own = features(task, batch[task.name], made, state.step)
+    kept = state.memory[task.name] if task.carries else {}
+    summed, g, kept = loss_and_grads(
       task,
       whole,
       trained,
-      features(task, batch[task.name], made, state.step),
+      own,
       jax.random.fold_in(key, i),
       axis,
       accumulation,
+      own_rows(kept, own['index'], axis),
     )
+    if task.carries:
+      memory[task.name] = whole_rows(kept, own['index'], axis)
     grads = g if grads is None else jax.tree.map(jnp.add, grads, g)
     ratios = {name: _ratio(*pair) for name, pair in summed.items()}
     loss += task.weight * sum(
@@ -221,6 +240,8 @@ def train_step(
   metrics['loss'] = loss
   metrics['grad_norm'] = optax.tree.norm(grads)
   metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
+  if memory:
+    state = state.replace(memory=memory)
   return state.replace(
     step=state.step + 1,
     params=trees.join(trained, rest),

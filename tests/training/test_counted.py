@@ -11,6 +11,7 @@ from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.inference import conversion, judging, loading, score
 from ctxlm.models import counts
+from ctxlm.parallel import placement as placement_lib
 from ctxlm.training import loop, run_folder
 from tests import tiny
 
@@ -55,6 +56,21 @@ def test_evaluate_score_and_numpy_agree(run):
   ids = framing.document(t).first
   want = table([*ids, *t.encode(text)], [True] + [False] * len(logps))[1:]
   np.testing.assert_allclose(logps, want, atol=1e-5)
+
+
+def test_counts_and_is_judged_alike_on_a_mesh(text, tmp_path):
+  found = []
+  for axes in ({}, {'strategy': 'mesh', 'tensor': 2}):
+    c = get_config(order=2)
+    c.max_length = 128
+    c.parallel.update(axes)
+    placement = placement_lib.make(c, jax.devices()[:4])
+    results = loop.train(c, tmp_path / str(len(found)), placement)
+    found.append((results, tiny.state(tmp_path / str(len(found)), 0)))
+  (a, tables), (b, others) = found
+  assert a == pytest.approx(b, abs=1e-6)
+  for name, x in tables.items():
+    assert x.tobytes() == others[name].tobytes(), name
 
 
 def test_what_a_count_has_no_use_for_is_said(run, text, tmp_path, capsys):
@@ -139,6 +155,7 @@ def test_a_folder_of_other_tables_is_refused(run, tmp_path):
     (dict(estimator='given'), 'counted elsewhere'),
     (dict(objective={'name': 'mlm'}), 'the objective causal'),
     (dict(objective={'name': 'causal', 'prefix': 0.5}), 'no prefix'),
+    (dict(objective={'name': 'causal', 'kind': 'stream'}), "kind='text'"),
   ],
 )
 def test_what_makes_no_sense_is_refused(text, tmp_path, change, words):
