@@ -43,11 +43,13 @@ To train, see `ctxlm.config`, and the commands: `ctxlm help`.
 __version__ = '0.1.0'
 
 
-def load(folder, **options):
+def load(folder, context=(), **options):
   """Loads a Hugging Face folder, a model folder, a run folder or a GGUF file.
 
   Args:
     folder: path.
+    context: what is mixed with the model's next-token distribution, as the
+      commands' --context has it: ('neural_cache:theta=0.3',).
     **options: of the model, in place of the folder's own, such as
       dtype='bfloat16'; and `placement`, a parallel.Mesh, into whose shards the
       parameters are read; and `allow_code`, modules that the folder may name
@@ -64,7 +66,11 @@ def load(folder, **options):
   >>> model, params, tokenizer = ctxlm.load(DIR)
   >>> tokenizer.decode(tokenizer.encode('the cat'))
   'the cat'
+  >>> lm = ctxlm.load(DIR, context=['neural_cache:theta=0.1,weight=0.2'])
+  >>> lm.score('the cat').shape
+  (6,)
   """
-  from ctxlm.inference import language_model, loading
+  from ctxlm.inference import language_model, loading, widening
 
-  return language_model.LanguageModel(loading.load(folder, **options))
+  loaded = loading.load(folder, **options)
+  return language_model.LanguageModel(widening.widen(loaded, context))

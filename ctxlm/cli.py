@@ -24,7 +24,7 @@ from ctxlm.commands import flags
 from ctxlm.errors import UserError
 
 VERBS = (
-  *('train', 'sweep', 'report', 'evaluate'),
+  *('train', 'sweep', 'report', 'evaluate', 'store', 'tune'),
   *('score', 'fill', 'predict', 'generate', 'chat', 'embed', 'attend'),
   *('convert', 'recipes'),
 )

@@ -161,6 +161,11 @@ class Config:
   # {name, ...}: options of ctxlm.models.adapters.NAME.Adapter, which freezes
   # the model and trains what it adds; empty trains the model.
   adapt: Open
+  # NAME -> {name, ...}: options of ctxlm.context.NAME.Context, whose
+  # next-token distributions are mixed with the model's own.
+  context: Open
+  # Whether their weights are a gate's on the hidden state, which is trained.
+  gate: bool = False
   tokenizer: Tokenizer
   optimizer: Optimizer
   parallel: Parallel
@@ -213,7 +218,7 @@ def check(config):
       f'config.optimizer.warmup_steps={config.optimizer.warmup_steps} is more '
       f'than config.num_steps={config.num_steps}: lower the former'
     )
-  for key in ('tasks', 'evaluators'):
+  for key in ('tasks', 'evaluators', 'context'):
     if not isinstance(config[key], ml_collections.ConfigDict):
       raise UserError(f'config.{key} must be a block of keys')
   if not config.tasks:
@@ -231,6 +236,8 @@ def check(config):
   if config.adapt:
     plugins.check('models.adapters', config.adapt, 'config.adapt.')
     plugins.build('models.adapters', config.adapt)
+  for name, block in config.context.items():
+    plugins.check('context', block, f'config.context.{name}.')
   for name, block in config.evaluators.items():
     plugins.check('evaluators', block, f'config.evaluators.{name}.')
     plugins.build('evaluators', block)
@@ -300,7 +307,10 @@ def _check_block(cls, block, where):
 
 
 # Keys that run folders of before lack, by block: they are at their defaults.
-LATER = {'': ('adapt',), 'optimizer': ('layer_decay', 'unfreeze_every')}
+LATER = {
+  '': ('adapt', 'context', 'gate'),
+  'optimizer': ('layer_decay', 'unfreeze_every'),
+}
 
 
 def with_later(content):

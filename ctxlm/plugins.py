@@ -35,6 +35,7 @@ CLASSES = {
   'data.views': 'View',
   'decoding.strategies': 'Strategy',
   'decoding.processors': 'Processor',
+  'context': 'Context',
 }
 
 

@@ -89,6 +89,8 @@ class Range:
     if self._most < math.inf:
       parts.append(f'less than {most}' if ends == ')' else f'{most} or less')
     most_of_all = MOST[float if isinstance(value, float) else int]
+    if value == self._most == math.inf:
+      parts.append('finite')
     if self._most == math.inf and math.inf > value > most_of_all:
       parts.append(f'{most_of_all} or less')
     text = ' and '.join(parts) or 'finite'

@@ -16,6 +16,7 @@ LAYERS = [
   {'training'},  # the one assembly and the one loop
   {'evaluators'},  # one file a judgement
   {'decoding'},  # strategies, processors and grammars of text
+  {'context'},  # what widens a model's context
   {'families'},  # one table a family of reference checkpoints
   {'objectives'},  # what is learned
   {'models'},  # attention, positions, layers, then one file a model

@@ -224,6 +224,21 @@ def add_step(parser):
   )
 
 
+def add_context(parser):
+  """Declares --context."""
+  parser.add(
+    'what is read',
+    '--context',
+    metavar='NAME:KEY=VALUE,...',
+    action='append',
+    default=[],
+    help="one of ctxlm/context, which is mixed with the model's own next-token "
+    'distribution: interpolate:model=DIR,weight=0.3, '
+    'neural_cache:theta=0.3,window=500,weight=0.1, nearest:store=DIR,k=64; '
+    'may be said again',
+  )
+
+
 def add_text(parser, what):
   """Declares --text and --input; see inference.lines."""
   parser.add('what is read', '--text', metavar='TEXT', help=what)
@@ -268,6 +283,25 @@ def add_data(parser, more=''):
     "folder or a pattern, 'books/*.txt'; with the field of the text, or those "
     'of a pair, behind a colon, file.jsonl:field, or with names, '
     'file.csv:text=FIELD,label=FIELD; TASK=FILES where there are several tasks',
+  )
+
+
+def add_split(parser, default):
+  """Declares --split, and --task, whose data it is of."""
+  use = 'what is read'
+  parser.add(
+    use,
+    '--split',
+    metavar='SPLIT',
+    default=default,
+    help='of the data: train, validation or test',
+  )
+  parser.add(
+    use,
+    '--task',
+    metavar='NAME',
+    default='',
+    help="of the recipe's tasks; left out, the first",
   )
 
 

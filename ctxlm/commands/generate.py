@@ -21,6 +21,7 @@ from ctxlm.errors import UserError
 def add_flags(parser):
   """Declares the flags of `ctxlm generate`."""
   flags.add_model(parser)
+  flags.add_context(parser)
   parser.add(
     'what is read',
     '--prompt',
@@ -103,7 +104,7 @@ def main(F):
     devices = jax.devices()[: max(F.tensor, 1)]
     placement = writing.place(F.tensor, devices)
     generator, encode = writing.open_generator(
-      F.model, c, step=F.step, placement=placement
+      F.model, c, step=F.step, placement=placement, context=F.context
     )
     if F.prompt is not None:
       show(generator, encode(F.prompt))
@@ -118,10 +119,12 @@ def main(F):
       f'{placement.shards} devices'
     )
   generator, encode = writing.open_generator(
-    F.model, c, step=F.step, placement=placement
+    F.model, c, step=F.step, placement=placement, context=F.context
   )
   settings = {'model': str(hub.find(F.model).resolve())}
   settings |= generator.config.to_dict()
+  if F.context:
+    settings['context'] = F.context
   prompts.write_all(generator, encode, rows, F.output, F.batch_size, settings)
 
 

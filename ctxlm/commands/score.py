@@ -17,18 +17,20 @@ from ctxlm.commands import flags
 def add_flags(parser):
   """Declares the flags of `ctxlm score`."""
   flags.add_model(parser)
+  flags.add_context(parser)
   flags.add_text(parser, 'a text, whose tokens are shown one a line')
 
 
 def main(F):
   """Entry point of `ctxlm score`."""
-  from ctxlm.inference import lines, loading, score
+  from ctxlm.inference import lines, loading, score, widening
   from ctxlm.parallel import processes
 
   lines.check_one(F)
   processes.start()
   loaded = loading.load_with_tokenizer(F.model, F.step)
   score.need_causal(loaded)
+  loaded = widening.widen(loaded, F.context)
   if F.text is not None:
     show(*score.score(loaded, F.text))
     return

@@ -1,6 +1,7 @@
 """A decoding config made into a strategy and its rules."""
 
 import ast
+import re
 
 from ctxlm import plugins, ranges
 from ctxlm.decoding import FILTERS, Config, base, unsaid
@@ -111,6 +112,9 @@ def parse(kind, text):
 
   Raises:
     UserError: it is not so written.
+
+  >>> parse('context', 'interpolate:runs/a,weight=0.3')
+  {'name': 'interpolate', 'model': 'runs/a', 'weight': 0.3}
   """
   name, _, rest = text.partition(':')
   block = {'name': name}
@@ -121,9 +125,12 @@ def parse(kind, text):
     values = [_value(x) for x in call.args]
     named = {k.arg: _value(k.value) for k in call.keywords}
   except (SyntaxError, ValueError, AttributeError):
-    key, equals, value = rest.partition('=')
-    known = key in plugins.options(plugins.find(kind, name))
-    values, named = ([], {key: value}) if equals and known else ([rest], {})
+    # Texts such as paths, which no Python is: up to the next option's name.
+    known = plugins.options(plugins.find(kind, name))
+    parts = re.split(rf',(?=(?:{"|".join(known)})=)', rest)
+    values = [] if parts[0].partition('=')[0] in known else [parts.pop(0)]
+    both = (part.partition('=') for part in parts)
+    named = {key: _literal(value) for key, _, value in both}
   first = plugins.options(plugins.find(kind, name))[: len(values)]
   if len(first) < len(values):
     raise UserError(f'{text!r}: {name} has no so many options')
@@ -132,6 +139,13 @@ def parse(kind, text):
 
 def _block(kind, said):
   return parse(kind, said) if isinstance(said, str) else said
+
+
+def _literal(text):
+  try:
+    return _value(ast.parse(text, mode='eval').body)
+  except (SyntaxError, ValueError):
+    return text
 
 
 def _value(node):

@@ -14,6 +14,7 @@ from ctxlm.errors import UserError
 from ctxlm.models import states
 from ctxlm.objectives import task as task_lib
 from ctxlm.parallel import rows as rows_lib
+from ctxlm.parallel.collectives import gather
 
 FEW = 2  # examples of a rehearsal, where an evaluator reads one by one
 
@@ -171,6 +172,26 @@ class Bench:
         n, d = total.get(name, (0.0, 0.0))
         total[name] = n + float(numerator), d + float(denominator)
     return total
+
+  def outputs(self, task, split, function, params, start=0):
+    """Yields (batch, what the function makes of it) of a whole split, in order.
+
+    Args:
+      task, split: see `sums`.
+      function: (model, batch) -> tree of arrays [b, ...], inside of `apply`.
+      params: parameters, placed.
+      start: number of the first batch.
+    """
+
+    def gathered(params, batch, axis):
+      return gather(
+        self._apply(params, lambda model: function(model, batch)), axis
+      )
+
+    compiled = self._placement.compile(gathered)
+    batches = self._all_batches(self.view(task, split), task)
+    for batch in itertools.islice(batches, start, None):
+      yield batch, jax.device_get(compiled(params, self._placement.put(batch)))
 
   def call(self, function, *args):
     """Returns `function(model, *args)`, and what the layers have sown.

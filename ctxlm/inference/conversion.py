@@ -17,7 +17,7 @@ from ctxlm.families import (
   small_files,
 )
 from ctxlm.families import family as family_lib
-from ctxlm.inference import loading
+from ctxlm.inference import loading, widening
 from ctxlm.models import adapters
 from ctxlm.parallel import mesh as mesh_lib
 
@@ -148,6 +148,7 @@ def convert(
   # Each device holds a part, so that what fits the machine can be converted.
   placement = mesh_lib.Mesh(jax.devices(), fsdp=jax.device_count())
   loaded = loading.load(source, placement, step, base=base)
+  widening.need_plain(loaded)
   left_out = []
   alone = merged(loaded) if merge or to_hf else loaded
   with contextlib.ExitStack() as both:  # neither is there before both are whole

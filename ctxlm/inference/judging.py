@@ -7,6 +7,8 @@ from ctxlm import config as config_lib
 from ctxlm import models, plugins, recipes, trees
 from ctxlm.errors import UserError
 from ctxlm.families import hub
+from ctxlm.inference import loading, widening
+from ctxlm.objectives import causal
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.recipes import overrides as overrides_lib
 from ctxlm.recipes import own_data
@@ -33,8 +35,32 @@ class Judged:
   signatures: dict
 
 
-def judge(folder, step='', recipe=None, overrides=(), data=()):
+def judge(folder, step='', recipe=None, overrides=(), data=(), context=()):
   """Runs evaluators on a checkpoint; returns Judged.
+
+  Args:
+    folder, step, recipe, overrides, data: see `open_program`.
+    context: see widening.widen.
+
+  Raises:
+    UserError: it can't be read, or not judged so.
+  """
+  program, loaded, step = open_program(folder, step, recipe, overrides, data)
+  if not program.config.evaluators:
+    raise UserError(
+      'no evaluator: add one, such as --config.evaluators.lm.name=perplexity'
+    )
+  loaded = widening.widen(loaded, context, program.placement)
+  if context:
+    need_rows(program.tasks)
+  program = dataclasses.replace(program, model=loaded.model)
+  program.bench.rehearse(loaded.params)  # mistakes come before long work
+  metrics = program.evaluate(list(program.config.evaluators), loaded.params)
+  return Judged(loaded.folder, step, metrics, program.bench.signatures)
+
+
+def open_program(folder, step='', recipe=None, overrides=(), data=()):
+  """Opens a checkpoint with the tasks of a recipe, or of its own run.
 
   Args:
     folder: of any kind, see loading.load.
@@ -45,8 +71,12 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
     data: [[TASK=]FILES[:FIELDS]] in place of its own, see own_data.with_data;
       whatever split an evaluator reads, it is all of them.
 
+  Returns:
+    (program.Program, loading.Loaded whose parameters it has placed, the step
+    of a run or None).
+
   Raises:
-    UserError: it can't be read, or not judged so.
+    UserError: it can't be read, or the recipe is not for it.
   """
   folder = hub.find(folder)
   for key, _ in overrides:
@@ -56,10 +86,13 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
     opened, step = run_folder.open_folder(folder, step)
   else:
     opened, step = initial.open_folder(folder, step), None
+  own = config_lib.base()
+  if step is not None:
+    own = run_folder.load_config(folder)
   if recipe is not None:
     config = recipes.load(recipe)
   elif step is not None:
-    config = run_folder.load_config(folder)
+    config = own.copy_and_resolve_references()
   else:
     raise UserError(
       f'{folder} is no run folder: name the recipe whose evaluators judge it, '
@@ -68,14 +101,11 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
   for text in data:
     own_data.with_data(config, text, whole=True)
   config = overrides_lib.apply(config, overrides)
-  if not config.evaluators:
-    raise UserError(
-      'no evaluator: add one, such as --config.evaluators.lm.name=perplexity'
-    )
   if opened.tokenizer is None:
     raise UserError(f'{folder} has no tokenizer: put its files there')
   with config.unlocked():
     config.model = opened.block
+    config.context, config.gate = own.context, own.gate
     kind = plugins.find('models', opened.block['name'])
     if issubclass(kind, models.Counts):
       config.num_steps, config.init_from = 0, ''
@@ -93,9 +123,42 @@ def judge(folder, step='', recipe=None, overrides=(), data=()):
   params = opened.read_all(placement.shardings)
   if program.counts:
     program.model.check(params, folder)
-  program.bench.rehearse(params)  # mistakes come before long work
-  metrics = program.evaluate(list(config.evaluators), params)
-  return Judged(folder, step, metrics, program.bench.signatures)
+  loaded = loading.Loaded(
+    folder, opened.block, program.model, params, opened.tokenizer
+  )
+  return program, loaded, step
+
+
+def need_rows(tasks):
+  """Raises UserError if a task goes on from row to row, as no context does."""
+  for task in tasks:
+    own = task.objective
+    if isinstance(own, causal.Objective) and own.kind == 'stream':
+      raise UserError(
+        f"task {task.name!r} is of kind='stream', and a context sees a row "
+        "alone: judge it by kind='text'"
+      )
+
+
+def causal_task(bench, name):
+  """Returns the Task of that name, see Bench.task.
+
+  Raises:
+    UserError: its objective isn't to predict each token from those before it.
+  """
+  task = bench.task(name)
+  need_rows([task])
+  own = task.objective
+  if not isinstance(own, causal.Objective) or own.prefix:
+    raise UserError(
+      f'task {task.name!r} does not predict each token from those before it'
+    )
+  return task
+
+
+def counted(batch):
+  """Returns which tokens of a causal batch are predicted, bool [b, l]."""
+  return (batch['weights'] > 0) & (batch['valid'][:, None] > 0)
 
 
 def _check_heads(program, opened):

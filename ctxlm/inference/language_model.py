@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import decoding, models
+from ctxlm.context import widened
 from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build, stream
 from ctxlm.errors import UserError
@@ -17,6 +18,7 @@ from ctxlm.inference import (
   passes,
   predict,
   score,
+  widening,
   writing,
 )
 from ctxlm.inference import vectors as vectors_lib
@@ -56,7 +58,7 @@ class LanguageModel:
     kind = 'encoder-decoder' if model.encoder_decoder else 'decoder'
     if not model.causal:
       kind = 'encoder'
-    if isinstance(model, models.Counts):
+    if isinstance(model, models.Counts | widened.Widened):
       kind = self._loaded.block['name']
     else:
       kind += f', {model.num_layers} layers of {model.hidden_size}'
@@ -102,6 +104,7 @@ class LanguageModel:
     encoder-decoder they are its encoder's.
     """
     models.need_vectors(self.model)
+    widening.need_plain(self._loaded)
     if isinstance(self.model, feed_forward.Model):
       raise UserError('a feed-forward model has no layers of one width')
     return self._each(lambda rows: self._asked(_hidden, rows, axis=1), text)

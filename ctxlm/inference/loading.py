@@ -5,12 +5,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from ctxlm import models
+from ctxlm import files, models
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import passes
 from ctxlm.models import adapters, heads
-from ctxlm.training import initial
+from ctxlm.training import checksums, initial
 from ctxlm.training import run_folder as run_lib
 
 
@@ -44,6 +44,12 @@ class Loaded:
   def max_length(self):
     """Tokens in a row: those that were trained on, or that the model takes."""
     return self.run.config.max_length if self.run else self.model.max_length
+
+  @functools.cached_property
+  def fingerprint(self):
+    """What states and ids are of: the parameters and the tokenizer, a hash."""
+    sums = sorted(checksums.of(self.params).items())
+    return files.digest(sums, self.tokenizer.fingerprint)
 
   @functools.cached_property
   def passes(self):

@@ -10,7 +10,7 @@ import numpy as np
 from ctxlm import models
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
-from ctxlm.inference import loading
+from ctxlm.inference import loading, widening
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import rows
@@ -44,6 +44,7 @@ class Embedder:
     if loaded.model.encoder_decoder:
       raise UserError('embed takes encoders, and decoders without an encoder')
     models.need_vectors(loaded.model)
+    widening.need_plain(loaded)
     loading.need_tokenizer(loaded)
     own = loaded.sentence
     self.pooling = pooling or (own and own.pooling)

@@ -9,7 +9,7 @@ from ctxlm.data import dialogues, framing
 from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
 from ctxlm.errors import UserError, note
-from ctxlm.inference import defaults, loading
+from ctxlm.inference import defaults, loading, widening
 from ctxlm.objectives import causal
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
@@ -33,7 +33,7 @@ def place(tensor=1, devices=None):
   return mesh_lib.Mesh(devices, data=len(devices) // tensor, tensor=tensor)
 
 
-def open_generator(folder, config, *, step='', placement=None):
+def open_generator(folder, config, *, step='', placement=None, context=()):
   """Returns (Generator, encode) of a run folder or a Hugging Face folder.
 
   `encode(text)` gives the ids of a prompt, framed as the model was trained.
@@ -46,14 +46,15 @@ def open_generator(folder, config, *, step='', placement=None):
       what is None is the folder's own.
     step: of a run folder, see checkpoint.find.
     placement: see `place`; None is the first device.
+    context: see widening.widen.
 
   Raises:
     UserError: it can't be read, or is no model that writes.
   """
   build.check(config)
-  loaded = loading.load(
-    folder, placement or place(devices=jax.devices()[:1]), step
-  )
+  where = placement or place(devices=jax.devices()[:1])
+  loaded = loading.load(folder, where, step)
+  loaded = widening.widen(loaded, context, where)
   return generator_of(loaded, config, placement)
 
 

@@ -51,6 +51,7 @@ OPEN = {
   'objective': 'objectives',
   'tasks': Many(config_lib.Task, ('.data.name', '.objective.name')),
   'evaluators': Many('evaluators', ('.name',)),
+  'context': Many('context', ('.name',)),
 }
 
 

@@ -17,13 +17,14 @@ import optax
 
 from ctxlm import data as data_lib
 from ctxlm import models, objectives, plugins, trees
+from ctxlm.context import widened
 from ctxlm.data import loader, sources
 from ctxlm.errors import UserError
 from ctxlm.evaluators.bench import Bench
 from ctxlm.models import adapters, states
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import task as task_lib
-from ctxlm.training import fit, optim, step
+from ctxlm.training import contexts, fit, optim, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +130,12 @@ class Program:
     if self.counts:
       return frozenset()
     kept = optim.frozen(self.config.optimizer, self.shapes)
-    if isinstance(self.model, adapters.Adapted):
-      kept |= adapters.frozen(self.model.adapter, self.shapes)
+    model = self.model
+    if isinstance(model, widened.Widened):
+      kept |= model.frozen(trees.flatten(self.shapes))
+      model = model.model
+    if isinstance(model, adapters.Adapted):
+      kept |= adapters.frozen(model.adapter, self.shapes)
     if kept.issuperset(trees.flatten(self.shapes)):
       raise UserError(
         'every parameter is frozen, so there is nothing to train: look at '
@@ -365,6 +370,7 @@ def build(config, placement, tokenizer, features=None):
     )
   given = {'vocab_size': size, 'max_length': config.max_length}
   model = adapters.build(block, config.adapt, **given)
+  model = contexts.around(model, config, tokenizer)
   tasks = [_task(config, name, tokenizer) for name in config.tasks]
   fit.check_parts(config, model, tasks)
   return Program(config, placement, tokenizer, model, tasks, features)

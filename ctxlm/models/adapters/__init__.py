@@ -148,16 +148,23 @@ def _adapted(cls):
 
 
 def _interceptor(adapter):
-  rows = [None]  # of the model's innermost call
+  # Of the innermost call of a model: its rows, and whether the adapter is
+  # its own. Another model may be called inside, see ctxlm.context.
+  rows, ours = [None], [True]
 
   def intercept(call, args, kwargs, context):
-    if context.module.path:
+    module = context.module
+    if module.path:
+      if not ours[-1]:
+        return call(*args, **kwargs)
       return adapter.intercept(call, args, kwargs, context, rows[-1])
     rows.append(kwargs.get('rows'))
+    ours.append(isinstance(module, Adapted) and module.adapter == adapter)
     try:
       return call(*args, **kwargs)
     finally:
       rows.pop()
+      ours.pop()
 
   return intercept
 

@@ -1,0 +1,296 @@
+"""Datastores and the search of them, against numpy; tuning, against a grid."""
+
+import itertools
+import json
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from ctxlm import cli
+from ctxlm.context import em, faiss_index, search, store
+from ctxlm.errors import UserError
+from ctxlm.inference import judging, loading, score, storing, tuning, widening
+from tests.context.test_widened import cached, told
+
+TEXT = 'the cat sees the moon at 3. the cat sees it'
+
+
+def brute(keys, states, k):
+  """Returns (squared distances [q, k], places [q, k]) by all differences."""
+  apart = np.square(states[:, None] - keys.astype(np.float64)).sum(-1)
+  places = np.argsort(apart, axis=1, kind='stable')[:, :k]
+  return np.take_along_axis(apart, places, 1), places
+
+
+@pytest.mark.parametrize('count, queries, k', [(37, 3, 5), (16, 9, 30)])
+def test_the_search_is_exact(monkeypatch, count, queries, k):
+  """Whatever the blocks: the last begins early, and counts nothing twice."""
+  monkeypatch.setattr(search, 'BLOCK', 16)
+  monkeypatch.setattr(search, 'QUERIES', 4)
+  rng = np.random.default_rng(0)
+  keys = rng.normal(size=(count, 6)).astype(np.float16)
+  states = rng.normal(size=(queries, 6)).astype(np.float32)
+  norms = np.square(keys.astype(np.float32)).sum(1)
+  found = jax.jit(search.nearest, static_argnums=3)(keys, norms, states, k)
+  want = brute(keys, states, k)
+  np.testing.assert_allclose(found[0], want[0], atol=1e-4)
+  np.testing.assert_array_equal(found[1], want[1])
+
+
+@pytest.fixture(scope='module')
+def text_file(tmp_path_factory):
+  path = tmp_path_factory.mktemp('text') / 'text.txt'
+  lines = [TEXT, 'a dog likes a river.', 'the moon at 3. the cat', 'two stones']
+  path.write_text('\n\n'.join(lines * 24))
+  (path.parent / 'small.txt').write_text('\n\n'.join(lines * 2))
+  return str(path)
+
+
+def write(folder, loaded, text_file):
+  return storing.write(
+    folder,
+    'train',
+    folder=loaded['causal'].folder,
+    data=[text_file],
+  )
+
+
+@pytest.fixture(scope='module')
+def stored(loaded, text_file, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('stores') / 'store'
+  return write(folder, loaded, text_file)
+
+
+def test_a_store_that_was_stopped_goes_on_bit_for_bit(
+  loaded, text_file, stored, tmp_path, monkeypatch
+):
+  put, left = store.Writer.put, [3]
+
+  def some(writer, *args):
+    left[0] -= 1
+    if left[0] < 0:
+      raise KeyboardInterrupt
+    put(writer, *args)
+
+  monkeypatch.setattr(store.Writer, 'put', some)
+  with pytest.raises(KeyboardInterrupt):
+    write(tmp_path / 'b', loaded, text_file)
+  with pytest.raises(UserError, match='not finished: give the same'):
+    store.open_folder(tmp_path / 'b')
+  with open(tmp_path / 'b' / 'keys', 'ab') as f:
+    f.write(b'of a batch that was never counted')
+  left[0] = 1000
+  again = write(tmp_path / 'b', loaded, text_file)
+  assert again.count == stored.count > 100
+  assert again.arrays['tokens'].dtype == np.int32
+  for name in (*store.DTYPES, store.NAME):
+    a, b = ((s.folder / name).read_bytes() for s in (stored, again))
+    assert a == b, name
+  left[0] = 0  # one that is whole is written no more
+  write(tmp_path / 'b', loaded, text_file)
+
+
+@pytest.fixture(scope='module')
+def row(loaded):
+  run = loaded['causal']
+  return [run.tokenizer.bos_id, *run.tokenizer.encode(TEXT)][:20]
+
+
+def neighbours(stored, hidden, vocab_size, k, temperature):
+  """Returns p [l, v] by equation 2 of the paper, and squared distances."""
+  apart, places = brute(stored.arrays['keys'], hidden, k)
+  p = np.zeros((len(hidden), vocab_size))
+  for t, (own, where) in enumerate(zip(apart, places, strict=True)):
+    for d, i in zip(own, where, strict=True):
+      p[t, stored.arrays['tokens'][i]] += np.exp((own[0] - d) / temperature)
+  return p / p.sum(1, keepdims=True)
+
+
+class Flat:
+  """What of FAISS is used here: an index of all keys."""
+
+  def __init__(self, width):
+    self.d, self.is_trained = width, True
+    self.keys = np.zeros((0, width), np.float32)
+
+  @property
+  def ntotal(self):
+    return len(self.keys)
+
+  def add(self, keys):
+    self.keys = np.concatenate([self.keys, keys])
+
+  def search(self, states, k):
+    return tuple(
+      x.astype(kind)
+      for x, kind in zip(brute(self.keys, states, k), ('f4', 'i8'), strict=True)
+    )
+
+
+@pytest.fixture
+def faiss(monkeypatch):
+  kept = {}
+
+  def keep(index, path):
+    kept[path.rpartition('index_')[2].split('.')[0]] = index
+    open(path, 'w').close()
+
+  module = types.SimpleNamespace(
+    index_factory=lambda width, name: Flat(width),
+    write_index=keep,
+    read_index=lambda path: kept[path.rpartition('index_')[2]],
+  )
+  monkeypatch.setitem(sys.modules, 'faiss', module)
+  yield module
+  faiss_index.opened.cache_clear()
+
+
+@pytest.mark.parametrize('index', ['', ',index=Flat'])
+def test_neighbours_are_the_papers(loaded, stored, row, faiss, index):
+  run = loaded['causal']
+  said = f'nearest:{stored.folder},k=9,temperature=0.5,weight=0.4{index}'
+  wide = widening.widen(run, [said])
+  logps, hidden = told(run, row)
+  near = neighbours(stored, hidden, logps.shape[1], 9, 0.5)
+  want = np.log(0.6 * np.exp(logps) + 0.4 * near)
+  (said,) = score.scores(wide, [row])
+  np.testing.assert_allclose(
+    said, want[range(len(row) - 1), row[1:]], atol=1e-4
+  )
+
+
+def test_tune_finds_the_best_of_its_grid(loaded, text_file, stored):
+  """Of every point the nats are those of a loop in numpy."""
+  run = loaded['causal']
+  grid = {'theta': (0.0, 0.5), 'window': (2, 9)}
+  said = ['neural_cache', f'nearest:{stored.folder},k=4,temperature=0.5']
+  small = text_file.replace('text.txt', 'small.txt')
+  where = {'folder': run.folder, 'data': [small]}
+  with pytest.MonkeyPatch.context() as patch:
+    from ctxlm.context import neural_cache
+
+    patch.setattr(neural_cache.Context, 'grid', grid)
+    tuned = tuning.tune(said, 'validation', **where)
+  program, _, _ = judging.open_program(**where)
+  view = program.bench.view(program.bench.task(), 'validation')
+  rows = []
+  for i in range(len(view)):
+    read = view.read(i, None)
+    ids = read['segment_ids']
+    rows += [read['tokens'][ids == s].tolist() for s in range(1, ids.max() + 1)]
+  rows = [r for r in rows if len(r) > 1]
+  alone, near, caches = (
+    [],
+    [],
+    {p: [] for p in itertools.product(*grid.values())},
+  )
+  for r in rows:
+    logps, hidden = told(run, r)
+    at = range(len(r) - 1), r[1:]
+    alone.append(logps[at])
+    p = neighbours(stored, hidden, logps.shape[1], 4, 0.5)
+    near.append(np.log(np.maximum(p[at], 1e-37)))
+    for point, own in caches.items():
+      own.append(cached(r, logps, hidden, *point)[at])
+  alone, near = np.concatenate(alone), np.concatenate(near)
+  nats = {
+    point: em.fit(np.stack([alone, np.concatenate(own)], 1))[1]
+    for point, own in caches.items()
+  }
+  best = min(nats, key=nats.get)
+  assert tuned.tokens == len(alone)
+  assert tuned.alone == pytest.approx(-alone.mean(), abs=1e-5)
+  assert tuned.said[0].startswith(
+    f'neural_cache:theta={best[0]},window={best[1]},weight='
+  )
+  columns = [alone, np.concatenate(caches[best]), near]
+  weights, want = em.fit(np.stack(columns, 1))
+  assert tuned.nats == pytest.approx(want, abs=1e-4)
+  found = [float(one.rpartition('=')[2]) for one in tuned.said]
+  np.testing.assert_allclose(found, weights[1:], atol=2e-3)
+  judged = judging.judge(
+    run.folder,
+    overrides=[('evaluators.lm.name', 'perplexity')],
+    data=[small],
+    context=tuned.said,
+  )
+  assert judged.metrics['eval/lm/loss'] == pytest.approx(want, abs=1e-4)
+
+
+def test_em_finds_the_likeliest_weights():
+  """None of a fine grid is likelier."""
+  rng = np.random.default_rng(0)
+  logps = np.log(rng.uniform(0.01, 1, (50, 3)))
+  weights, nats = em.fit(logps)
+  assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
+  steps = np.linspace(0, 1, 41)
+  for a, b in itertools.product(steps, steps):
+    if a + b <= 1:
+      p = np.exp(logps) @ np.array([a, b, 1 - a - b])
+      with np.errstate(divide='ignore'):
+        assert -np.log(p).mean() >= nats - 1e-6
+
+
+def damaged(folder, stored, **changes):
+  """Returns a folder whose store.json is the store's with changes."""
+  folder.mkdir()
+  said = json.loads((stored.folder / store.NAME).read_text())
+  (folder / store.NAME).write_text(json.dumps(said | changes))
+  return folder
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'model': 'x'}, 'is damaged, .* bytes are wanted'),
+    ({'count': 0}, 'is empty'),
+    ({'done': False}, 'not finished'),
+    ({'count': -1}, "'count' is -1"),
+    ({'width': '4'}, "'width' is '4'"),
+    ({'layout': 9}, 'another layout'),
+  ],
+)
+def test_no_damaged_store_is_read(stored, tmp_path, changes, words):
+  with pytest.raises(UserError, match=words):
+    store.open_folder(damaged(tmp_path / 'a', stored, **changes))
+
+
+def test_mistakes_of_stores_are_one_line(
+  runs, loaded, stored, text_file, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'faiss', None)
+
+  def said(*words):
+    with pytest.raises(SystemExit) as e:
+      cli.main(['ctxlm', *words])
+    assert e.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    return line
+
+  own = f'--model={loaded["causal"].folder}'
+  line = said('score', own, '--context=nearest:/nowhere', '--text=a')
+  assert 'is no datastore: write one with ctxlm store' in line
+  line = said(
+    'score', own, f'--context=nearest:{stored.folder},k=0', '--text=a'
+  )
+  assert 'k=0 must be from 1' in line
+  index = f'--context=nearest:{stored.folder},index=IVF4'
+  assert 'needs FAISS (pip install' in said('score', own, index, '--text=a')
+  line = said('tune', own)
+  assert '--context is needed' in line
+  full = tmp_path / 'full'
+  full.mkdir()
+  (full / 'mine').write_text('')
+  data = f'--data={text_file}'
+  assert 'not empty' in said('store', own, data, f'--output={full}')
+  # Another model's states, and the same folder for them.
+  other = loading.load(runs['causal'].workdir)
+  leaves, tree = jax.tree.flatten(other.params)
+  object.__setattr__(
+    other, 'params', tree.unflatten([leaves[0] + 1, *leaves[1:]])
+  )
+  with pytest.raises(UserError, match='a datastore of another model than'):
+    widening.widen(other, [f'nearest:{stored.folder}'])
