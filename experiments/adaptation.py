@@ -6,7 +6,7 @@ them. Beside them: LoRA of rank 1, bottleneck adapters (Houlsby et al. 2019),
 BitFit (Ben Zaken et al. 2022), a prefix (Li & Liang 2021), and a probe of the
 frozen model, which must fall behind, or the tasks would tell nothing.
 
-  ctxlm sweep experiments/adaptation.py --workdir runs/adaptation --seeds=3 \
+  ctxlm sweep experiments/adaptation.py --workdir runs/adaptation \
     --config.tokenizer.path=all-MiniLM-L6-v2
   ctxlm report experiments/adaptation.py --workdir runs/adaptation
 
@@ -15,17 +15,17 @@ tokenizer: at small, all-MiniLM-L6-v2, or another of its shape. Tasks are SST-2
 (accuracy) and the STS benchmark as a regression (Spearman's correlation), from
 `--config.tasks.answer.data.folder`, judged on their dev splits after the last
 step. All arms have the same head, a linear map of the mean vector, which is
-counted among what is trained. Each arm has its own learning rate, the better
-of two, a factor of 3 or 4 apart, for SST-2 and on a seed that isn't judged.
-Small is 60 steps of 16 examples, of which little can be learned: an arm sees
-960 of 6,920 sentences.
+counted among what is trained. Small is 60 steps of 16 examples, of which little
+can be learned: an arm sees 960 of 6,920 sentences.
 
-On that seed the better rate of each arm, which was the higher one of all but
-the probe's equal two, gave on SST-2: full 0.810, LoRA of rank 8 0.810 and of
-rank 1 0.818, adapters 0.814, BitFit 0.802, prefix 0.800, probe 0.764. A step of
-all-MiniLM-L6-v2 took 0.57 of full fine-tuning's time with LoRA of rank 8, 0.56
-with BitFit and 0.25 with the probe (median of 10 in turn, two busy cores), and
-the optimizer held 0.6, 0.2 and 0.006 MB in place of 181.
+Each arm has its own learning rate, the better of two, a factor of 3 or 4 apart,
+for SST-2 and on one seed, which is none of 0 to 2 and whose number was not
+written down: 3 to 99 are not judged. The better rate, which was the higher one
+of all but the probe's equal two, gave there: full 0.810, LoRA of rank 8 0.810
+and of rank 1 0.818, adapters 0.814, BitFit 0.802, prefix 0.800, probe 0.764. A
+step of all-MiniLM-L6-v2 took 0.57 of full fine-tuning's time with LoRA of rank
+8, 0.56 with BitFit and 0.25 with the probe (median of 10 in turn, two busy
+cores), and the optimizer held 0.6, 0.2 and 0.006 MB in place of 181.
 """
 
 import dataclasses
@@ -36,13 +36,17 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm import trees
 from ctxlm.configs import common
 from ctxlm.data.sources import files
-from ctxlm.lab.experiment import Claim, Finding, Plot, Series, interval
+from ctxlm.lab import verdicts
+from ctxlm.lab.experiment import Claim, Line, Plot, Series
+from ctxlm.lab.verdicts import Effect, Every, Finding, Mean
 from ctxlm.models import adapters
 
+SEEDS = verdicts.Seeds(tuned=range(3, 100))
 TASK, RATE = 'tasks.answer.data.task', 'optimizer.learning_rate'
 SHAPE, SMALLEST = (384, 6, 12), (16, 1, 2)  # of all-MiniLM-L6-v2; of smoke
 # arm: (config.adapt, learning rate)
@@ -62,6 +66,8 @@ TASKS = {
     'patterns': {'train': 'sst2/train.tsv', 'validation': 'sst2/dev.tsv'},
     'columns': ('text', 'label'),
     'least': 0.56,
+    'most': 0.95,
+    'chance': ('the larger class', 0.51),
     'title': 'SST-2',
   },
   'stsb': {
@@ -73,6 +79,8 @@ TASKS = {
     },
     'columns': ('text_a', 'text_b', 'score'),
     'least': 0.1,
+    'most': 0.95,
+    'chance': ('chance', 0.0),
     'title': 'STS-B',
   },
 }
@@ -168,7 +176,8 @@ def criteria():
       'Hu et al. 2022, table 2',
       'within a point, at under 1 % of the parameters',
       'full - LoRA of rank 8: the 95 % interval over seeds is within -0.01 '
-      'to 0.01, with under 1 % of the parameters trained',
+      'to 0.01, with under 1 % of the parameters trained; full fine-tuning '
+      'is more than 0.01 above the probe, else there is nothing to do well',
       functools.partial(_lora, task),
     )
     for task, name in (('sst2', 'SST-2'), ('stsb', 'STS-B'))
@@ -185,7 +194,7 @@ def criteria():
       'a control',
       'above chance',
       'every arm, every seed: SST-2 above 0.56 (the larger class: 0.51), STS-B '
-      'above 0.1',
+      'above 0.1, neither above 0.95',
       _learns,
     ),
   ]
@@ -200,43 +209,52 @@ def _scores(results, task):
   }
 
 
+def _bounds(task, scores):
+  about = TASKS[task]
+  return [
+    Every(f'{task}, {arm}', v, low=about['least'], high=about['most'])
+    for arm, v in scores.items()
+  ]
+
+
 def _lora(task, results):
   scores, share = _scores(results, task), shares()['LoRA, rank 8']
-  gap = scores['full'] - scores['LoRA, rank 8']
-  mean, half = interval(gap)
-  within = abs(mean) + half <= 0.01
+  full, lora = scores['full'], scores['LoRA, rank 8']
+  own = {'full': full, 'LoRA, rank 8': lora}
   return Finding(
-    {
-      'full': scores['full'],
-      'LoRA, rank 8': scores['LoRA, rank 8'],
-      'full - LoRA': gap,
-      'share of the parameters': [share],
-    },
-    within and share < 0.01,
-    mean <= 0.01,
+    wanted=[
+      Mean('full - LoRA', full - lora, low=-0.01, high=0.01),
+      Every('share of the parameters', share, high=0.01),
+    ],
+    learned=[
+      *_bounds(task, own),
+      Mean('full - probe', full - scores['probe'], low=0.01),
+    ],
+    beside=own,
   )
 
 
 def _probe(results):
-  ours, gaps = {}, []
-  for task in TASKS:
-    scores = _scores(results, task)
-    gaps.append(scores['full'] - scores['probe'])
-    ours[f'{task}, full - probe'] = gaps[-1]
-  ends = [mean - half for mean, half in map(interval, gaps)]
-  return Finding(ours, min(ends) > 0.01, all(g.mean() > 0 for g in gaps))
+  scores = {task: _scores(results, task) for task in TASKS}
+  gaps = {task: own['full'] - own['probe'] for task, own in scores.items()}
+  return Finding(
+    wanted=[
+      Mean(f'{t}, full - probe', gap, low=0.01) for t, gap in gaps.items()
+    ],
+    learned=[
+      one
+      for task, own in scores.items()
+      for one in _bounds(task, {arm: own[arm] for arm in ('full', 'probe')})
+    ],
+    effect=Effect('full - probe, the least', np.min([*gaps.values()], 0), 0.01),
+  )
 
 
 def _learns(results):
-  ours, least = {}, []
-  for task, about in TASKS.items():
-    for arm, values in _scores(results, task).items():
-      ours[f'{task}, {arm}'] = values
-      least.append(values - about['least'])
   return Finding(
-    ours,
-    all((gap > 0).all() for gap in least),
-    all(gap.mean() > 0 for gap in least),
+    wanted=[
+      one for task in TASKS for one in _bounds(task, _scores(results, task))
+    ]
   )
 
 
@@ -283,6 +301,7 @@ def report(results):
         'share of the parameters that is trained',
         about['metric'].rpartition('/')[2],
         series,
+        [Line(*about['chance'])],
         log='x',
       )
     )

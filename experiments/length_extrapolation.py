@@ -1,12 +1,11 @@
-r"""Train short, test long: which position schemes extrapolate.
+"""Train short, test long: which position schemes extrapolate.
 
 Claim (Press et al. 2022, 2108.12409, figure 1): models with sinusoidal
 positions break a few dozen tokens beyond the length that they were trained
 at, rotary ones hold a little longer, T5's bias longer still; ALiBi's
 perplexity stays or improves far beyond.
 
-  ctxlm sweep experiments/length_extrapolation.py --workdir runs/length \
-    --seeds=2
+  ctxlm sweep experiments/length_extrapolation.py --workdir runs/length
   ctxlm report experiments/length_extrapolation.py --workdir runs/length
 
 Bytes of the embedded corpus, or of the file that
@@ -16,7 +15,13 @@ stream: a document's end bounds no context, else few contexts would be long.
 Token embeddings begin at 1 / sqrt(m) and are scaled by sqrt(m), as in Vaswani
 et al. 2017: smaller ones drown in sinusoids of amplitude 1. Windows don't
 overlap, so each length has other shares of early tokens: the loss of every
-window's last quarter is judged beside.
+window's last quarter is judged beside. A scheme has learned once its perplexity
+at the training length is at most half of that of the bytes' frequencies; below
+2, a bit a byte, is what no model of text is known to reach.
+
+Tuned on seeds 0 and 1. There perplexity at 8 times the length was 0.985 to
+0.988 of that at it with ALiBi, 2.2 to 2.7 with rotary positions and 2.8 to 3.0
+with sinusoidal ones; at the training length ALiBi's was 7.2 and rotary's 6.1.
 """
 
 import dataclasses
@@ -26,15 +31,19 @@ from types import SimpleNamespace as Scale
 
 import jax
 import numpy as np
+from scipy import special
 
 from ctxlm import data as data_lib
 from ctxlm import files as cache
 from ctxlm.configs import common
 from ctxlm.data.sources import corpus, splits
 from ctxlm.errors import UserError
-from ctxlm.lab.experiment import Claim, Finding, Plot, Series, product
+from ctxlm.lab import verdicts
+from ctxlm.lab.experiment import Claim, Plot, Series, product
+from ctxlm.lab.verdicts import Effect, Every, Finding
 from ctxlm.objectives import causal, losses
 
+SEEDS = verdicts.Seeds(tuned=range(2))
 SCHEMES = ('alibi', 't5', 'rotary', 'sinusoidal', 'learned', 'none')
 NAMES = {
   'alibi': 'ALiBi',
@@ -151,7 +160,10 @@ class Evaluator:
   tokens: int = 65536
 
   def run(self, bench):
-    """Returns perplexity_N and last_quarter_N for each multiple N."""
+    """Returns perplexity_N and last_quarter_N for each multiple N.
+
+    And 'frequencies', the perplexity of tokens by how often they are there.
+    """
     task = bench.task(self.task)
     short = bench.config.max_length
     metrics = {}
@@ -171,7 +183,7 @@ class Evaluator:
           f'{self.split} of task {task.name} has no row of {length} tokens'
         )
       size = min(max(4096 // length, 1), count)
-      total = np.zeros(length)
+      total, targets = np.zeros(length), []
       for start in range(0, count - size + 1, size):
         rows = [view.read(start + i, None) for i in range(size)]
         rows = [task.objective.prepare(row, None) for row in rows]
@@ -180,10 +192,13 @@ class Evaluator:
         if bench.config.model.position == 'learned':
           batch['positions'] = np.minimum(batch['positions'], short - 1)
         nats, _ = bench.call(nats_by_place, batch)
+        targets.append(batch['targets'][:, :-1])
         total += np.asarray(nats, np.float64)
       seen = count // size * size
       mean = total[:-1] / seen  # the last place has no target
       metrics[f'perplexity_{multiple}'] = math.exp(mean.mean())
+      share = np.bincount(np.ravel(targets)) / np.size(targets)
+      metrics['frequencies'] = math.exp(special.entr(share).sum())
       last = mean[-length // 4 :].mean()
       metrics[f'last_quarter_{multiple}'] = math.exp(last)
     return metrics
@@ -251,7 +266,7 @@ def criteria():
       'rotary loses some, sinusoidal breaks',
       'Press et al. 2022, figure 1',
       'ALiBi keeps or improves; rotary breaks later than sinusoidal',
-      f'perplexity at {last} L / at L: ALiBi 1.05 at most, rotary 1.3 to 5, '
+      f'perplexity at {last} L / at L: ALiBi 0.8 to 1.05, rotary 1.3 to 5, '
       'sinusoidal 2 at least, every seed',
       _extrapolate,
     ),
@@ -260,7 +275,8 @@ def criteria():
       'better',
       'Press et al. 2022, figure 1',
       'ALiBi on par with the others at L',
-      'at L: rotary <= sinusoidal, ALiBi within 10 % of rotary, every seed',
+      'perplexity at L / that of rotary: ALiBi 0.9 to 1.1, sinusoidal 1 at '
+      'least, every seed',
       _in_range,
     ),
     Claim(
@@ -268,8 +284,8 @@ def criteria():
       'contexts are all long',
       'a control of the first claim; not in the paper in this form',
       'ALiBi best at every length beyond L',
-      f'last quarter of {last} L: ALiBi < T5 bias, rotary, sinusoidal, '
-      'learned, every seed',
+      f'perplexity on the last quarter of {last} L / that of ALiBi: T5 bias, '
+      'rotary, sinusoidal and learned 1.05 at least, every seed',
       _last_quarter,
     ),
   ]
@@ -280,28 +296,54 @@ def _perplexity(results, scheme, multiple, name='perplexity'):
   return runs.final(f'eval/lengths/{name}_{multiple}')
 
 
+def _checks(results):
+  # Each scheme knows more than which bytes are frequent, and none too much.
+  at = {s: _perplexity(results, s, 1) for s in SCHEMES}
+  even = results.where(position='none').final('eval/lengths/frequencies')
+  return {
+    'learned': [
+      Every(f"{NAMES[s]}, perplexity at L / the bytes'", v / even, high=0.5)
+      for s, v in at.items()
+    ],
+    'sound': [
+      Every(f'{NAMES[s]}, perplexity at L', v, low=2) for s, v in at.items()
+    ],
+  }
+
+
 def _extrapolate(results):
   ratio = {
     s: _perplexity(results, s, MULTIPLES[-1]) / _perplexity(results, s, 1)
     for s in SCHEMES
   }
-  rotary = ratio['rotary']
+  alibi, rotary = ratio.pop('alibi'), ratio.pop('rotary')
+  worst = ratio.pop('sinusoidal')
   return Finding(
-    {NAMES[s]: r for s, r in ratio.items()},
-    (ratio['alibi'] <= 1.05).all()
-    and ((rotary >= 1.3) & (rotary <= 5)).all()
-    and (ratio['sinusoidal'] >= 2).all(),
-    ((ratio['alibi'] < rotary) & (rotary < ratio['sinusoidal'])).all(),
+    wanted=[
+      Every('ALiBi', alibi, low=0.8, high=1.05),
+      Every('rotary', rotary, low=1.3, high=5),
+      Every('sinusoidal', worst, low=2),
+    ],
+    **_checks(results),
+    effect=Effect(
+      'log of the ratios, least of rotary - ALiBi and sinusoidal - rotary',
+      np.log(np.minimum(rotary / alibi, worst / rotary)),
+      low=0.05,
+    ),
+    beside={NAMES[s]: r for s, r in ratio.items()},
   )
 
 
 def _in_range(results):
-  at = {s: _perplexity(results, s, 1) for s in SCHEMES}
-  near = abs(at['alibi'] / at['rotary'] - 1)
+  alibi, rotary, sinusoidal = (
+    _perplexity(results, s, 1) for s in ('alibi', 'rotary', 'sinusoidal')
+  )
   return Finding(
-    {NAMES[s]: p for s, p in at.items()},
-    (at['rotary'] <= at['sinusoidal']).all() and (near <= 0.1).all(),
-    at['rotary'].mean() <= at['sinusoidal'].mean() and near.mean() <= 0.2,
+    wanted=[
+      Every('ALiBi / rotary', alibi / rotary, low=0.9, high=1.1),
+      Every('sinusoidal / rotary', sinusoidal / rotary, low=1),
+    ],
+    **_checks(results),
   )
 
 
@@ -309,11 +351,19 @@ def _last_quarter(results):
   at = {
     s: _perplexity(results, s, MULTIPLES[-1], 'last_quarter') for s in SCHEMES
   }
-  others = [s for s in SCHEMES if s not in ('alibi', 'none')]
+  alibi = at.pop('alibi')
+  even = at.pop('none') / alibi
   return Finding(
-    {NAMES[s]: p for s, p in at.items()},
-    all((at['alibi'] < at[s]).all() for s in others),
-    all(at['alibi'].mean() < at[s].mean() for s in others),
+    wanted=[
+      Every(f'{NAMES[s]} / ALiBi', v / alibi, low=1.05) for s, v in at.items()
+    ],
+    **_checks(results),
+    effect=Effect(
+      'log of the least of them',
+      np.log(np.min([*at.values()], 0) / alibi),
+      low=0.02,
+    ),
+    beside={'ALiBi': alibi, 'none / ALiBi': even},
   )
 
 

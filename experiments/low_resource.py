@@ -5,7 +5,7 @@ model that is fine-tuned on 100 labelled examples is as good as training from
 scratch on 10 to 100 times as many, and the gap closes as examples come.
 
   ctxlm sweep experiments/low_resource.py --workdir runs/low_resource \
-    --seeds=3 --config.tokenizer.path=all-MiniLM-L6-v2
+    --config.tokenizer.path=all-MiniLM-L6-v2
   ctxlm report experiments/low_resource.py --workdir runs/low_resource
 
 The folder that `--config.tokenizer.path` names holds the pretrained model and
@@ -17,7 +17,13 @@ same examples, in the same order, for as many steps of 16: 60, 120 and 240, so
 that of all sentences more than half are seen. Judged is the dev split after the
 last step. The head reads the mean of the vectors, which both arms learn from
 sooner than from the first one. Each arm has its own learning rate, of which no
-other was tried at small, on a seed that is not judged.
+other was tried at small.
+
+Seeds up to 99 are not judged: the rates were tried on one whose number was not
+written down, and criteria stood anew after 0 and 1. Of these the pretrained arm
+gained 0.079 and 0.080 with 100 examples, 0.064 and 0.079 with 1,000, 0.038 and
+0.052 with all; with 100 it had 0.656 and 0.664, and all from scratch 0.757 and
+0.758. The larger class is 0.51.
 """
 
 import dataclasses
@@ -28,17 +34,13 @@ import numpy as np
 from ctxlm import files as cache
 from ctxlm.configs import common
 from ctxlm.data.sources import files
-from ctxlm.lab.experiment import (
-  Claim,
-  Finding,
-  Plot,
-  Series,
-  interval,
-  product,
-  zipped,
-)
+from ctxlm.lab import verdicts
+from ctxlm.lab.experiment import Claim, Line, Plot, Series, product, zipped
+from ctxlm.lab.verdicts import Effect, Every, Finding, Mean
 from ctxlm.ranges import Seed, Whole
 
+SEEDS = verdicts.Seeds(tuned=range(100))
+CHANCE = 0.51  # the share of the larger class
 EXAMPLES, RATE = 'tasks.sentiment.data.examples', 'optimizer.learning_rate'
 METRIC = 'eval/dev/accuracy'
 ARMS = {
@@ -156,7 +158,7 @@ def criteria():
       'Howard & Ruder 2018, figure 3',
       'the gap narrows as examples come',
       'gain in accuracy with the least data - gain with all: the 95 % interval '
-      'over seeds is above 0 (below 0: the contrary)',
+      'over seeds is above 0.01; both arms learn from all',
       _most_where_least,
     ),
     Claim(
@@ -168,11 +170,12 @@ def criteria():
       _as_good,
     ),
     Claim(
-      'pretraining never harms, and from scratch all data teaches something',
+      'pretraining never harms',
       'a control; not in the paper in this form',
       'pretrained above scratch at every size',
-      'pretrained >= from scratch at every size, every seed; from scratch on '
-      'all data between 0.56 (chance is 0.51) and 0.90, every seed',
+      'pretrained - from scratch: the 95 % interval over seeds is at least '
+      '-0.01 at every size; from scratch all data gives 0.56 (chance is 0.51) '
+      'to 0.90, every seed',
       _control,
     ),
   ]
@@ -190,49 +193,60 @@ def _accuracy(results):
   }
 
 
-def _gains(results):
-  pretrained, scratch = _accuracy(results).values()
+def _gains(accuracy):
+  pretrained, scratch = accuracy.values()
   return {size: pretrained[size] - scratch[size] for size in pretrained}
 
 
+def _checks(accuracy):
+  # From scratch, words that go with a label are learned, and no more.
+  most = {arm: own[max(own)] for arm, own in accuracy.items()}
+  return {
+    'learned': [Every(f'{arm}, all', v, low=0.56) for arm, v in most.items()],
+    'sound': [Every('from scratch, all', most['from scratch'], high=0.9)],
+  }
+
+
 def _most_where_least(results):
-  gains = _gains(results)
-  least, *_, most = gains.values()
-  mean, half = interval(least - most)
+  accuracy = _accuracy(results)
+  gains = _gains(accuracy)
+  more = gains[min(gains)] - gains[max(gains)]
   return Finding(
-    {f'gain, {size:,} examples': gain for size, gain in gains.items()}
-    | {'least - all': least - most},
-    mean - half > 0,
-    mean > 0,
+    wanted=[Mean('gain, least - all', more, low=0.01)],
+    **_checks(accuracy),
+    effect=Effect('gain, least - all', more, low=0.01),
+    beside={f'gain, {size:,} examples': gain for size, gain in gains.items()},
   )
 
 
 def _as_good(results):
-  pretrained, scratch = _accuracy(results).values()
+  accuracy = _accuracy(results)
+  pretrained, scratch = accuracy.values()
   least, most = min(pretrained), max(pretrained)
-  mean, half = interval(pretrained[least] - scratch[most])
+  gap = pretrained[least] - scratch[most]
   return Finding(
-    {
+    wanted=[Mean('least, pretrained - all, from scratch', gap, low=-0.02)],
+    **_checks(accuracy),
+    beside={
       f'pretrained, {least:,} examples': pretrained[least],
       f'from scratch, {most:,} examples': scratch[most],
     },
-    mean - half >= -0.02,
-    mean >= -0.02,
   )
 
 
 def _control(results):
-  accuracy, gains = _accuracy(results), _gains(results)
-  most = accuracy['from scratch'][max(gains)]
+  accuracy = _accuracy(results)
   return Finding(
-    {
+    wanted=[
+      Mean(f'gain, {size:,} examples', gain, low=-0.01)
+      for size, gain in _gains(accuracy).items()
+    ],
+    **_checks(accuracy),
+    beside={
       f'{arm}, {size:,} examples': values
       for arm, own in accuracy.items()
       for size, values in own.items()
     },
-    all((gain >= 0).all() for gain in gains.values())
-    and ((most >= 0.56) & (most <= 0.9)).all(),
-    all(gain.mean() >= 0 for gain in gains.values()) and most.mean() > 0.51,
   )
 
 
@@ -257,6 +271,7 @@ def report(results):
       'labelled examples',
       'accuracy',
       series,
+      [Line('the larger class', CHANCE)],
       log='x',
     )
   ]

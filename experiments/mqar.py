@@ -5,7 +5,7 @@ recalls the values of many keys at a fixed width, whatever the length; gated
 convolutions (and recurrences) need a width that grows with it. One layer of
 attention, which can't look at what follows a token, doesn't.
 
-  ctxlm sweep experiments/mqar.py --workdir runs/mqar --seeds=2
+  ctxlm sweep experiments/mqar.py --workdir runs/mqar
   ctxlm report experiments/mqar.py --workdir runs/mqar
 
 As in the paper: no MLP, keys from one half of the vocabulary and values from
@@ -14,6 +14,12 @@ nothing but padding between; answers are not in the input. Every step has
 fresh examples. One learning rate a mixer, where the paper takes the best of
 four: its failures at small scale are upper bounds, not proofs. Small has a
 vocabulary of 256 and batches of 64, where the paper has 8,192 and 512.
+
+A mixer that fails has learned what it can once it guesses among the values of
+its context: of 8 a share of 1 / 8, and a loss of ln 8. Above that, its failure
+tells nothing. Tuned on seeds 0 and 1: there attention recalled 1.000,
+convolution 0.143 (0.149 at width 128), one layer 0.145, and the LSTM 0.02 to
+0.09, below chance.
 """
 
 import dataclasses
@@ -21,11 +27,15 @@ from types import SimpleNamespace as Scale
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm.configs import common
-from ctxlm.lab.experiment import Claim, Finding, Plot, Series, chain, product
+from ctxlm.lab import verdicts
+from ctxlm.lab.experiment import Claim, Line, Plot, Series, chain, product
+from ctxlm.lab.verdicts import Effect, Every, Finding
 from ctxlm.objectives import losses
 
+SEEDS = verdicts.Seeds(tuned=range(2))
 PAIRS, WIDTH = 'tasks.recall.data.pairs', 'model.hidden_size'
 METRIC = 'eval/recall/accuracy'
 MIXERS = {
@@ -220,75 +230,109 @@ def criteria():
       'Arora et al. 2023, figure 2',
       'solved at constant width for every length; no figure checked',
       'accuracy 0.98 at least for every number of pairs and width of 64 or '
-      'more, every seed',
+      'more, every seed (chance is 1 / pairs)',
       _attention,
     ),
     Claim(
       'gated convolution fails at this width, and gains with width',
       'Arora et al. 2023, figure 2',
       'accuracy grows with width, and falls with length',
-      'accuracy 0.5 at most at width 64 with 8 pairs, and higher by 0.2 at '
-      'width 256 (large) or by 0.05 at 128 (small), every seed',
+      'accuracy 0.5 at most at width 64 with 8 pairs (chance is 1 / 8), and '
+      'higher by 0.2 at width 256 (large) or by 0.05 at 128 (small), every '
+      f'seed{FLOOR}',
       _convolution,
     ),
     Claim(
       'one layer of attention does not recall',
       'Arora et al. 2023',
       'two layers are needed: one looks at the token before',
-      'accuracy 0.5 at most at width 64, every seed',
+      f'accuracy 0.5 at most at width 64, every seed{FLOOR}',
       lambda results: _fails(results, 'attention, 1 layer'),
     ),
     Claim(
       'a recurrent state of this width does not recall either',
       'Arora et al. 2023',
       'state must grow with the pairs',
-      'LSTM: accuracy 0.5 at most at width 64 with 8 pairs, every seed',
+      f'LSTM: accuracy 0.5 at most at width 64 with 8 pairs, every seed{FLOOR}',
       lambda results: _fails(results, 'lstm'),
     ),
   ]
 
 
+FLOOR = (
+  ', with a loss of ln(pairs) + 0.1 at most, where attention solves it, 0.98'
+)
+
+
+def _learned(runs, name):
+  # To guess among the values in the context.
+  pairs = runs.finished().points[0].overrides[PAIRS]
+  above = runs.final('eval/recall/loss') - np.log(pairs)
+  return Every(f'{name}: nats above ln({pairs})', above, high=0.1)
+
+
 def _attention(results):
   runs = _runs(results, 'attention', hidden_size=lambda m: m >= 64).finished()
-  final = {}
-  for p in runs.points:
-    d, n = p.overrides[WIDTH], p.overrides[PAIRS]
-    cell = runs.where(hidden_size=d, pairs=n)
-    final[f'{n} pairs, width {d}'] = cell.final(METRIC)
-  least = min(v.min() for v in final.values())
-  mean = min(v.mean() for v in final.values())
-  return Finding(dict(sorted(final.items())), least >= 0.98, mean >= 0.9)
+  cells = {
+    f'{n} pairs, width {d}': runs.where(hidden_size=d, pairs=n)
+    for n, d in sorted(
+      {(p.overrides[PAIRS], p.overrides[WIDTH]) for p in runs.points}
+    )
+  }
+  final = {name: cell.final(METRIC) for name, cell in cells.items()}
+  return Finding(
+    wanted=[Every(name, v, low=0.98) for name, v in final.items()],
+    learned=[_learned(cell, name) for name, cell in cells.items()],
+    effect=Effect(
+      'least accuracy - 0.5', np.min([*final.values()], 0) - 0.5, low=0.25
+    ),
+  )
 
 
 def _cell(results, mixer, width, pairs=8):
-  return _runs(results, mixer, hidden_size=width, pairs=pairs).final(METRIC)
+  return _runs(results, mixer, hidden_size=width, pairs=pairs)
+
+
+def _solved(results, width):
+  # What others fail at can be learned at all.
+  solved = _cell(results, 'attention', width).final(METRIC)
+  return solved, Every(f'attention, width {width}', solved, low=0.98)
 
 
 def _convolution(results):
   runs = _runs(results, 'convolution', pairs=8).finished()
   widths = sorted({p.overrides[WIDTH] for p in runs.points})
-  at = {w: _cell(results, 'convolution', w) for w in widths}
+  cells = {w: _cell(results, 'convolution', w) for w in widths}
+  at = {w: cell.final(METRIC) for w, cell in cells.items()}
   least = widths[0]
   most, needed = (256, 0.2) if 256 in at else (widths[-1], 0.05)
   gain = at[most] - at[least]
   return Finding(
-    {f'width {w}': v for w, v in at.items()},
-    (at[least] <= 0.5).all() and (gain >= needed).all(),
-    (gain > 0).all() and (at[least] < _cell(results, 'attention', least)).all(),
+    wanted=[
+      Every(f'width {least}', at[least], high=0.5),
+      Every(f'gain of width {most}', gain, low=needed),
+    ],
+    learned=[_solved(results, least)[1]]
+    + [_learned(cell, f'width {w}') for w, cell in cells.items()],
+    effect=Effect(f'gain of width {most}', gain, low=0.02),
+    beside={f'width {w}': v for w, v in at.items()},
   )
 
 
 def _fails(results, mixer):
-  own = _cell(results, mixer, 64)
-  other = _cell(results, 'attention', 64)
+  runs = _cell(results, mixer, 64)
+  own, (solved, control) = runs.final(METRIC), _solved(results, 64)
   return Finding(
-    {mixer: own, 'attention': other}, (own <= 0.5).all(), (own < other).all()
+    wanted=[Every(mixer, own, high=0.5)],
+    learned=[control, _learned(runs, mixer)],
+    effect=Effect('attention - it', solved - own, low=0.1),
   )
 
 
 def report(results):
   """Returns accuracy over training, and over width."""
   cells = results.where(hidden_size=64, pairs=8)
+  chance = [Line('chance, 1 of 8', 1 / 8)] if cells.points else []
   if not cells.points:  # smoke
     cells = results
   widths = []
@@ -312,6 +356,15 @@ def report(results):
       'step',
       'accuracy',
       [_runs(cells, mixer).series(mixer, METRIC) for mixer in MIXERS],
+      chance,
     ),
-    Plot('width', 'recall of 8 pairs', 'width', 'accuracy', widths, log='x'),
+    Plot(
+      'width',
+      'recall of 8 pairs',
+      'width',
+      'accuracy',
+      widths,
+      chance,
+      log='x',
+    ),
   ]

@@ -6,14 +6,18 @@ posterior mean over these M (dMMSE), and fails on new tasks, as long as M is
 small; above a threshold it acts like ridge regression, the optimum for new
 tasks, and beats dMMSE on them.
 
-  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity --seeds=2
+  ctxlm sweep experiments/task_diversity.py --workdir runs/diversity
   ctxlm report experiments/task_diversity.py --workdir runs/diversity
 
 Small: d = 4, 8 pairs, noise 0.5, where the paper has d = 8 and 16 pairs. Muon
 and kernels of 1 / sqrt(width) in place of Adam and 0.02. The threshold moves
 with the number of steps, so it is stated with them; 4096 tasks of d = 4 leave
 dMMSE near ridge, so the crossing is what counts. Pools are nested; prompts of
-evaluation are the same for every M and seed.
+evaluation are the same for every M and seed. An error of nothing learned is
+1 + noise^2 / d.
+
+Tuned on seeds 0 and 1, of which were distances on new tasks, 8 tasks: to dMMSE
+0.17 and 0.20, to ridge 0.42 and 0.44; 4,096: to ridge 0.009, to dMMSE 0.018.
 """
 
 import dataclasses
@@ -24,8 +28,12 @@ import numpy as np
 
 from ctxlm.configs import common
 from ctxlm.experiments import regression, theory
-from ctxlm.lab.experiment import Claim, Finding, Line, Plot, Series, product
+from ctxlm.lab import verdicts
+from ctxlm.lab.experiment import Claim, Line, Plot, Series, product
+from ctxlm.lab.verdicts import Effect, Every, Finding
 
+SEEDS = verdicts.Seeds(tuned=range(2))
+BAYES = {'seen': 'dmmse', 'new': 'ridge'}  # what is best on which tasks
 DATA = 'tasks.prompts.data'
 SCALES = {
   'smoke': Scale(
@@ -79,7 +87,9 @@ class Evaluator:
 
     SPLIT_error, SPLIT_ridge_error, SPLIT_dmmse_error: to y; SPLIT_to_ridge,
     SPLIT_to_dmmse: of the model's predictions to theirs. SPLIT is 'seen',
-    the pool's tasks, or 'new'.
+    the pool's tasks, or 'new'. SPLIT_above is the error minus Bayes', see
+    verdicts.excess; SPLIT_farther_low and _high bound the distance to dMMSE
+    minus that to ridge, see verdicts.bootstrap.
     """
     source = bench.task().source
     metrics = {}
@@ -94,6 +104,12 @@ class Evaluator:
       for name, line in lines.items():
         metrics[f'{split}_{name}_error'] = mean(line, ys)
         metrics[f'{split}_to_{name}'] = mean(out, line)
+      more = (out - ys) ** 2 - (lines[BAYES[split]] - ys) ** 2
+      above = verdicts.excess(more.mean(1) / source.dim)
+      far = (out - lines['dmmse']) ** 2 - (out - lines['ridge']) ** 2
+      low, high = verdicts.bootstrap(far.mean(1) / source.dim)
+      metrics |= {f'{split}_{name}': value for name, value in above.items()}
+      metrics |= {f'{split}_farther_low': low, f'{split}_farther_high': high}
     return metrics
 
 
@@ -168,25 +184,26 @@ def criteria():
       'few tasks: predictions on new tasks are those of dMMSE; many: of ridge',
       'Raventos et al. 2023, abstract',
       'a threshold in M (d = 8, 500,000 steps); its place not checked',
-      'on new tasks: distance to dMMSE < half of that to ridge at the '
-      'smallest M; distance to ridge <= that to dMMSE at the largest; every '
-      'seed',
+      'on new tasks, every seed: distance to dMMSE at most half of that to '
+      'ridge at the smallest M; at the largest nearer to ridge, the 95 % '
+      'bootstrap interval over 1,024 prompts above 0',
       _nearer,
     ),
     Claim(
       'the error on new tasks falls with the number of tasks, to that of ridge',
       'Raventos et al. 2023, abstract',
       "ridge's error above the threshold",
-      'error / d on new tasks falls from each M to the next, and ends within '
-      "0.06 of ridge's, every seed",
+      'error / d on new tasks falls by 0.005 at least from each M to the next, '
+      "as far as it isn't within 0.02 of ridge's, by 0.1 at least in all, and "
+      "ends within 0.06 of ridge's, every seed",
       _falls,
     ),
     Claim(
       'with few tasks it is Bayesian over them: better than ridge on seen ones',
       'Raventos et al. 2023, abstract',
       "dMMSE's error below the threshold",
-      "on seen tasks at the smallest M the error is nearer to dMMSE's than to "
-      "ridge's, every seed",
+      'on seen tasks at the smallest M the error is at most half as far above '
+      "dMMSE's as ridge's is, every seed",
       _seen,
     ),
   ]
@@ -200,23 +217,54 @@ def _final(results, name):
   }
 
 
+def _checks(results):
+  # On seen tasks every arm learns what ridge knows; nothing is below Bayes.
+  own, ridge = (
+    np.array(list(_final(results, name).values()))
+    for name in ('seen_error', 'seen_ridge_error')
+  )
+  above, error = (
+    {split: _final(results, f'{split}_{name}') for split in BAYES}
+    for name in ('above', 'above_error')
+  )
+  learned = Every(
+    "seen tasks, error / d above ridge's", (own - ridge).max(0), high=0.06
+  )
+  sound = [
+    verdicts.sound(
+      f'{split} tasks, M = {m}: error / d above Bayes', v, error[split][m]
+    )
+    for split in BAYES
+    for m, v in above[split].items()
+  ]
+  return {'learned': [learned], 'sound': sound}
+
+
 def _nearer(results):
   ridge, dmmse = (
     _final(results, 'new_to_ridge'),
     _final(results, 'new_to_dmmse'),
   )
   few, *_, many = ridge
+  low = _final(results, 'new_farther_low')[many]
+  share = {m: dmmse[m] / ridge[m] for m in ridge}
   return Finding(
-    {'M where it crosses over': _crossing(ridge, dmmse)}
+    wanted=[
+      Every(f'to dMMSE / to ridge, M = {few}', share[few], high=0.5),
+      Every(f'to dMMSE - to ridge, M = {many}, 2.5 %', low, low=0.0),
+    ],
+    **_checks(results),
+    effect=Effect(
+      'log of to dMMSE / to ridge, largest M - smallest',
+      np.log(share[many] / share[few]),
+      low=0.7,
+    ),
+    beside={'M where it crosses over': _crossing(ridge, dmmse)}
     | {
       f'{name}, M = {m}': values[m]
       for m in ridge
       for name, values in (('to ridge', ridge), ('to dMMSE', dmmse))
     },
-    (dmmse[few] < 0.5 * ridge[few]).all()
-    and (ridge[many] <= dmmse[many]).all(),
-    (dmmse[few] < ridge[few]).all()
-    and (dmmse[few] / ridge[few] < dmmse[many] / ridge[many]).all(),
   )
 
 
@@ -239,23 +287,37 @@ def _crossing(ridge, dmmse):
 
 def _falls(results):
   own, ridge = _final(results, 'new_error'), _final(results, 'new_ridge_error')
-  table = np.array(list(own.values()))  # [M, seeds]
-  last = list(ridge.values())[-1]
+  above = np.array([own[m] - ridge[m] for m in own])  # [M, seeds]
+  falls = -np.diff(above, axis=0)
+  # Once it is there, it can't fall any more.
+  least = np.where(above[1:] > 0.02, falls, 1).min(0)
   return Finding(
-    {f'M = {m}': v for m, v in own.items()} | {'ridge': last},
-    (np.diff(table, axis=0) < 0).all() and (table[-1] - last <= 0.06).all(),
-    (table[-1] < table[0]).all(),
+    wanted=[
+      Every('least fall before it is there', least, low=0.005),
+      Every('fall in all', above[0] - above[-1], low=0.1),
+      Every("error / d above ridge's, largest M", above[-1], high=0.06),
+    ],
+    **_checks(results),
+    effect=Effect('fall in all', above[0] - above[-1], low=0.02),
+    beside={f'M = {m}': v for m, v in own.items()}
+    | {'ridge': list(ridge.values())[-1]},
   )
 
 
 def _seen(results):
   names = ('seen_error', 'seen_dmmse_error', 'seen_ridge_error')
   own, dmmse, ridge = (next(iter(_final(results, n).values())) for n in names)
-  nearer = abs(own - dmmse) < abs(own - ridge)
   return Finding(
-    {'error / d': own, 'dMMSE': dmmse, 'ridge': ridge},
-    nearer.all(),
-    (own < ridge).all(),
+    wanted=[
+      Every(
+        "above dMMSE / ridge's above it",
+        (own - dmmse) / (ridge - dmmse),
+        high=0.5,
+      )
+    ],
+    **_checks(results),
+    effect=Effect('ridge - model, error / d', ridge - own, low=0.02),
+    beside={'error / d': own, 'dMMSE': dmmse, 'ridge': ridge},
   )
 
 

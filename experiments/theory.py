@@ -6,8 +6,10 @@ it only.
 """
 
 import collections
+import itertools
 
 import numpy as np
+from scipy import special
 
 
 def unigram_in_context(tokens, num_symbols, prior=1.0):
@@ -48,6 +50,38 @@ def bigram_in_context(tokens, num_symbols, prior=1.0):
       counts[rows, tokens[:, t - 1], tokens[:, t]] += 1
     now = counts[rows, tokens[:, t]]
     out[:, t] = now / now.sum(-1, keepdims=True)
+  return out
+
+
+def trigger_text(tokens, chain, triggers, recall=True):
+  """Returns P(next | context) of bigram text with triggers, float64 [b, l, v].
+
+  Each trigger has one next token in a sequence, drawn from all that are no
+  triggers: any of them until it was seen, which is then certain (Bietti et al.
+  2023, 2306.00802, section 3). Other tokens follow the chain.
+
+  Args:
+    tokens: int [b, l].
+    chain: [v, v], P(next | token).
+    triggers: tokens.
+    recall: whether what was seen is known, or forgotten at once.
+
+  >>> chain = np.array([[0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+  >>> trigger_text(np.array([[0, 2, 0]]), chain, [0]).tolist()
+  [[[0.0, 0.5, 0.5], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]]
+  """
+  chain, symbols = np.array(chain, np.float64), np.arange(len(chain))
+  chain /= chain.sum(-1, keepdims=True)
+  others = np.setdiff1d(symbols, triggers)
+  chain[triggers] = np.isin(symbols, others) / len(others)
+  out = chain[tokens]
+  for row, sequence in zip(out, tokens) if recall else ():
+    seen = {}
+    for t, token in enumerate(sequence):
+      if t and sequence[t - 1] in triggers:
+        seen[sequence[t - 1]] = token
+      if token in seen:
+        row[t] = symbols == seen[token]
   return out
 
 
@@ -112,10 +146,12 @@ def averaging(xs, ys):
   )
 
 
-def lasso(xs, ys, penalty, sweeps=100):
+def lasso(xs, ys, penalty):
   """Returns predictions [b, k] of least |y - x w|^2 / 2t + penalty |w|_1.
 
-  Coordinate descent (Friedman et al. 2007), `sweeps` times through w.
+  Exact: the penalty falls from where w is 0, and w is linear in it between the
+  places where one of its entries becomes or ceases to be 0 (Efron et al. 2004,
+  section 3.1). Coordinate descent takes thousands of turns where t < d.
 
   >>> lasso([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]], 0.5).round(2).tolist()
   [[0.0, 3.0, 5.4]]
@@ -123,18 +159,71 @@ def lasso(xs, ys, penalty, sweeps=100):
   xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
 
   def solve(x, y):
-    t, d = x.shape[1:]
+    (b, t, d), rows = x.shape, np.arange(len(x))
     gram = np.einsum('btd,bte->bde', x, x) / t
-    moment = np.einsum('btd,bt->bd', x, y) / t
-    w = np.zeros((len(x), d))
-    for _ in range(sweeps):
-      for j in range(d):
-        own = gram[:, j, j]
-        rest = (
-          moment[:, j] - np.einsum('bd,bd->b', gram[:, j], w) + own * w[:, j]
-        )
-        w[:, j] = np.sign(rest) * np.maximum(abs(rest) - penalty, 0) / own
+    slope = np.einsum('btd,bt->bd', x, y) / t
+    level, w = abs(slope).max(1), np.zeros((b, d))
+    on = abs(slope) == level[:, None]
+    while (level > penalty).any():
+      left = level > penalty
+      square = np.where(on[:, :, None] & on[:, None], gram, 0)
+      square += np.eye(d) * ~on[:, None]
+      way = np.linalg.solve(square, (np.sign(slope) * on)[..., None])[..., 0]
+      fall = np.einsum('bde,be->bd', gram, way)
+      with np.errstate(divide='ignore', invalid='ignore'):
+        begin = (level[:, None] - slope) / (1 - fall)
+        other = (level[:, None] + slope) / (1 + fall)
+        end = -w / way
+      parts = np.stack([begin, other, end])
+      parts = np.where((parts > 1e-12) & [~on, ~on, on], parts, np.inf)
+      steps = np.concatenate([*parts, (level - penalty)[:, None]], 1)
+      at = steps.argmin(1)
+      step = np.where(left, steps[rows, at], 0)[:, None]
+      w, slope = w + step * way, slope - step * fall
+      level = np.where(at == 3 * d, penalty, level - step[:, 0])
+      turned = left & (at < 3 * d)
+      on[rows[turned], at[turned] % d] ^= True
+      w = np.where(on, w, 0)
     return w
+
+  return _solve_each(xs, ys, solve)
+
+
+def sparse_posterior_mean(xs, ys, sparsity, noise=1e-4):
+  """Returns predictions [b, k] if few entries of w are not 0, by Bayes.
+
+  Each support of `sparsity` of the d is as likely, and w ~ N(0, d / sparsity)
+  on it: the mean of their ridge regressions, weighted by the evidence.
+
+  Args:
+    xs: [b, k, d].
+    ys: [b, k].
+    sparsity: entries that are not 0.
+    noise: standard deviation of y's, as of rounding.
+
+  >>> xs, ys = [[[1.0, 0.0], [1.0, 0.0]]], [[2.0, 2.0]]
+  >>> sparse_posterior_mean(xs, ys, 1).round(2).tolist()
+  [[0.0, 2.0]]
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+  (b, _, d), variance = xs.shape, noise**2
+  prior = d / sparsity
+
+  def solve(x, y):
+    ws, logs = [], []
+    for support in itertools.combinations(range(d), sparsity):
+      own = x[..., support]
+      gram = np.einsum('btd,bte->bde', own, own)
+      gram += variance / prior * np.eye(sparsity)
+      moment = np.einsum('btd,bt->bd', own, y)
+      w = np.linalg.solve(gram, moment[..., None])[..., 0]
+      rest = y - np.einsum('btd,bd->bt', own, w)
+      cost = (rest**2).sum(1) / variance + (w**2).sum(1) / prior
+      logs.append(-(cost + np.linalg.slogdet(gram)[1]) / 2)
+      ws.append(np.zeros((b, d)))
+      ws[-1][:, support] = w
+    weights = special.softmax(logs, axis=0)
+    return np.einsum('sb,sbd->bd', weights, ws)
 
   return _solve_each(xs, ys, solve)
 

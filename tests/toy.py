@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm import config
-from ctxlm.lab import experiment
+from ctxlm.lab import experiment, verdicts
+
+SEEDS = verdicts.Seeds()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +90,9 @@ def criteria():
     slow, fast = (
       results.where(learning_rate=r).final('eval/line/loss') for r in (0.1, 0.3)
     )
-    return experiment.Finding(
-      {'slow': slow, 'fast': fast},
-      bool((fast < slow).all()),
-      bool(fast.mean() < slow.mean()),
+    return verdicts.Finding(
+      [verdicts.Every('slow - fast', slow - fast, low=1e-3)],
+      beside={'slow': slow, 'fast': fast},
     )
 
   return [

@@ -40,7 +40,7 @@ def main(F):
   """Entry point of `ctxlm report`."""
   from ctxlm.lab import experiment, points, recipe_report
   from ctxlm.lab.report import compare, write_report
-  from ctxlm.lab.tables import show
+  from ctxlm.lab.tables import figures
 
   if F.compare:
     if len(F.paths) < 2:
@@ -65,7 +65,7 @@ def main(F):
   module = experiment.load(F.paths[0])
   for row in write_report(F.paths[0], module, plan, workdir):
     print(f'{row["verdict"]:<16}{row["claim"]}')
-    for name, v in row['ours'].items():
-      print(f'{"":<16}{name}: {show(v["mean"], v["interval"])}')
+    for line in figures(row):
+      print(f'{"":<16}{line}')
     print(f'{"":<16}criterion: {row["criterion"]}')
   print(workdir / 'report.md')

@@ -50,8 +50,16 @@ def add_flags(parser):
     '--seeds',
     metavar='N',
     type=count,
-    default=3,
-    help='seeds of every point',
+    help='seeds of every point (default: as many as a verdict takes; 3 of a '
+    'recipe)',
+  )
+  parser.add(
+    use,
+    '--first_seed',
+    metavar='N',
+    type=flags.number(ranges.Seed),
+    help="the first of them (default: an experiment's first that its settings "
+    'were not chosen on; 0 of a recipe)',
   )
   use = 'which points of a recipe'
   parser.add(
@@ -173,7 +181,9 @@ def main(F):
   cluster.resources_of(F.ray_resources)
   settings, scale = dict(F.overrides), F.scale or 'small'
   module, workdir = experiment.load(path), Path(F.workdir)
-  listed = points(module, scale, F.seeds, settings)
+  first = module.SEEDS.first if F.first_seed is None else F.first_seed
+  seeds = range(first, first + (F.seeds or module.SEEDS.least))
+  listed = points(module, scale, seeds, settings)
   jobs = [
     launchers.Job(
       name,
@@ -222,7 +232,7 @@ def _sweep_recipe(F):
     swept,
     Path(F.workdir),
     F.over,
-    F.seeds,
+    range(F.first_seed or 0, (F.first_seed or 0) + (F.seeds or 3)),
     None if F.launcher == 'print' else launcher,
     F.points,
     bayes,

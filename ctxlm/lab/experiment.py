@@ -6,6 +6,7 @@ The file's docstring states the claim and its source, and it defines
     sweep(scale)       -> overrides of it, one mapping a point
     criteria()         -> [Claim]: what must hold
     report(results)    -> [Plot]
+    SEEDS              verdicts.Seeds: those of tuning, and how many it takes
 
 where scale is 'smoke', 'small' or 'large'. Plug-ins of its own (Source,
 Model, Objective, Evaluator) may stand beside them.
@@ -17,11 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from ctxlm import recipes
 from ctxlm.errors import UserError
+from ctxlm.lab import verdicts
 
 PARTS = ('get_config', 'sweep', 'criteria', 'report')
 
@@ -43,6 +42,11 @@ def load(path):
         else ''
       )
       raise UserError(f'{path} is no experiment: it has no {name}(){hint}')
+  if not isinstance(vars(module).get('SEEDS'), verdicts.Seeds):
+    raise UserError(
+      f'{path} names no seeds: say SEEDS = verdicts.Seeds(tuned=(0, 1)), those '
+      'that its settings were chosen on, () for none'
+    )
   return module
 
 
@@ -110,28 +114,6 @@ class Unfinished(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
-  """What a claim's check came to.
-
-  Attributes:
-    ours: {what: values over seeds}.
-    reproduced: whether the criterion holds.
-    direction: whether the effect has at least the claimed sign.
-  """
-
-  ours: dict
-  reproduced: bool
-  direction: bool
-
-  @property
-  def verdict(self):
-    """Returns 'reproduced', 'direction only' or 'not reproduced'."""
-    if self.reproduced:
-      return 'reproduced'
-    return 'direction only' if self.direction else 'not reproduced'
-
-
-@dataclasses.dataclass(frozen=True)
 class Claim:
   """A claim of the literature, and the code that judges it.
 
@@ -140,7 +122,7 @@ class Claim:
     source: paper and section.
     paper: its figure, in words.
     criterion: in words.
-    check: function of Results that gives a Finding.
+    check: function of Results that gives a verdicts.Finding.
   """
 
   claim: str
@@ -170,7 +152,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """A theory line: label, and a level or (x [n], y [n])."""
+  """A theory line: label, and a level or (x [n], y [n]); None isn't drawn."""
 
   label: str
   y: Any
@@ -196,19 +178,3 @@ class Plot:
   series: list
   lines: list = ()
   log: str = ''
-
-
-def interval(values):
-  """Returns (mean, half-width) of the 95 % interval, Student's t; nan of one.
-
-  >>> mean, half = interval([1, 2, 3])
-  >>> print(f'{mean:.1f} ± {half:.1f}')
-  2.0 ± 2.5
-  """
-  values = np.asarray(values, float)
-  n = len(values)
-  if n < 2:
-    return float(values.mean()), float('nan')
-  with np.errstate(invalid='ignore'):  # of infinite values
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
-  return float(values.mean()), float(half)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ctxlm import files
 from ctxlm.inference import pictures
-from ctxlm.lab.experiment import interval
+from ctxlm.lab.verdicts import interval
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -105,7 +105,8 @@ def _text(label):
 def make(plot):
   """Returns a Plot's figure: means, seeds, bands of 95 % over them, theory."""
   with plt.rc_context(STYLE):
-    labels = [x.label for x in (*plot.series, *plot.lines) if x.label]
+    lines = [line for line in plot.lines if line.y is not None]
+    labels = [x.label for x in (*plot.series, *lines) if x.label]
     columns = 1 if max(map(len, labels), default=0) > LONG else 2
     rows = -(-len(labels) // columns)
     figure, axis = plt.subplots(
@@ -113,7 +114,7 @@ def make(plot):
     )
     for i, series in enumerate(plot.series):
       _curve(axis, series, i)
-    for i, line in enumerate(plot.lines):
+    for i, line in enumerate(lines):
       style = dict(
         color='0.35', linewidth=0.9, linestyle=(0, (1 + 2 * i, 1.5)), zorder=1
       )
@@ -170,7 +171,7 @@ def _fit(axis, plot):
     return ys[np.isfinite(ys) & ((ys > 0) | (not log))]
 
   ys = flat([s.ys for s in plot.series if s.kind != 'faint'])
-  lines = flat([np.atleast_1d(l.y)[-1] for l in plot.lines])
+  lines = flat([np.atleast_1d(l.y)[-1] for l in plot.lines if l.y is not None])
   if log and ys.size:  # a theory's 0 would leave the curves no room
     lines = lines[lines > ys.min() / 10]
   ys = np.concatenate([ys, lines])

@@ -24,7 +24,7 @@ def points(module, scale, seeds, settings):
   Args:
     module: see ctxlm.lab.experiment.load.
     scale: one of lab.SCALES.
-    seeds: every override without a 'seed' is taken with 0 to seeds - 1.
+    seeds: range; every override without a 'seed' is taken with each.
     settings: {key: value} of every point's recipe, before its overrides.
 
   Raises:
@@ -45,7 +45,7 @@ def points(module, scale, seeds, settings):
     if not isinstance(overrides, dict):
       raise UserError(f'{where} yields {overrides!r}, which maps no keys')
   keys = telling(listed)
-  every = range(min(seeds, MOST + 1))
+  every = seeds[: MOST + 1]
   expanded = [
     {**overrides, 'seed': seed}
     for overrides in listed

@@ -6,9 +6,9 @@ import math
 from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.lab import points as points_lib
-from ctxlm.lab.experiment import interval
 from ctxlm.lab.space import is_number
 from ctxlm.lab.tables import show
+from ctxlm.lab.verdicts import interval
 
 LOSSES = ('losses', 'perplexity')  # evaluators that give 'loss'
 SHOWN = 3  # points that a sweep names at its end
@@ -89,7 +89,7 @@ class Standing:
     overrides: {key: value}, without the seed.
     points: [results.Point], one a seed.
     values: the metric at the end of each seed that is done.
-    mean, half: of the values, see experiment.interval; nan of none.
+    mean, half: of the values, see verdicts.interval; nan of none.
     ranked: whether all seeds are done and have a finite value.
   """
 

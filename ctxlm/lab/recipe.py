@@ -120,7 +120,7 @@ class Sweep:
     Args:
       recipe: Recipe.
       workdir: pathlib.Path.
-      seeds: of every point.
+      seeds: range, of every point.
       over: [str], as the command line has it.
       how: [str], the flags that say how points are chosen.
 
@@ -137,7 +137,7 @@ class Sweep:
       'how': how,
       'metric': recipe.metric.name,
       'mode': recipe.metric.mode,
-      'seeds': seeds,
+      'seeds': [seeds.start, len(seeds)],
       'points': {},
       'failed': (points_lib.read_older(workdir) or {}).get('failed', {}),
     }
@@ -151,7 +151,7 @@ class Sweep:
     jobs = []
     for own in listed:
       num_steps = self.recipe.config(own).num_steps
-      for seed in range(self.seeds):
+      for seed in self.seeds:
         overrides = own | {'seed': seed}
         name = points_lib.name_of(overrides)
         folder = self.workdir / name
@@ -254,7 +254,8 @@ def sweep_command(plan, workdir):
     *('ctxlm', 'sweep', plan['experiment'], f'--workdir={workdir}'),
     *(f'--over={key}={text}' for key, text in plan['over'].items()),
     *plan['how'],
-    f'--seeds={plan["seeds"]}',
+    '--first_seed={}'.format(plan['seeds'][0]),
+    '--seeds={}'.format(plan['seeds'][1]),
     f'--metric={plan["metric"]}:{plan["mode"]}',
     *(f'--config.{key}={value}' for key, value in plan['settings'].items()),
   ]
@@ -269,7 +270,7 @@ def sweep(
     recipe: Recipe.
     workdir: pathlib.Path.
     over: [str], as the command line has it.
-    seeds: of every point.
+    seeds: range, of every point.
     launcher: function that makes one; None prints the command of each point.
     count: of points that are drawn; None is the grid.
     bayes: whether they are proposed, and not drawn.
@@ -308,7 +309,7 @@ def sweep(
         halving,
         more=(lambda: swept.propose(count)) if bayes else None,
         failure=swept.note_failure,
-        whole=count * seeds if bayes else 0,
+        whole=count * len(seeds) if bayes else 0,
       )
   if not launcher:
     for job in jobs:

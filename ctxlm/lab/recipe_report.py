@@ -8,8 +8,9 @@ import numpy as np
 from ctxlm.files import write_text
 from ctxlm.lab import plots, ranking, recipe, report, tables
 from ctxlm.lab import results as results_lib
-from ctxlm.lab.experiment import Plot, Series, interval
+from ctxlm.lab.experiment import Plot, Series
 from ctxlm.lab.space import is_number
+from ctxlm.lab.verdicts import interval
 
 CURVES = 5  # points whose learning curves have a colour
 MOST = 8  # metrics in the table; results.csv has all

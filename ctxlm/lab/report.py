@@ -13,48 +13,63 @@ from pathlib import Path
 from ctxlm import recipes
 from ctxlm.errors import UserError
 from ctxlm.files import write_text
-from ctxlm.lab import experiment, plots, tables
+from ctxlm.lab import experiment, plots, tables, verdicts
 from ctxlm.lab import results as results_lib
 from ctxlm.training import run_folder
 
+NONE = 'not judged: no seeds but those of tuning'
 
-def judge(claims, results):
-  """Returns a row a claim: texts, values over seeds, and the verdict."""
-  rows = []
+
+def judge(claims, results, seeds):
+  """Returns a row a claim: texts, figures over seeds, bounds and the verdict.
+
+  Args:
+    claims: [experiment.Claim].
+    results: results.Results.
+    seeds: verdicts.Seeds, see there which count.
+  """
+  rows, results = [], results.confirming(seeds)
+  own = results.seeds
   for claim in claims:
     row = {
       'claim': claim.claim,
       'source': claim.source,
       'paper': claim.paper,
       'criterion': claim.criterion,
-      'verdict': 'unfinished',
-      'ours': {},
+      'verdict': verdicts.UNFINISHED if own else NONE,
+      'seeds': own,
+      'ours': [],
     }
+    rows.append(row)
+    if not own:
+      continue
     try:
       finding = claim.check(results)
     except experiment.Unfinished:
-      pass
-    else:
-      if not isinstance(finding, experiment.Finding):
-        raise UserError(f'the check of {claim.claim!r} returns no Finding')
-      row['verdict'] = finding.verdict
-      for name, values in finding.ours.items():
-        values = [float(v) for v in values]
-        mean, half = experiment.interval(values)
-        row['ours'][name] = {
-          'mean': mean,
-          'interval': half if math.isfinite(half) else None,
-          'values': values,
-        }
-    rows.append(row)
+      continue
+    if not isinstance(finding, verdicts.Finding):
+      raise UserError(f'the check of {claim.claim!r} returns no Finding')
+    row['verdict'] = finding.verdict(len(own), seeds.least)
+    row['ours'] = [
+      _figure(one.what, one.values)
+      | {'part': part, 'said': one.said, 'holds': one.holds}
+      for part, one in finding.bounds
+    ] + [_figure(what, values) for what, values in finding.beside.items()]
   return rows
+
+
+def _figure(what, values):
+  values = [float(v) for v in values]
+  mean, half = verdicts.interval(values)
+  half = half if math.isfinite(half) else None
+  return {'what': what, 'mean': mean, 'interval': half, 'values': values}
 
 
 def write_report(path, module, plan, workdir):
   """Writes the report of a sweep; returns the claims' rows."""
   results, code = results_lib.read(workdir, plan), Path(module.__file__)
   claims = experiment.listed(module, 'criteria')
-  rows = recipes.run(judge, code, claims, results)
+  rows = recipes.run(judge, code, claims, results, module.SEEDS)
   if plan['scale'] == 'smoke':  # a few steps, to see that all parts run
     rows = [row | {'verdict': 'not judged'} for row in rows]
   plots_ = experiment.listed(module, 'report', results)

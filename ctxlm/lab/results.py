@@ -92,6 +92,25 @@ class Results:
 
     return Results([p for p in self.points if matches(p)])
 
+  def confirming(self, seeds):
+    """Returns the Results that verdicts are taken on, whose arms are paired.
+
+    They are of the seeds that all points have and nothing was tuned on.
+
+    Args:
+      seeds: verdicts.Seeds.
+    """
+    of_groups = [
+      {p.overrides['seed'] for p in group.points} for group in self.groups()
+    ]
+    own = set.intersection(*of_groups or [set()]) - {*seeds.tuned}
+    return Results([p for p in self.points if p.overrides['seed'] in own])
+
+  @property
+  def seeds(self):
+    """The seeds of its points, in order."""
+    return sorted({p.overrides['seed'] for p in self.points})
+
   def finished(self):
     """Returns itself, for a claim that needs all of its points.
 
@@ -134,6 +153,11 @@ class Results:
       return np.zeros(0), np.zeros((0, 0))
     shared = functools.reduce(np.intersect1d, [steps for steps, _ in curves])
     return shared, np.array([v[np.isin(s, shared)] for s, v in curves])
+
+  def level(self, metric):
+    """Returns the newest value of a metric that all runs share, or None."""
+    _, values = self.curves(metric)
+    return float(values[0, -1]) if values.size else None
 
   def series(self, label, metric):
     """Returns the experiment.Series of a metric over steps."""

@@ -5,7 +5,7 @@ import io
 import math
 import re
 
-from ctxlm.lab.experiment import interval
+from ctxlm.lab.verdicts import interval
 
 
 def show(mean, half):
@@ -39,6 +39,19 @@ def aligned(rows):
   )
 
 
+BEFORE = {'learned': 'learned: ', 'sound': 'no leak: ', 'effect': 'effect: '}
+
+
+def figures(row):
+  """Returns a claim's figures as text, a line each: wanted ones first."""
+  return [
+    f'{BEFORE.get(one.get("part"), "")}{one["what"]}: '
+    f'{show(one["mean"], one["interval"])}'
+    + (f' ({one["said"]})' if 'said' in one else '')
+    for one in row['ours']
+  ]
+
+
 def claims_table(rows):
   """Returns the table of claims."""
   return table(
@@ -47,10 +60,7 @@ def claims_table(rows):
       [
         f'{row["claim"]} ({row["source"]})',
         row['paper'],
-        '<br>'.join(
-          f'{name}: {show(v["mean"], v["interval"])}'
-          for name, v in row['ours'].items()
-        ),
+        '<br>'.join(figures(row)),
         f'**{row["verdict"]}**<br>criterion: {row["criterion"]}',
       ]
       for row in rows

@@ -107,10 +107,10 @@ def whole(tmp_path_factory):
 @pytest.mark.slow
 def test_report(whole):
   folder, out = whole
-  assert out.startswith('reproduced ')
+  assert out.startswith('not judged: 2 of 5 seeds')
   text = (folder / 'report.md').read_text()
   assert '4 of 4 points are done, at scale small' in text
-  assert '**reproduced**<br>criterion: in every seed' in text
+  assert '**not judged: 2 of 5 seeds**<br>criterion: in every seed' in text
   assert 'a larger rate \\| is faster (folklore)' in text
   assert (folder / 'loss.png').stat().st_size > 10_000
   with (folder / 'results.csv').open() as f:
@@ -124,7 +124,10 @@ def test_report(whole):
     assert float(row['eval/line/loss']) == last['eval/line/loss']
   (claim,) = summary['claims']
   slow = [float(r['eval/line/loss']) for r in rows if '=0.1' in r['point']]
-  assert claim['ours']['slow']['mean'] == pytest.approx(np.mean(slow))
+  own = {one['what']: one for one in claim['ours']}
+  assert own['slow']['mean'] == pytest.approx(np.mean(slow))
+  assert own['slow - fast']['said'] == 'at least 0.001: 2 of 2 seeds'
+  assert claim['seeds'] == [0, 1]
 
 
 @pytest.mark.slow

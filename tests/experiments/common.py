@@ -1,6 +1,9 @@
 """What the experiments' tests share: a smoke run, and made-up results."""
 
+import dataclasses
+import functools
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -83,6 +86,13 @@ def write_bert(folder, texts):
   return folder
 
 
+@functools.cache
+def points(module):
+  """Returns the points of the small sweep, of five seeds that are judged."""
+  first = module.SEEDS.first
+  return sweep.points(module, 'small', range(first, first + 5), {})
+
+
 def results(module, rows_of, done=True):
   """Returns Results of the small sweep whose metrics are made up.
 
@@ -92,32 +102,84 @@ def results(module, rows_of, done=True):
       gives its rows of metrics.
     done: whether the points are, or a function of the overrides that says so.
   """
-  points = []
-  for name, overrides, config in sweep.points(module, 'small', 2, {}):
+  made = []
+  for name, overrides, config in points(module):
     own = {k.split('.')[-1]: v for k, v in overrides.items()}
     rows = rows_of(own)
     is_done = done(own) if callable(done) else done
-    points.append(
+    made.append(
       results_lib.Point(name, overrides, config.num_steps, rows, is_done)
     )
-  return results_lib.Results(points)
+  return results_lib.Results(made)
 
 
-def verdicts(module, rows_of, done=True):
-  """Returns the claims' verdicts on made-up metrics."""
-  rows = report.judge(module.criteria(), results(module, rows_of, done))
-  return [row['verdict'] for row in rows]
+LETTERS = {
+  'R': 'reproduced',
+  'D': 'direction only',
+  'N': 'not reproduced',
+  'U': 'not judged: untrained',
+  'L': 'not judged: better than the best, a leak',
+}
+
+
+def check(module, rows, cases, coarse=None):
+  """Cases have their verdicts, and every bound decides at least one of them.
+
+  Args:
+    module: the experiment.
+    rows: function of a point's overrides, and of what a case changes.
+    cases: [({what: value}, a letter of LETTERS a claim)]; those beside a bound
+      are within 1 % of it, or 0.001 of 0.
+    coarse: {what: share} of bounds that are met in larger steps.
+  """
+  found = []
+  for change, letters in cases:
+    judged = results(module, lambda own, c=change: rows(own, **c))
+    these = [claim.check(judged) for claim in module.criteria()]
+    verdicts = [finding.verdict(5, 5) for finding in these]
+    assert verdicts == [LETTERS[letter] for letter in letters], change
+    found.append((these, verdicts))
+  undecided = []
+  for i, finding in enumerate(found[0][0]):
+    for part, bound in finding.bounds:
+      for side, sign in (('low', -1), ('high', 1)):
+        at = getattr(bound, side)
+        if math.isfinite(at):
+          share = (coarse or {}).get(bound.what, 0.02)
+          looser = {side: at + sign * (abs(at) * share or 0.002)}
+          if not any(
+            loosened(these[i], bound.what, part, looser).verdict(5, 5)
+            != verdicts[i]
+            for these, verdicts in found
+          ):
+            undecided.append((i, part, bound.what, side))
+  assert not undecided
+  judged = results(module, lambda own: rows(own), done=False)
+  for row in report.judge(module.criteria(), judged, module.SEEDS):
+    assert row['verdict'] == 'unfinished'
+
+
+def loosened(finding, what, part, change):
+  """Returns the Finding with one bound of a part changed."""
+
+  def changed(one):
+    same = one is not None and one.what == what
+    return dataclasses.replace(one, **change) if same else one
+
+  kept = getattr(finding, part)
+  new = changed(kept) if part == 'effect' else [changed(one) for one in kept]
+  return dataclasses.replace(finding, **{part: new})
 
 
 def draw(module, rows_of, folder):
   """Draws the report's plots of made-up metrics."""
-  whole = module.report(results(module, rows_of))
+  whole, first = module.report(results(module, rows_of)), module.SEEDS.first
   # One seed is done, and the other has just begun: it takes nothing away.
   half = module.report(
     results(
       module,
-      lambda own: rows_of(own)[: None if own['seed'] == 0 else 1],
-      lambda own: own['seed'] == 0,
+      lambda own: rows_of(own)[: None if own['seed'] == first else 1],
+      lambda own: own['seed'] == first,
     )
   )
   for plot, begun in zip(whole, half, strict=True):

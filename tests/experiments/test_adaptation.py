@@ -5,32 +5,74 @@ import pytest
 from ctxlm.experiments import adaptation
 from tests.experiments import common
 
+NAN = float('nan')
 BLOCKS = [block for block, _ in adaptation.ARMS.values()]
 GOOD = dict(zip(adaptation.ARMS, (0.88, 0.88, 0.87, 0.88, 0.86, 0.85, 0.80)))
 
 
-def rows_of(scores):
-  def rows(own):
-    arm = list(adaptation.ARMS)[BLOCKS.index(own['adapt'])]
-    metric = adaptation.TASKS[own['task']]['metric']
-    return [{'step': 9, metric: scores[arm] + 0.001 * own['seed']}]
+def rows(own, sst2=None, stsb=None, spread=0.0):
+  """Scores of the arms, the same on both tasks; a seed has 0.001 more.
 
-  return rows
+  The probe's are spread over seeds, with the same mean.
+  """
+  arm = list(adaptation.ARMS)[BLOCKS.index(own['adapt'])]
+  metric = adaptation.TASKS[own['task']]['metric']
+  scores = GOOD | ({'sst2': sst2, 'stsb': stsb}[own['task']] or {})
+  more = 0.001 * (own['seed'] % 3)
+  more += spread * (own['seed'] % 2 - 0.4) * (arm == 'probe')
+  return [{'step': 9, metric: scores[arm] + more}]
 
 
-@pytest.mark.parametrize(
-  ('changed', 'wanted'),
-  [
-    ({}, ['reproduced'] * 4),
-    ({'LoRA, rank 8': 0.86}, [*['not reproduced'] * 2, *['reproduced'] * 2]),
-    ({'LoRA, rank 8': 0.9}, [*['direction only'] * 2, *['reproduced'] * 2]),
-    ({'probe': 0.875}, [*['reproduced'] * 2, 'direction only', 'reproduced']),
-    ({'probe': 0.89}, [*['reproduced'] * 2, 'not reproduced', 'reproduced']),
-    ({'prefix': 0.5}, [*['reproduced'] * 3, 'not reproduced']),
-  ],
-)
-def test_verdicts(changed, wanted):
-  assert common.verdicts(adaptation, rows_of(GOOD | changed)) == wanted
+LORA, PROBE = 'LoRA, rank 8', 'probe'
+CASES = [
+  ({}, 'RRRR'),
+  ({'sst2': {LORA: 0.8701}}, 'RRRR'),
+  ({'sst2': {LORA: 0.8699}}, 'NRRR'),
+  ({'sst2': {LORA: 0.8899}}, 'RRRR'),
+  ({'sst2': {LORA: 0.8901}}, 'NRRR'),
+  ({'stsb': {LORA: 0.8699}}, 'RNRR'),
+  ({'stsb': {LORA: 0.8901}}, 'RNRR'),
+  ({'sst2': {PROBE: 0.8699}}, 'RRRR'),
+  ({'sst2': {PROBE: 0.8701}}, 'URNR'),
+  ({'stsb': {PROBE: 0.8699}}, 'RRRR'),
+  ({'stsb': {PROBE: 0.8701}}, 'RUNR'),
+  # Broken: chance, no number, a score that nobody has.
+  ({'sst2': dict.fromkeys(GOOD, 0.51)}, 'URUN'),
+  ({'sst2': {'full': NAN}}, 'URUU'),
+  ({'stsb': dict.fromkeys(GOOD, 0.99)}, 'RUUN'),
+  ({'sst2': {PROBE: 0.8699}, 'spread': 0.01}, 'UUDR'),
+  ({'sst2': {PROBE: 0.8701}, 'spread': 0.01}, 'UUNR'),
+]
+
+
+def at_the_bounds(task):
+  """Yields cases beside what an arm is to have; a seed has up to 0.002 more."""
+  low, high = (adaptation.TASKS[task][name] for name in ('least', 'most'))
+  for change, letters in (
+    ({'full': low - 0.0005, LORA: low + 0.004, PROBE: low - 0.02}, 'URUN'),
+    ({'full': low + 0.004, LORA: low - 0.0005, PROBE: low - 0.02}, 'URUN'),
+    ({'full': low - 0.0005, PROBE: low + 0.001}, 'URUN'),
+    ({'full': low + 0.02, LORA: low + 0.02, PROBE: low - 0.0005}, 'RRUN'),
+    ({'full': high - 0.0015, LORA: high - 0.006}, 'URUN'),
+    ({'full': high - 0.006, LORA: high - 0.0015}, 'URRN'),
+    ({'full': high - 0.006, LORA: high - 0.006, PROBE: high - 0.0015}, 'URUN'),
+    ({'full': high - 0.003, LORA: high - 0.003}, 'RRRR'),
+    ({LORA: low - 0.0005}, 'URRN'),
+    *(
+      ({arm: at}, 'RRRN')
+      for arm in adaptation.ARMS
+      if arm not in ('full', LORA, PROBE)
+      for at in (low - 0.0005, high - 0.0015)
+    ),
+  ):
+    if task == 'stsb':
+      letters = letters[1] + letters[0] + letters[2:]
+    yield {task: change}, letters
+
+
+def test_criteria():
+  cases = [*CASES, *at_the_bounds('sst2'), *at_the_bounds('stsb')]
+  common.check(adaptation, rows, cases)
 
 
 def test_shares_by_hand():
@@ -51,7 +93,7 @@ def test_shares_by_hand():
 
 
 def test_plots(tmp_path):
-  common.draw(adaptation, rows_of(GOOD), tmp_path)
+  common.draw(adaptation, rows, tmp_path)
 
 
 @pytest.mark.slow

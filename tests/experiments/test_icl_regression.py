@@ -12,42 +12,100 @@ def test_smoke(tmp_path):
     assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
     assert last['eval/prompts/error_4'] > 0
     assert last['eval/prompts/below_low'] <= last['eval/prompts/below_high']
+    assert last['eval/prompts/above'] > last['eval/prompts/above_error'] > 0
 
 
-def rows(own, last=0.02, low=0.05, faster=1000):
-  d = own['dim']
-  listed = []
-  for step in range(250, 4001, 250):
-    row = {'step': step, 'eval/prompts/below_low': low}
-    row['eval/prompts/below_high'] = low + 0.1
-    slow = 0 if own['curriculum_steps'] else faster
+NAN = float('nan')
+
+
+def rows(
+  own,
+  last=0.02,
+  averaging=0.6,
+  gap=0.01,
+  zero=0.0,
+  at_d=0.02,
+  above=0.01,
+  low=0.05,
+  gain=0.1,
+  with_at=1000,
+  without_at=1500,
+  level=0.1,
+  flat=0.1,
+):
+  """Least squares has 1 - i / d after i examples, and so has Bayes."""
+  d, listed = own['dim'], []
+  at = with_at if own['curriculum_steps'] else without_at
+  for step in sorted({*range(100, 2001, 100), at}):
+    row = {
+      'step': step,
+      'eval/prompts/below_low': low,
+      'eval/prompts/below_high': low + 0.1,
+      'eval/prompts/above': above,
+      'eval/prompts/above_error': 0.001,
+    }
     for i in range(2 * d + 1):
       line = max(1 - i / d, 0.0)
-      row[f'eval/prompts/least_squares_{i}'] = line
-      row[f'eval/prompts/lasso_{i}'] = line / 2
-      row[f'eval/prompts/averaging_{i}'] = 0.6
-      row[f'eval/prompts/error_{i}'] = line + (
-        last if step > 1500 + slow else 0.5
-      )
+      error = line + gap if i < d else at_d
+      if i == 0:
+        error = 1 + zero
+      if i == 2 * d:
+        error = last
+        if d == 10:  # the curriculum's
+          reached = level if own['curriculum_steps'] else flat
+          error = reached if step >= at else 0.5
+      row |= {
+        f'eval/prompts/bayes_{i}': line,
+        f'eval/prompts/lasso_{i}': line / 2,
+        f'eval/prompts/averaging_{i}': averaging,
+        f'eval/prompts/error_{i}': error,
+        f'eval/prompts/least_squares_{i}': error + gain
+        if own['sparsity']
+        else line,
+      }
     listed.append(row)
   return listed
 
 
-def test_criteria(tmp_path):
-  assert common.verdicts(icl_regression, rows) == ['reproduced'] * 3
+CASES = [
+  ({}, 'RRR'),
+  # Broken: sparse error 0, diverged, untrained, no number without curriculum.
+  ({'above': -0.3}, 'LLL'),
+  ({'zero': 4.0}, 'UUR'),
+  ({'at_d': 1.0, 'last': 1.0}, 'UUR'),
+  ({'flat': NAN}, 'RRU'),
+  ({'last': NAN}, 'URR'),
+  ({'last': 0.0299}, 'RRR'),
+  ({'last': 0.0301}, 'DRR'),
+  ({'averaging': 0.201}, 'RRR'),
+  ({'averaging': 0.199}, 'DRR'),
+  ({'averaging': 0.0401, 'last': 0.02}, 'DRR'),
+  ({'averaging': 0.0399, 'last': 0.02}, 'NRR'),
+  ({'gap': 0.0599}, 'RRR'),
+  ({'gap': 0.0631}, 'DRR'),
+  ({'zero': 0.0999}, 'RRR'),
+  ({'zero': 0.1001}, 'UUR'),
+  ({'at_d': 0.899}, 'RRR'),
+  ({'at_d': 0.901}, 'UUR'),
+  ({'above': -0.0029}, 'RRR'),
+  ({'above': -0.0031}, 'LLL'),
+  ({'low': 0.001}, 'RRR'),
+  ({'low': -0.001, 'gain': 0.0201}, 'RDR'),
+  ({'low': -0.001, 'gain': 0.0199}, 'RNR'),
+  ({'with_at': 1799, 'without_at': 2000}, 'RRR'),
+  ({'with_at': 1801, 'without_at': 2000}, 'RRD'),
+  ({'with_at': 1899, 'without_at': 2000}, 'RRD'),
+  ({'with_at': 1901, 'without_at': 2000}, 'RRN'),
+  ({'level': 0.199}, 'RRR'),
+  ({'level': 0.201}, 'RRN'),  # never there
+  ({'flat': 1.099}, 'RRR'),  # never there without it
+  ({'flat': 1.101}, 'RRU'),
+]
 
-  def weak(own):
-    return rows(own, last=0.06, low=-0.01, faster=0)
 
-  assert common.verdicts(icl_regression, weak) == [
-    'direction only',
-    'direction only',
-    'not reproduced',
-  ]
+def test_criteria():
+  common.check(icl_regression, rows, CASES)
 
-  def none(own):
-    return rows(own, last=0.5, low=-0.5, faster=-500)
 
-  assert common.verdicts(icl_regression, none) == ['not reproduced'] * 3
-  assert common.verdicts(icl_regression, rows, done=False) == ['unfinished'] * 3
+def test_plots(tmp_path):
   common.draw(icl_regression, rows, tmp_path)

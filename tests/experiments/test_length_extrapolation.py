@@ -14,6 +14,8 @@ def test_smoke(tmp_path):
       # Bytes, hardly trained: the 262 of a uniform guess, times exp(1 / 2), as
       # logits of tied embeddings begin with a variance of 1.
       assert 100 < point['last'][f'eval/lengths/perplexity_{multiple}'] < 700
+    # English has fewer bytes than that which are frequent.
+    assert 10 < point['last']['eval/lengths/frequencies'] < 40
 
 
 def test_a_file_is_cut_once(tmp_path):
@@ -62,35 +64,66 @@ def test_nats_are_of_their_places():
   np.testing.assert_allclose(nats, 3 * np.log(8) * np.array([1, 1, 1, 0]))
 
 
-def rows(own, alibi=1.0, rotary=2.0):
-  ratio = {'alibi': alibi, 'rotary': rotary, 'sinusoidal': 4.0}
-  at = {'alibi': 7.0, 'rotary': 6.8, 'sinusoidal': 7.5}
+NAN = float('nan')
+AT = {'alibi': 7.0, 'rotary': 6.8, 'sinusoidal': 7.5}
+RATIO = {'alibi': 1.0, 'rotary': 2.0, 'sinusoidal': 4.0}
+
+
+def rows(own, at=None, ratio=None, quarter=None):
+  """Perplexities at L, and at more over it; 'quarter' is over ALiBi's, 7."""
   scheme = own['position']
-  row = {'step': 600}
+  short = (AT | (at or {})).get(scheme, 8.0)
+  long = short * (RATIO | (ratio or {})).get(scheme, 3.0)
+  last = {'alibi': 7.0}.get(scheme, 7 * (quarter or {}).get(scheme, 2.0))
+  row = {'step': 600, 'eval/lengths/frequencies': 25.0}
   for multiple in length.MULTIPLES:
-    value = at.get(scheme, 8.0)
-    if multiple > 1:
-      value *= ratio.get(scheme, 3.0)
-    for name in ('perplexity', 'last_quarter'):
-      row[f'eval/lengths/{name}_{multiple}'] = value
+    row[f'eval/lengths/perplexity_{multiple}'] = (
+      short if multiple == 1 else long
+    )
+    row[f'eval/lengths/last_quarter_{multiple}'] = last
   return [row]
 
 
-def test_criteria(tmp_path):
-  assert common.verdicts(length, rows) == ['reproduced'] * 3
+OTHERS = [s for s in length.SCHEMES if s not in ('alibi', 'none')]
+CASES = [
+  ({}, 'RRR'),
+  # Broken: all know nothing; 18 % worse and 19 % better have no direction.
+  ({'at': dict.fromkeys(length.SCHEMES, 260.0)}, 'UUU'),
+  ({'at': {'alibi': 6.8 * 1.18}}, 'RNR'),
+  ({'at': {'alibi': 6.8 * 0.81}}, 'RNR'),
+  ({'at': {'rotary': NAN}}, 'UUU'),
+  *(({'at': {s: 12.6}}, 'UUU') for s in length.SCHEMES),
+  *(({'at': {s: 12.4}}, 'RRR') for s in ('t5', 'learned', 'none')),
+  *(({'at': {s: 1.99}}, 'LLL') for s in length.SCHEMES),
+  *(({'at': {s: 2.01}}, 'RRR') for s in ('t5', 'learned', 'none')),
+  ({'ratio': {'alibi': 0.801}}, 'RRR'),
+  ({'ratio': {'alibi': 0.799}}, 'DRR'),
+  ({'ratio': {'alibi': 1.049}}, 'RRR'),
+  ({'ratio': {'alibi': 1.051}}, 'DRR'),
+  ({'ratio': {'rotary': 1.301}}, 'RRR'),
+  ({'ratio': {'rotary': 1.299}}, 'DRR'),
+  ({'ratio': {'rotary': 4.99, 'sinusoidal': 9.0}}, 'RRR'),
+  ({'ratio': {'rotary': 5.01, 'sinusoidal': 9.0}}, 'DRR'),
+  ({'ratio': {'sinusoidal': 2.01, 'rotary': 1.5}}, 'RRR'),
+  ({'ratio': {'sinusoidal': 1.99, 'rotary': 1.5}}, 'DRR'),
+  ({'ratio': {'rotary': 1.0518}}, 'DRR'),
+  ({'ratio': {'rotary': 1.0508}}, 'NRR'),
+  ({'at': {'alibi': 6.8 * 1.099}}, 'RRR'),
+  ({'at': {'alibi': 6.8 * 1.101}}, 'RNR'),
+  ({'at': {'alibi': 6.8 * 0.901}}, 'RRR'),
+  ({'at': {'alibi': 6.8 * 0.899}}, 'RNR'),
+  ({'at': {'sinusoidal': 6.8 * 1.001}}, 'RRR'),
+  ({'at': {'sinusoidal': 6.8 * 0.999}}, 'RNR'),
+  *(({'quarter': {s: 1.051}}, 'RRR') for s in OTHERS),
+  *(({'quarter': {s: 1.049}}, 'RRD') for s in OTHERS),
+  ({'quarter': {'t5': 1.0203}}, 'RRD'),
+  ({'quarter': {'t5': 1.0201}}, 'RRN'),
+]
 
-  def weak(own):
-    return rows(own, alibi=1.2)
 
-  assert common.verdicts(length, weak)[0] == 'direction only'
+def test_criteria():
+  common.check(length, rows, CASES)
 
-  def none(own):
-    return rows(own, alibi=5.0, rotary=1.0)
 
-  assert common.verdicts(length, none) == [
-    'not reproduced',
-    'reproduced',
-    'not reproduced',
-  ]
-  assert common.verdicts(length, rows, done=False) == ['unfinished'] * 3
+def test_plots(tmp_path):
   common.draw(length, rows, tmp_path)

@@ -37,26 +37,65 @@ def test_every_key_is_asked_once_and_answers_are_not_shown():
     mqar.Source(length=16, pairs=5)
 
 
-def rows(own, attention=0.995, other=0.2, gain=0.1):
-  name, width = own['name'], own['hidden_size']
-  value = other + gain * (width > 64)
-  if name == 'transformer' and own['num_layers'] == 2:
-    value = attention
-  return [{'step': s, 'eval/recall/accuracy': value} for s in (100, 200)]
+NAN = float('nan')
+CELLS = [('attention', n, 64) for n in (4, 8, 16)] + [('attention', 8, 128)]
+OTHERS = [('convolution', 8, 64), ('convolution', 8, 128)]
+OTHERS += [('attention, 1 layer', 8, 64), ('lstm', 8, 64)]
 
 
-def test_criteria(tmp_path):
-  assert common.verdicts(mqar, rows) == ['reproduced'] * 4
+def rows(own, accuracy=None, above=None):
+  """Attention recalls, and others guess; `above` is the loss over ln(pairs)."""
+  mixer = {'convolution': 'convolution', 'recurrent': 'lstm'}.get(
+    own['name'], 'attention' if own['num_layers'] == 2 else 'attention, 1 layer'
+  )
+  cell = mixer, own['pairs'], own['hidden_size']
+  right = dict.fromkeys(CELLS, 0.995) | dict.fromkeys(OTHERS, 0.15)
+  right |= {('convolution', 8, 128): 0.25} | (accuracy or {})
+  more = dict.fromkeys(CELLS, -2.0 + np.log(8) - 2) | (above or {})
+  loss = np.log(own['pairs']) + more.get(cell, 0.01)
+  return [
+    {
+      'step': s,
+      'eval/recall/accuracy': right[cell],
+      'eval/recall/loss': float(loss),
+    }
+    for s in (100, 200)
+  ]
 
-  def weak(own):
-    return rows(own, attention=0.95, other=0.6)
 
-  assert common.verdicts(mqar, weak) == ['direction only'] * 4
+SOLVED = CELLS[1]
+CASES = [
+  ({}, 'RRRR'),
+  # Broken: an LSTM below chance that has not learned to guess.
+  ({'accuracy': {OTHERS[3]: 0.05}, 'above': {OTHERS[3]: 0.8}}, 'RRRU'),
+  ({'accuracy': dict.fromkeys(CELLS, NAN)}, 'UUUU'),
+  *(({'accuracy': {cell: 0.981}}, 'RRRR') for cell in CELLS),
+  ({'accuracy': {SOLVED: 0.979}}, 'DUUU'),
+  *(({'accuracy': {cell: 0.979}}, 'DRRR') for cell in CELLS if cell != SOLVED),
+  ({'accuracy': {CELLS[0]: 0.751}}, 'DRRR'),
+  ({'accuracy': {CELLS[0]: 0.749}}, 'NRRR'),
+  *(({'above': {cell: 0.0999}}, 'RRRR') for cell in CELLS + OTHERS),
+  *(({'above': {cell: 0.1001}}, 'URRR') for cell in CELLS),
+  *(
+    ({'above': {cell: 0.1001}}, letters)
+    for cell, letters in zip(OTHERS, ('RURR', 'RURR', 'RRUR', 'RRRU'))
+  ),
+  ({'accuracy': {OTHERS[0]: 0.499, OTHERS[1]: 0.7}}, 'RRRR'),
+  ({'accuracy': {OTHERS[0]: 0.501, OTHERS[1]: 0.7}}, 'RDRR'),
+  ({'accuracy': {OTHERS[1]: 0.2005}}, 'RRRR'),
+  ({'accuracy': {OTHERS[1]: 0.1995}}, 'RDRR'),
+  ({'accuracy': {OTHERS[1]: 0.1702}}, 'RDRR'),
+  ({'accuracy': {OTHERS[1]: 0.1698}}, 'RNRR'),
+  ({'accuracy': dict.fromkeys(OTHERS[2:], 0.499)}, 'RRRR'),
+  ({'accuracy': dict.fromkeys(OTHERS[2:], 0.501)}, 'RRDD'),
+  ({'accuracy': dict.fromkeys(OTHERS[2:], 0.8945)}, 'RRDD'),
+  ({'accuracy': dict.fromkeys(OTHERS[2:], 0.8955)}, 'RRNN'),
+]
 
-  def none(own):
-    return rows(own, attention=0.1, gain=-0.1)
 
-  verdicts = common.verdicts(mqar, none)
-  assert verdicts[:2] == ['not reproduced'] * 2
-  assert common.verdicts(mqar, rows, done=False) == ['unfinished'] * 4
+def test_criteria():
+  common.check(mqar, rows, CASES)
+
+
+def test_plots(tmp_path):
   common.draw(mqar, rows, tmp_path)

@@ -3,10 +3,13 @@
 import itertools
 import math
 
+import jax
 import numpy as np
 import pytest
+from scipy import special
+from sklearn import linear_model
 
-from ctxlm.experiments import theory
+from ctxlm.experiments import markov, theory
 
 
 def dirichlet_grid(n=400):
@@ -93,38 +96,82 @@ def test_averaging():
   assert predictions[1, 4] == pytest.approx(w @ xs[1, 4])
 
 
-def test_lasso_is_a_minimum_and_least_squares_without_penalty():
+def weights(line, xs, ys, t):
+  """Returns w of a line of theory [b, d] after t examples, as it tells it."""
+  asked = np.repeat(xs[None], xs.shape[-1], 0)
+  asked[:, :, t] = np.eye(xs.shape[-1])[:, None]
+  return np.stack([line(x, ys)[:, t] for x in asked], 1)
+
+
+@pytest.mark.parametrize('penalty', [0.01, 0.1])
+def test_lasso_is_that_of_scikit_learn_also_of_few_examples(penalty):
+  xs, ys = prompts(b=4, k=9, d=6, noise=0.1)
+  for t in (1, 3, 5, 8):
+    w = weights(lambda x, y: theory.lasso(x, y, penalty), xs, ys, t)
+    for own, x, y in zip(w, xs[:, :t], ys[:, :t]):
+      wanted = linear_model.Lasso(
+        penalty, fit_intercept=False, tol=1e-12, max_iter=10**6
+      ).fit(x, y)
+      np.testing.assert_allclose(own, wanted.coef_, atol=1e-4)
+      # Its dual bounds how far from the least it can be: Kim et al. 2007.
+      rest = y - x @ own
+      dual = rest * min(1, penalty * t / abs(x.T @ rest).max())
+      gap = (rest @ rest - y @ y + (y - dual) @ (y - dual)) / (2 * t)
+      assert abs(gap + penalty * abs(own).sum()) < 1e-12 * (y @ y)
+
+
+def test_lasso_without_penalty_is_least_squares():
   xs, ys = prompts(k=9)
   np.testing.assert_allclose(
-    theory.lasso(xs, ys, 0.0, 2000)[:, 4:],
+    theory.lasso(xs, ys, 0.0)[:, 4:],
     theory.least_squares(xs, ys)[:, 4:],
-    atol=1e-5,
+    atol=1e-9,
   )
-  # d = 1 has it in closed form: soft thresholding.
-  xs, ys = prompts(d=1)
-  x, y = xs[:, :4, 0], ys[:, :4]
-  moment = (x * y).mean(1)
-  w = np.sign(moment) * np.maximum(abs(moment) - 0.2, 0) / (x**2).mean(1)
-  np.testing.assert_allclose(
-    theory.lasso(xs, ys, 0.2)[:, 4], w * xs[:, 4, 0], atol=1e-9
-  )
+  assert (theory.lasso(xs, 0 * ys, 0.1) == 0).all()
 
 
-def test_lasso_meets_the_conditions_of_its_minimum():
-  # Asked at the unit vectors, it tells its w.
-  xs, ys = prompts(b=20, k=9, noise=0.5)
-  w = []
-  for j in range(3):
-    asked = xs.copy()
-    asked[:, 8] = np.eye(3)[j]
-    w.append(theory.lasso(asked, ys, 0.3, 30)[:, 8])
-  w = np.stack(w, 1)
-  rest = ys[:, :8] - np.einsum('btd,bd->bt', xs[:, :8], w)
-  slope = np.einsum('btd,bt->bd', xs[:, :8], rest) / 8
-  zero = w == 0
-  assert 5 < zero.sum() < 55
-  np.testing.assert_allclose(slope[~zero], 0.3 * np.sign(w[~zero]), atol=1e-6)
-  assert (abs(slope[zero]) <= 0.3 + 1e-6).all()
+def test_sparse_posterior_mean_is_the_integral_over_w():
+  xs, ys = prompts(b=2, k=4, d=2, noise=0.3)
+  predictions = theory.sparse_posterior_mean(xs, ys, 1, noise=0.3)
+  w = np.linspace(-12, 12, 20001)  # N(0, 2), on either axis
+  for b, t in itertools.product(range(2), range(4)):
+    parts = []
+    for j in range(2):
+      log = -(w**2) / 4
+      for x, y in zip(xs[b, :t, j], ys[b, :t]):
+        log = log - (y - w * x) ** 2 / (2 * 0.3**2)
+      parts.append((np.exp(log), w * xs[b, t, j]))
+    wanted = sum((p * out).sum() for p, out in parts)
+    wanted /= sum(p.sum() for p, _ in parts)
+    assert predictions[b, t] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_sparse_posterior_mean_knows_w_once_one_support_is_left():
+  rng = np.random.default_rng(0)
+  xs, w = rng.standard_normal((20, 7, 6)), rng.standard_normal((20, 6))
+  w[:, 2:] = 0
+  ys = np.einsum('bkd,bd->bk', xs, w)
+  error = (theory.sparse_posterior_mean(xs, ys, 2) - ys) ** 2
+  assert error[:, 3:].mean() < 1e-4 < 0.1 < error[:, 1].mean()
+
+
+def test_trigger_text_is_what_its_source_says():
+  source = markov.Source('trigger', num_symbols=12, length=60, num_examples=300)
+  keys = jax.random.split(jax.random.key(0), source.num_examples)
+  batch = jax.device_get(jax.jit(jax.vmap(source.example))(keys))
+  chain, _, order = markov.fixed_chain(12)
+  line = theory.trigger_text(batch['tokens'], chain, order[:5])
+  at = np.take_along_axis(line, batch['targets'][..., None], -1)[..., 0]
+  np.testing.assert_allclose(line.sum(-1), 1)
+  assert (at[batch['asked']] == 1).all() and (at > 0).all()
+  trigger = np.isin(batch['tokens'], order[:5])
+  np.testing.assert_allclose(at[trigger & ~batch['asked']], 1 / 7)
+  # It is calibrated: its mean log-loss is its mean entropy.
+  gap = (-np.log(at) - special.entr(line).sum(-1)).mean(1)
+  assert abs(gap.mean()) < 4 * gap.std() / len(gap) ** 0.5
+  without = theory.trigger_text(batch['tokens'], chain, order[:5], False)
+  np.testing.assert_allclose(without[~trigger], line[~trigger])
+  np.testing.assert_allclose(without[trigger].max(-1), 1 / 7)
 
 
 def test_discrete_posterior_mean_sums_over_tasks():

@@ -13,7 +13,7 @@ def test_every_experiment_has_a_large_scale():
   for path in sorted((tiny.ROOT / 'experiments').glob('*.py')):
     module = importlib.import_module(f'ctxlm.experiments.{path.stem}')
     if hasattr(module, 'sweep'):
-      assert len(points(module, 'large', 3, {})) >= 3
+      assert len(points(module, 'large', range(3), {})) >= 3
 
 
 class Toy:
@@ -31,7 +31,7 @@ def test_points_take_seeds_and_the_names_that_tell():
     {'batch_size': 8, 'optimizer.learning_rate': 0.2, 'optimizer.b1': 0.6},
     {'batch_size': 8, 'optimizer.learning_rate': 0.3, 'seed': 7},
   )
-  listed = points(module, 'small', 2, {'num_steps': 9})
+  listed = points(module, 'small', range(2), {'num_steps': 9})
   assert [name for name, _, _ in listed] == [
     'learning_rate=0.1,seed=0',
     'learning_rate=0.1,seed=1',
@@ -57,7 +57,7 @@ def test_points_take_seeds_and_the_names_that_tell():
 )
 def test_wrong_points(overrides, wanted):
   with pytest.raises(UserError, match='toy.py: sweep()') as e:
-    points(Toy({}, overrides), 'small', 1, {})
+    points(Toy({}, overrides), 'small', range(1), {})
   assert wanted in str(e.value)
 
 
@@ -65,11 +65,11 @@ def test_a_value_that_the_data_refuses():
   from ctxlm.experiments import mqar
 
   with pytest.raises(UserError, match='point .*length must be even'):
-    points(mqar, 'small', 1, {'tasks.recall.data.length': 30})
+    points(mqar, 'small', range(1), {'tasks.recall.data.length': 30})
 
 
 def test_the_same_point_twice_and_none():
   with pytest.raises(UserError, match='seed=0 twice'):
-    points(Toy({'num_steps': 1}, {'num_steps': 1}), 'small', 1, {})
+    points(Toy({'num_steps': 1}, {'num_steps': 1}), 'small', range(1), {})
   with pytest.raises(UserError, match='yields nothing'):
-    points(Toy(), 'small', 1, {})
+    points(Toy(), 'small', range(1), {})

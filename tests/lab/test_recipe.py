@@ -65,7 +65,9 @@ def quick(monkeypatch):
 def sweep(folder, over, trainer, settings=None, metric='', seeds=1, **options):
   over = over if isinstance(over, list) else [over]
   opened = recipe.open_recipe(TOY, over, settings or {}, metric)
-  return recipe.sweep(opened, folder, over, seeds, lambda: trainer, **options)
+  return recipe.sweep(
+    opened, folder, over, range(seeds), lambda: trainer, **options
+  )
 
 
 def valley(rate, seed):
