@@ -35,10 +35,17 @@ def add_flags(parser):
     help='folder of the comparison',
   )
 
+  parser.add(
+    'what is written',
+    '--keep',
+    action='store_true',
+    help="keep the verdicts beside ctxlm's experiments, and in their README",
+  )
+
 
 def main(F):
   """Entry point of `ctxlm report`."""
-  from ctxlm.lab import experiment, points, recipe_report
+  from ctxlm.lab import experiment, kept, points, recipe_report
   from ctxlm.lab.report import compare, write_report
   from ctxlm.lab.tables import figures
 
@@ -60,7 +67,7 @@ def main(F):
     raise UserError(f'{workdir} is a sweep of {plan["experiment"]}')
   if 'over' in plan:
     print('\n'.join(recipe_report.write_report(plan, workdir)))
-    print(workdir / 'report.md')
+    print(workdir / 'report.html')
     return
   module = experiment.load(F.paths[0])
   for row in write_report(F.paths[0], module, plan, workdir):
@@ -68,4 +75,6 @@ def main(F):
     for line in figures(row):
       print(f'{"":<16}{line}')
     print(f'{"":<16}criterion: {row["criterion"]}')
-  print(workdir / 'report.md')
+  if F.keep:
+    kept.keep(module, workdir)
+  print(workdir / 'report.html')

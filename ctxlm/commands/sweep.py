@@ -164,6 +164,7 @@ def main(F):
   """Entry point of `ctxlm sweep`."""
   from ctxlm.lab import cluster, experiment, launchers
   from ctxlm.lab.points import command, points, write
+  from ctxlm.lab.provenance import planned
   from ctxlm.parallel import locks
 
   if len(F.paths) != 1:
@@ -198,8 +199,7 @@ def main(F):
     'scale': scale,
     'settings': settings,
     'points': {
-      name: {'overrides': overrides, 'num_steps': config.num_steps}
-      for name, overrides, config in listed
+      name: planned(overrides, config) for name, overrides, config in listed
     },
   }
   with locks.held(workdir, 'sweeps'):

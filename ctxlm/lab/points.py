@@ -11,7 +11,7 @@ import ml_collections
 from ctxlm import config as config_lib
 from ctxlm import files, recipes
 from ctxlm.errors import UserError, note
-from ctxlm.lab import SCALES, experiment
+from ctxlm.lab import SCALES, experiment, provenance
 from ctxlm.parallel import locks
 from ctxlm.recipes import overrides as overrides_lib
 
@@ -152,6 +152,7 @@ def read(workdir):
     or plan.get('scale') not in (*SCALES, '')
     or not isinstance(settings, dict)
     or not isinstance(points, dict)
+    or not isinstance(plan.get('commits'), list)
     or not all(map(_is_point, points.values()))
   ):
     raise UserError(f'{path} is no list of points: {advice}')
@@ -164,6 +165,7 @@ def _is_point(point):
     and isinstance(point.get('overrides'), dict)
     and isinstance(point['overrides'].get('seed'), int)
     and isinstance(point.get('num_steps'), int)
+    and isinstance(point.get('recipe'), str)
   )
 
 
@@ -182,10 +184,11 @@ def write(workdir, plan):
   Args:
     workdir: pathlib.Path of a folder that is held, see locks.held.
     plan: 'experiment', 'scale', 'settings' and 'points'; of a recipe also
-      'over', {key: text}, and what it is ranked by.
+      'over', {key: text}, and what it is ranked by. The commits that it ran
+      at are added.
 
   Raises:
-    UserError: the folder is of another sweep.
+    UserError: the folder is of another sweep, or has points of another recipe.
   """
   old = read_older(workdir)
   plan = json.loads(json.dumps(plan))  # tuples are lists there
@@ -217,15 +220,26 @@ def write(workdir, plan):
   if old:  # other seeds of the same points stay, and all of a recipe
 
     def bare(point):
-      return {k: v for k, v in point['overrides'].items() if k != 'seed'}
+      own = {k: v for k, v in point['overrides'].items() if k != 'seed'}
+      return json.dumps(own)
 
-    listed = [bare(point) for point in plan['points'].values()]
+    listed = {bare(p): p['recipe'] for p in plan['points'].values()}
     stay = {
       name: point
       for name, point in old['points'].items()
       if 'over' in plan or bare(point) in listed
     }
+    for name, point in stay.items():
+      now = listed.get(bare(point), point['recipe'])
+      if now != point['recipe']:
+        raise UserError(
+          f'{workdir} holds {name} of another recipe: its config had the hash '
+          f'{point["recipe"]}, now {now}; use another --workdir, or put the '
+          'recipe back'
+        )
     plan['points'] = stay | plan['points']
+  commits = [*(old or {}).get('commits', []), provenance.commit()]
+  plan['commits'] = list(dict.fromkeys(commits))
   files.write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
   return plan
 

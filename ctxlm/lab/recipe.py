@@ -13,7 +13,7 @@ import ml_collections
 from ctxlm import config as config_lib
 from ctxlm import recipes
 from ctxlm.errors import UserError, note
-from ctxlm.lab import launchers, ranking, search
+from ctxlm.lab import launchers, provenance, ranking, search
 from ctxlm.lab import points as points_lib
 from ctxlm.lab import results as results_lib
 from ctxlm.lab import space as space_lib
@@ -137,7 +137,6 @@ class Sweep:
       'how': how,
       'metric': recipe.metric.name,
       'mode': recipe.metric.mode,
-      'seeds': [seeds.start, len(seeds)],
       'points': {},
       'failed': (points_lib.read_older(workdir) or {}).get('failed', {}),
     }
@@ -150,17 +149,14 @@ class Sweep:
     """Lists points, of all seeds; returns their [launchers.Job]."""
     jobs = []
     for own in listed:
-      num_steps = self.recipe.config(own).num_steps
+      config = self.recipe.config(own)
       for seed in self.seeds:
         overrides = own | {'seed': seed}
         name = points_lib.name_of(overrides)
         folder = self.workdir / name
         argv = self.recipe.command(folder, overrides)
-        jobs.append(launchers.Job(name, folder, argv, num_steps))
-        self.plan['points'][name] = {
-          'overrides': overrides,
-          'num_steps': num_steps,
-        }
+        jobs.append(launchers.Job(name, folder, argv, config.num_steps))
+        self.plan['points'][name] = provenance.planned(overrides, config)
     self._write()
     return jobs
 
@@ -243,21 +239,20 @@ def longer(plan, workdir, standings):
   return points_lib.command(plan['experiment'], workdir / 'best', own)
 
 
-def sweep_command(plan, workdir):
-  """Returns the argv of the sweep itself, without where its points ran.
+def sweep_commands(plan, workdir):
+  """Returns the [argv] of the sweep itself, without where its points ran.
 
   Args:
     plan: what sweep.json says.
     workdir: pathlib.Path.
   """
+  begin = ['ctxlm', 'sweep', plan['experiment'], f'--workdir={workdir}']
+  begin += [f'--over={key}={text}' for key, text in plan['over'].items()]
+  end = [f'--metric={plan["metric"]}:{plan["mode"]}']
+  end += [f'--config.{key}={v}' for key, v in plan['settings'].items()]
   return [
-    *('ctxlm', 'sweep', plan['experiment'], f'--workdir={workdir}'),
-    *(f'--over={key}={text}' for key, text in plan['over'].items()),
-    *plan['how'],
-    '--first_seed={}'.format(plan['seeds'][0]),
-    '--seeds={}'.format(plan['seeds'][1]),
-    f'--metric={plan["metric"]}:{plan["mode"]}',
-    *(f'--config.{key}={value}' for key, value in plan['settings'].items()),
+    [*begin, *plan['how'], *seeds, *end]
+    for seeds in provenance.seed_flags(plan)
   ]
 
 

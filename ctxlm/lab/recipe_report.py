@@ -5,8 +5,15 @@ import shlex
 
 import numpy as np
 
-from ctxlm.files import write_text
-from ctxlm.lab import plots, ranking, recipe, report, tables
+from ctxlm.lab import (
+  page,
+  plots,
+  provenance,
+  ranking,
+  recipe,
+  report,
+  tables,
+)
 from ctxlm.lab import results as results_lib
 from ctxlm.lab.experiment import Plot, Series
 from ctxlm.lab.space import is_number
@@ -17,7 +24,7 @@ MOST = 8  # metrics in the table; results.csv has all
 
 
 def write_report(plan, workdir):
-  """Writes report.md, pictures, results.csv and results.json.
+  """Writes report.md, report.html, pictures, results.csv and results.json.
 
   Args:
     plan: what sweep.json says, of a recipe.
@@ -31,25 +38,31 @@ def write_report(plan, workdir):
   standings = ranking.rank(results, metric)
   said = ranking.summary(standings, metric)
   longer = recipe.longer(plan, workdir, standings)
-  drawn = pictures(standings, metric, plan['over'])
-  for plot in drawn:
-    plots.draw(plot, workdir / f'{plot.name}.png')
-  done = sum(p.done for p in results.points)
-  text = [
-    f'# {plan["experiment"]}: over {", ".join(plan["over"])}\n',
-    f'{done} of {len(results.points)} runs are done, of {len(standings)} '
-    f'points. Made by\n\n    {shlex.join(recipe.sweep_command(plan, workdir))}'
-    f'\n    ctxlm report {plan["experiment"]} --workdir {workdir}\n',
-    '## Best\n',
-    *(f'    {line}' for line in said),
-    '',
-    *([f'To train it longer:\n\n    {shlex.join(longer)}\n'] if longer else []),
-    '## Points\n',
-    points_table(standings, metric),
-    '## Plots\n',
-    *(f'![{plot.title}]({plot.name}.png)\n' for plot in drawn),
+  drawn = [
+    report.picture(plot, plots.make(plot), workdir)
+    for plot in pictures(standings, metric, plan['over'])
   ]
-  write_text(workdir / 'report.md', '\n'.join(text))
+  again = ['ctxlm', 'report', plan['experiment'], f'--workdir={workdir}']
+  commands = [*recipe.sweep_commands(plan, workdir), again]
+  page.write(
+    workdir,
+    f'{plan["experiment"]}: over {", ".join(plan["over"])}',
+    [
+      page.Text(provenance.words(plan, results)),
+      page.Heading('Best'),
+      page.Text('\n'.join(said), code=True),
+      *(
+        [page.Text('To train it longer:'), page.Text(shlex.join(longer), True)]
+        if longer
+        else []
+      ),
+      page.Heading('Points'),
+      points_table(standings, metric),
+      page.Heading('Plots'),
+      *drawn,
+      *report.made_by(commands, plan, results, workdir),
+    ],
+  )
   ranked = [s for s in standings if s.ranked]
   found = {
     'metric': metric.name,
@@ -88,7 +101,7 @@ def points_table(standings, metric):
       row.append(shown if done or not ends else f'({shown})')
     rows.append([*row, standing.state])
   names = [name.removeprefix('eval/') for name in metrics]
-  return tables.table([*keys, *names, 'seeds'], rows)
+  return page.Table([*keys, *names, 'seeds'], rows)
 
 
 def last(points, name):

@@ -1,19 +1,20 @@
 """Reports: verdicts on an experiment's claims, tables and plots.
 
-`write_report` writes report.md, results.csv, results.json and plots (PNG, PDF)
-into a sweep's folder, also of a sweep that is half done; `compare` draws the
-curves of any runs over one another.
+`write_report` writes report.md, report.html, results.csv, results.json and
+plots (PNG, PDF) into a sweep's folder, also of a sweep that is half done;
+`compare` draws the curves of any runs over one another.
 """
 
 import json
 import math
 import os
+import shlex
 from pathlib import Path
 
 from ctxlm import recipes
 from ctxlm.errors import UserError
 from ctxlm.files import write_text
-from ctxlm.lab import experiment, plots, tables, verdicts
+from ctxlm.lab import experiment, page, plots, provenance, tables, verdicts
 from ctxlm.lab import results as results_lib
 from ctxlm.training import run_folder
 
@@ -71,31 +72,64 @@ def write_report(path, module, plan, workdir):
   claims = experiment.listed(module, 'criteria')
   rows = recipes.run(judge, code, claims, results, module.SEEDS)
   if plan['scale'] == 'smoke':  # a few steps, to see that all parts run
-    rows = [row | {'verdict': 'not judged'} for row in rows]
-  plots_ = experiment.listed(module, 'report', results)
-  for plot in plots_:
+    rows = [row | {'verdict': 'not judged: smoke'} for row in rows]
+  pictures = []
+  for plot in experiment.listed(module, 'report', results):
     figure = recipes.run(plots.make, code, plot)
-    plots.save(figure, workdir / f'{plot.name}.png')
-  done = sum(p.done for p in results.points)
+    pictures.append(picture(plot, figure, workdir))
   title = (module.__doc__ or code.stem).strip().splitlines()[0]
-  settings = ''.join(f' --config.{k}={v}' for k, v in plan['settings'].items())
-  text = [
-    f'# {title}\n',
-    f'{done} of {len(results.points)} points are done, at scale '
-    f'{plan["scale"]}. Made by\n\n'
-    f'    ctxlm sweep {path} --workdir {workdir} --scale={plan["scale"]} '
-    f'--seeds={1 + max(p.overrides["seed"] for p in results.points)}{settings}'
-    f'\n    ctxlm report {path} --workdir {workdir}\n',
-    '## Claims\n',
-    tables.claims_table(rows),
-    '## Plots\n',
-    *(f'![{p.title}]({p.name}.png)\n' for p in plots_),
-    '## Last evaluation of every point\n',
-    tables.seeds_table(results),
+  settings = [f'--config.{k}={v}' for k, v in plan['settings'].items()]
+  begin = ['ctxlm', 'sweep', str(path), f'--workdir={workdir}']
+  begin.append(f'--scale={plan["scale"]}')
+  commands = [
+    *([*begin, *seeds, *settings] for seeds in provenance.seed_flags(plan)),
+    ['ctxlm', 'report', str(path), f'--workdir={workdir}'],
   ]
-  write_text(workdir / 'report.md', '\n'.join(text))
+  page.write(
+    workdir,
+    title,
+    [
+      page.Text(provenance.words(plan, results, module.SEEDS)),
+      page.Heading('Claims'),
+      tables.claims_table(rows),
+      page.Heading('Plots'),
+      *pictures,
+      page.Heading('Last evaluation of every point'),
+      tables.seeds_table(results),
+      *made_by(commands, plan, results, workdir),
+    ],
+  )
   write_results(plan, results, workdir, {'claims': rows})
   return rows
+
+
+def picture(plot, figure, folder):
+  """Returns the page.Picture of a Plot, whose figure is written."""
+  path = folder / f'{plot.name}.png'
+  plots.save(figure, path)
+  return page.Picture(plot.title, path, tables.plot_table(plot))
+
+
+def made_by(commands, plan, results, workdir):
+  """Returns a page's last parts: commands, the config, and the runs.
+
+  Args:
+    commands: [argv].
+    plan: what sweep.json says.
+    results: results.Results.
+    workdir: pathlib.Path of the sweep.
+  """
+  parts = [page.Heading('Made by')]
+  parts.append(page.Text('\n'.join(map(shlex.join, commands)), code=True))
+  begun = [
+    p.name
+    for p in results.points
+    if (workdir / p.name / 'config.json').is_file()
+  ]
+  for name in begun[:1]:
+    config = (workdir / name / 'config.json').read_text()
+    parts += [page.Heading(f'Config of {name}'), page.Text(config, code=True)]
+  return [*parts, page.Heading('Runs'), tables.runs_table(results)]
 
 
 def write_results(plan, results, workdir, found):
@@ -112,6 +146,9 @@ def write_results(plan, results, workdir, found):
     'experiment': plan['experiment'],
     'scale': plan['scale'],
     'settings': plan['settings'],
+    'seeds': results.seeds,
+    'recipe': provenance.recipe_hash(plan),
+    'commits': plan['commits'],
     **found,
     'points': {
       p.name: {
@@ -151,7 +188,7 @@ def compare(folders, out):
   if out.exists() and not out.is_dir():
     raise UserError(f'--out {out} is a file: name a folder')
   metrics = sorted({m for p in runs.values() for r in p.rows for m in r})
-  drawn, table = {}, [['last value', 'unit', *runs, 'picture']]
+  drawn, table, parts = {}, [['last value', 'unit', *runs, 'picture']], []
   for metric in metrics:
     curves = {name: p.curve(metric) for name, p in runs.items()}
     there = {name: c for name, c in curves.items() if len(c[0])}
@@ -167,8 +204,8 @@ def compare(folders, out):
       [experiment.Series(n, x, y[None]) for n, (x, y) in there.items()],
     )
     out.mkdir(parents=True, exist_ok=True)
-    drawn[metric] = out / f'{name}.png'
-    plots.draw(plot, drawn[metric])
+    parts.append(picture(plot, plots.make(plot), out))
+    drawn[metric] = parts[-1].path
     last = [
       f'{y[-1]:.5g} at step {x[-1]:.0f}' if len(x) else '-'
       for x, y in curves.values()
@@ -177,6 +214,23 @@ def compare(folders, out):
   if not drawn:
     raise UserError('--compare: the runs have no metric in common')
   print(tables.aligned(table))
+  links = [
+    page.Cell(name, to=os.path.relpath(Path(shared, name), out) + '/')
+    for name in runs
+  ]
+  head, *rows = (row[:-1] for row in table)
+  head = ['metric', 'unit', *(f'{name}, last value' for name in runs)]
+  page.write(
+    out,
+    'Runs compared',
+    [
+      page.Table(head, rows),
+      page.Heading('Plots'),
+      *parts,
+      page.Heading('Runs'),
+      page.Table(['run'], [[link] for link in links]),
+    ],
+  )
   return drawn
 
 

@@ -5,24 +5,24 @@ import io
 import math
 import re
 
+import numpy as np
+
+from ctxlm.lab import page
 from ctxlm.lab.verdicts import interval
+
+FIGURES = 'ours (mean ± 95 % interval over seeds)'
 
 
 def show(mean, half):
-  """Returns '0.899 ± 0.004', with as many digits as the interval allows."""
+  """Returns '0.899 ± 0.004', with as many digits as the interval allows.
+
+  A mean of None is no number, as in results.json.
+  """
+  mean = math.nan if mean is None else mean
   if half is None or not math.isfinite(half) or half <= 1e-9 * abs(mean):
     return f'{mean:.4g}'
   digits = min(max(1 - math.floor(math.log10(half)), 0), 6)
   return f'{mean:.{digits}f} ± {half:.{digits}f}'
-
-
-def table(header, rows):
-  """Returns a Markdown table."""
-  lines = [header, ['---'] * len(header), *rows]
-  return ''.join(
-    '| ' + ' | '.join(str(c).replace('|', '\\|') for c in line) + ' |\n'
-    for line in lines
-  )
 
 
 def aligned(rows):
@@ -42,28 +42,72 @@ def aligned(rows):
 BEFORE = {'learned': 'learned: ', 'sound': 'no leak: ', 'effect': 'effect: '}
 
 
-def figures(row):
-  """Returns a claim's figures as text, a line each: wanted ones first."""
+def figures(row, parts=None):
+  """Returns a claim's figures as text, a line each: wanted ones first.
+
+  Args:
+    row: of report.judge, or as results.json has it.
+    parts: those of verdicts.Finding; None is all.
+  """
   return [
-    f'{BEFORE.get(one.get("part"), "")}{one["what"]}: '
-    f'{show(one["mean"], one["interval"])}'
+    BEFORE.get(one.get('part'), '')
+    + f'{one["what"]}: {show(one["mean"], one["interval"])}'
     + (f' ({one["said"]})' if 'said' in one else '')
     for one in row['ours']
+    if parts is None or one.get('part') in parts
   ]
 
 
 def claims_table(rows):
-  """Returns the table of claims."""
-  return table(
-    ['claim', 'paper', 'ours (mean ± 95 % interval over seeds)', 'verdict'],
+  """Returns the page.Table of claims, their verdicts first."""
+  return page.Table(
+    ['verdict', 'claim', 'paper', FIGURES, 'criterion'],
     [
       [
+        page.Cell(row['verdict'], strong=True),
         f'{row["claim"]} ({row["source"]})',
         row['paper'],
-        '<br>'.join(figures(row)),
-        f'**{row["verdict"]}**<br>criterion: {row["criterion"]}',
+        '\n'.join(figures(row)),
+        row['criterion'],
       ]
       for row in rows
+    ],
+  )
+
+
+def plot_table(plot):
+  """Returns the page.Table of a Plot: means with intervals, and theory."""
+  columns = {}
+  for series in plot.series:
+    own = columns.setdefault(series.label or 'values', {})
+    for x, values in zip(series.x, np.transpose(series.ys)):
+      values = np.array(values, float)
+      if len(values := values[~np.isnan(values)]):
+        own[float(x)] = show(*interval(values))
+  xs = sorted({x for column in columns.values() for x in column})
+  for line in plot.lines:
+    if line.y is not None:
+      at = (xs, [line.y] * len(xs)) if np.ndim(line.y) == 0 else line.y
+      columns[line.label] = {float(x): f'{y:.4g}' for x, y in zip(*at)}
+  xs = sorted({x for column in columns.values() for x in column})
+  return page.Table(
+    [plot.x, *columns],
+    [[f'{x:g}', *(own.get(x, '') for own in columns.values())] for x in xs],
+  )
+
+
+def runs_table(results):
+  """Returns the page.Table of run folders, each a link."""
+  return page.Table(
+    ['run', 'seed', 'step', 'of'],
+    [
+      [
+        page.Cell(p.name, to=f'{p.name}/'),
+        p.overrides['seed'],
+        p.rows[-1]['step'] if p.rows else 0,
+        p.num_steps,
+      ]
+      for p in sorted(results.points, key=lambda p: p.name)
     ],
   )
 
@@ -114,7 +158,7 @@ def seeds_table(results):
       last = [values[-1] for values in last if len(values)]
       row.append(show(*interval(last)) if last else '')
     rows.append(row)
-  return table(['', *names], rows)
+  return page.Table(['', *names], rows)
 
 
 def natural(names):

@@ -109,8 +109,9 @@ def test_report(whole):
   folder, out = whole
   assert out.startswith('not judged: 2 of 5 seeds')
   text = (folder / 'report.md').read_text()
-  assert '4 of 4 points are done, at scale small' in text
-  assert '**not judged: 2 of 5 seeds**<br>criterion: in every seed' in text
+  assert '4 of 4 runs are done, at scale small, of seeds 0 to 1. ' in text
+  assert '| **not judged: 2 of 5 seeds** | a larger rate' in text
+  assert '--first_seed=0 --seeds=2' in text and '| in every seed |' in text
   assert 'a larger rate \\| is faster (folklore)' in text
   assert (folder / 'loss.png').stat().st_size > 10_000
   with (folder / 'results.csv').open() as f:

@@ -17,7 +17,7 @@ def test_table_groups_seeds_and_orders_places():
     for a in (3, 4)
     for seed in (0, 1)
   ]
-  text = tables.seeds_table(results.Results(points)).splitlines()
+  text = tables.seeds_table(results.Results(points)).markdown().splitlines()
   assert text[0] == '|  | a=3 | a=4 |'
   assert text[2:5] == [
     '| steps | 9 | 9 |',

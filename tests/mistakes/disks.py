@@ -33,11 +33,12 @@ def swept(tmp, _):
     f'learning_rate={rate},seed=0': {
       'overrides': {'optimizer.learning_rate': rate, 'seed': 0},
       'num_steps': 6,
+      'recipe': '0',
     }
     for rate in (0.1, 0.3)
   }
   plan = {'experiment': 'tests/toy.py', 'scale': 'smoke', 'settings': {}}
-  text = json.dumps(plan | {'points': points})
+  text = json.dumps(plan | {'points': points, 'commits': ['0']})
   (tmp / 'new' / 'sweep.json').write_text(text)
 
 

@@ -1,0 +1,69 @@
+"""Where points come from: hashes of recipes, seeds and commits."""
+
+import re
+
+import pytest
+
+from ctxlm.errors import UserError
+from ctxlm.experiments import low_resource
+from ctxlm.lab import points, provenance
+from tests import toy
+
+
+def plan_of(module, seeds, scale='small'):
+  return {
+    'experiment': 'tests/toy.py',
+    'scale': scale,
+    'settings': {},
+    'points': {
+      name: provenance.planned(overrides, config)
+      for name, overrides, config in points.points(module, scale, seeds, {})
+    },
+  }
+
+
+def test_seeds_of_a_point_share_their_hash():
+  listed = points.points(low_resource, 'small', range(3), {})
+  hashes = {}
+  for _, overrides, config in listed:
+    own = provenance.planned(overrides, config)
+    # The draw of the data follows the seed, and is put back with it.
+    assert config.seed == overrides['seed'] == config.tasks.sentiment.data.draw
+    bare = str({k: v for k, v in overrides.items() if k != 'seed'})
+    hashes.setdefault(bare, set()).add(own['recipe'])
+  assert all(len(own) == 1 for own in hashes.values())
+  assert len(set.union(*hashes.values())) == len(hashes)
+
+
+def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
+  points.write(tmp_path, plan_of(toy, range(2)))
+  plan = points.write(tmp_path, plan_of(toy, range(2, 3)))  # more seeds
+  assert len(plan['points']) == 6 and len(plan['commits']) == 1
+  old = toy.get_config
+
+  def edited(scale):
+    config = old(scale)
+    config.batch_size = 16
+    return config
+
+  monkeypatch.setattr(toy, 'get_config', edited)
+  for seeds in (range(2), range(7, 8)):  # the same, and others beside them
+    with pytest.raises(UserError, match='of another recipe'):
+      points.write(tmp_path, plan_of(toy, seeds))
+  assert points.read(tmp_path) == plan
+
+
+def test_flags_list_the_seeds_that_there_are():
+  plan = plan_of(toy, range(11, 12))
+  assert provenance.seed_flags(plan) == [['--first_seed=11', '--seeds=1']]
+  plan['points'] |= plan_of(toy, range(2))['points']
+  assert provenance.seed_flags(plan) == [
+    ['--first_seed=0', '--seeds=2'],
+    ['--first_seed=11', '--seeds=1'],
+  ]
+  assert provenance.listed([11, 0, 1]) == '0 to 1, 11'
+
+
+def test_the_commit_is_named():
+  form = r'[0-9a-f]{12,}( with changes)?|ctxlm \d+\.\d+\.\d+'
+  assert re.fullmatch(form, provenance.commit())
