@@ -153,6 +153,11 @@ def lasso(xs, ys, penalty):
   places where one of its entries becomes or ceases to be 0 (Efron et al. 2004,
   section 3.1). Coordinate descent takes thousands of turns where t < d.
 
+  Args:
+    xs: [b, k, d].
+    ys: [b, k].
+    penalty: above 0.
+
   >>> lasso([[[1.0], [2.0], [3.0]]], [[2.0, 4.0, 6.0]], 0.5).round(2).tolist()
   [[0.0, 3.0, 5.4]]
   """

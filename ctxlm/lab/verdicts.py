@@ -7,6 +7,7 @@ the effect is there, though not as large; and else 'not reproduced'.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -66,8 +67,13 @@ def interval(values):
   if n < 2:
     return float(values.mean()), float('nan')
   with np.errstate(invalid='ignore'):  # of infinite values
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5
+    half = _quantile(n - 1) * values.std(ddof=1) / n**0.5
   return float(values.mean()), float(half)
+
+
+@functools.cache
+def _quantile(freedom):
+  return stats.t.ppf(0.975, freedom)
 
 
 def bootstrap(values, times=1000):

@@ -2,6 +2,7 @@
 
 import base64
 from html.parser import HTMLParser
+from urllib import parse
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def check(path):
     assert kind == 'data:image/png;base64' and image['alt']
     assert base64.b64decode(data)[:8] == b'\x89PNG\r\n\x1a\n'
   for attributes in parsed.all('a'):
-    assert (path.parent / attributes['href']).is_dir(), attributes
+    to = parse.unquote(attributes['href'])
+    assert (path.parent / to).is_dir(), to
   return parsed
 
 

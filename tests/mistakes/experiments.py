@@ -142,6 +142,12 @@ CASES = [
     for line, wanted in lines.items()
   ),
   Case(
+    'sweep: an experiment that names no seeds',
+    SWEEP,
+    r'mine.py names no seeds: say SEEDS = verdicts.Seeds\(',
+    recipe(TOY.replace('SEEDS = ', 'OTHERS = ')),
+  ),
+  Case(
     'sweep: points without an end',
     (*SWEEP[:3], '--seeds=2000000000'),
     'more than 100,000 points$',

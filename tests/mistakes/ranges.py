@@ -188,6 +188,11 @@ CASES = [
     'seeds',
   ),
   Case(
+    'sweep --first_seed=-1',
+    ('sweep', 'tests/toy.py', '--workdir={tmp}/new', '--first_seed=-1'),
+    'first_seed',
+  ),
+  Case(
     'sweep --ray_cpus=-1',
     ('sweep', 'tests/toy.py', '--workdir={tmp}/new', '--ray_cpus=-1'),
     'ray_cpus',
