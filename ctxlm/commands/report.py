@@ -1,8 +1,10 @@
 """Judge an experiment, rank a recipe's points, or compare runs.
 
-The page of a sweep is made anew each time, also while it still trains.
+The page of a sweep, DIR/report.html, needs no other file. It is made anew each
+time, also while the sweep still trains.
 
   ctxlm report experiments/induction.py --workdir sweeps/induction
+  ctxlm report experiments/induction.py --workdir sweeps/induction --keep
   ctxlm report --compare runs/a runs/b --out compared
   ctxlm report configs/quickstart_causal.py --workdir sweeps/rates
 """

@@ -3,11 +3,13 @@ r"""Train all points of an experiment or a recipe, or go on with them.
 A recipe is swept over what `--over` says, and the best of its points is named.
 Each point is an ordinary run folder DIR/POINT. The same command again skips
 the points that are done and goes on with the others; `ctxlm report` may be
-asked at any time.
+asked at any time. Seeds are those that nothing was tuned on, unless others are
+asked for.
 
   ctxlm sweep experiments/induction.py --workdir sweeps/induction --jobs=2
   ctxlm sweep experiments/mqar.py --workdir sweeps/mqar --launcher=print
   ctxlm sweep experiments/mqar.py --workdir sweeps/long --config.num_steps=9000
+  ctxlm sweep experiments/mqar.py --workdir sweeps/tuned --first_seed=0 --seeds=2
   ctxlm sweep configs/quickstart_causal.py --workdir sweeps/rates \
     --over optimizer.learning_rate=1e-3,3e-3,1e-2 --over model.num_layers=2,4
   ctxlm sweep configs/quickstart_mlm.py --workdir sweeps/search --seeds=1 \

@@ -127,7 +127,7 @@ def made_by(commands, plan, results, workdir):
     if (workdir / p.name / 'config.json').is_file()
   ]
   for name in begun[:1]:
-    config = (workdir / name / 'config.json').read_text()
+    config = (workdir / name / 'config.json').read_text('utf-8', 'replace')
     parts += [page.Heading(f'Config of {name}'), page.Text(config, code=True)]
   return [*parts, page.Heading('Runs'), tables.runs_table(results)]
 
