@@ -9,7 +9,7 @@ asked for.
   ctxlm sweep experiments/induction.py --workdir sweeps/induction --jobs=2
   ctxlm sweep experiments/mqar.py --workdir sweeps/mqar --launcher=print
   ctxlm sweep experiments/mqar.py --workdir sweeps/long --config.num_steps=9000
-  ctxlm sweep experiments/mqar.py --workdir sweeps/tuned --first_seed=0 --seeds=2
+  ctxlm sweep experiments/mqar.py --workdir sweeps/t --first_seed=0 --seeds=2
   ctxlm sweep configs/quickstart_causal.py --workdir sweeps/rates \
     --over optimizer.learning_rate=1e-3,3e-3,1e-2 --over model.num_layers=2,4
   ctxlm sweep configs/quickstart_mlm.py --workdir sweeps/search --seeds=1 \

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ctxlm.experiments import icl_regression
@@ -12,7 +13,13 @@ def test_smoke(tmp_path):
     assert last['eval/prompts/least_squares_4'] < 1e-9  # d = 4
     assert last['eval/prompts/error_4'] > 0
     assert last['eval/prompts/below_low'] <= last['eval/prompts/below_high']
-    assert last['eval/prompts/above'] > last['eval/prompts/above_error'] > 0
+    more = [
+      value - last[name.replace('error', 'bayes')]
+      for name, value in last.items()
+      if name.startswith('eval/prompts/error_')
+    ]
+    assert last['eval/prompts/above'] == pytest.approx(np.mean(more), rel=1e-4)
+    assert last['eval/prompts/above_error'] > 0
 
 
 NAN = float('nan')
