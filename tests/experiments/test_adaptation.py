@@ -40,8 +40,8 @@ CASES = [
   ({'sst2': dict.fromkeys(GOOD, 0.51)}, 'URUN'),
   ({'sst2': {'full': NAN}}, 'URUU'),
   ({'stsb': dict.fromkeys(GOOD, 0.99)}, 'RUUN'),
-  ({'sst2': {PROBE: 0.8699}, 'spread': 0.01}, 'UUDR'),
-  ({'sst2': {PROBE: 0.8701}, 'spread': 0.01}, 'UUNR'),
+  ({'sst2': {PROBE: 0.8699}, 'spread': 0.01}, 'URDR'),
+  ({'sst2': {PROBE: 0.8701}, 'spread': 0.01}, 'URNR'),
 ]
 
 
@@ -72,7 +72,15 @@ def at_the_bounds(task):
 
 def test_criteria():
   cases = [*CASES, *at_the_bounds('sst2'), *at_the_bounds('stsb')]
-  common.check(adaptation, rows, cases)
+  common.check(adaptation, rows, cases, without=('share of the parameters',))
+
+
+@pytest.mark.parametrize('share, verdict', [(0.0099, 'R'), (0.0101, 'N')])
+def test_low_rank_updates_are_few(monkeypatch, share, verdict):
+  monkeypatch.setattr(adaptation, 'shares', lambda: {LORA: share})
+  judged = common.results(adaptation, rows)
+  for claim in adaptation.criteria()[:2]:
+    assert claim.check(judged).verdict(5, 5) == common.LETTERS[verdict]
 
 
 def test_shares_by_hand():
