@@ -29,6 +29,7 @@ CLASSES = {
   'objectives.regularizers': 'Regularizer',
   'models': 'Model',
   'models.adapters': 'Adapter',
+  'context.retrievers': 'Retriever',
   'evaluators': 'Evaluator',
   'evaluators.metrics': 'Metric',
   'data.sources': 'Source',

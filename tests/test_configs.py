@@ -161,6 +161,9 @@ def shrink(c, text):
     if task.data.name in ('tfds', 'corpus') or own:
       unit = task.data.get('unit', 'document')
       task.data = {'name': 'files', 'pattern': str(text), 'unit': unit}
+    if 'corpus' in task.objective:
+      task.objective.corpus = task.data
+      task.objective.passage_length = 8
   return c
 
 

@@ -87,6 +87,27 @@ class Carries(Protocol):
 
 
 @runtime_checkable
+class ReadsPassages(Protocol):
+  """A Model that reads passages in a way of its own; see models.reader."""
+
+  def read_beside(
+    self, tokens, passages, passage_ids, *, segment_ids, positions, rows
+  ):
+    """Returns (hidden states [b, l, m], gates).
+
+    Args:
+      tokens, segment_ids, positions, rows: as of a call. Tokens of segment 1
+        see the passages.
+      passages: int32 [b, p, k].
+      passage_ids: int32 [b, p, k]; 1 where there is a token, else 0.
+
+    Returns:
+      hidden states, and float32 [b, l], how far a token relies on the text
+      itself, from 0 to 1; None of a model without gates.
+    """
+
+
+@runtime_checkable
 class Counts(Protocol):
   """A Model that is counted in one pass over a text, and not trained.
 

@@ -21,7 +21,7 @@ class Prompts(struct.PyTreeNode):
       target begins with.
     start: int32 [b], how much padding each row has.
     source, source_segment_ids: int32 [b, k], of an encoder-decoder; ids 1 and,
-      for padding, 0.
+      for padding, 0. Of a model that reads passages, [b, p, k].
     ahead: tokens to come, at most.
     chunk: tokens of a later step, at most; where it is more than one, the
       cache is rewound.
@@ -67,7 +67,8 @@ class Decoder:
     start, logits, kept = repeat((p.start, logits, kept), p.copies)
     sees, memory_mask = None, None
     if p.source is not None:
-      memory_mask = repeat(p.source_segment_ids > 0, p.copies)[:, None, None]
+      seen = (p.source_segment_ids > 0).reshape(len(p.start), -1)
+      memory_mask = repeat(seen, p.copies)[:, None, None]
     if p.siblings > 1:
       sees = jnp.zeros((len(start), p.siblings, p.ahead), jnp.int32)
     cache = cache_lib.KeyValues(

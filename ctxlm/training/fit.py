@@ -15,6 +15,7 @@ from ctxlm.objectives import (
   contrastive,
   mlm,
   multiple_choice,
+  retrieved,
   seq2seq,
   span,
   tagging,
@@ -25,6 +26,7 @@ READ_ROWS = (
   causal.Objective,
   contrastive.Objective,
   mlm.Objective,
+  retrieved.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
 HAVE_HEADS = (
@@ -74,6 +76,8 @@ def check_parts(config, model, tasks):
       )
     if task.carries:
       _check_carried(config, where, model, task)
+    if isinstance(objective, retrieved.Objective):
+      _check_passages(config, model, where, objective)
     prompted = isinstance(model, adapters.Adapted) and isinstance(
       model.adapter, prompt.Adapter
     )
@@ -119,9 +123,24 @@ def _has_head(objective):
   return type(objective) in HAVE_HEADS
 
 
+def _check_passages(config, model, where, objective):
+  reads = isinstance(model, models.ReadsPassages)
+  needs = objective.passage_length
+  if not reads:
+    needs = config.max_length + objective.room
+  sees = getattr(model, 'context_length', None)
+  if sees is not None and needs > sees:
+    what = 'a passage' if reads else 'a row with its passages in front of it'
+    raise UserError(
+      f'{where}.objective: {what} has up to {needs} tokens, and the model sees '
+      f'{sees}: raise config.model.max_length, or lower passages or '
+      'passage_length'
+    )
+
+
 def _check_counted(config, tasks):
   where = f'config.model.name={config.model.name!r} is counted and not trained'
-  causal_ = [isinstance(task.objective, causal.Objective) for task in tasks]
+  causal_ = [type(task.objective) is causal.Objective for task in tasks]
   if (
     causal_ != [True]
     or tasks[0].source

@@ -84,14 +84,32 @@ class View(records.Lazy):
     `overlap` 1, by which a piece that goes on is known.
     """
     tokens, segments = self._rows
-    first = tokens[0, 0]  # what each document begins with
+    kept, goes_on = self._kept()
     begins = np.ones(segments.shape, bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    kept = segments > 0
-    goes_on = (tokens[1:, 0] == tokens[:-1, -1]) & (tokens[1:, 0] != first)
-    kept[1:, 0] &= ~goes_on  # the token that the row before ends with
-    begins[1:, 1] &= ~goes_on
+    begins[:, 1] &= ~goes_on
     return tokens[kept].astype(np.int32), begins[kept]
+
+  def places(self):
+    """Returns each row's first token's place in `stream`, int64 [n].
+
+    And whether it is the last one of the row before, whose document goes on:
+    bool [n].
+    """
+    kept, goes_on = self._kept()
+    counts = kept.sum(1)
+    return np.cumsum(counts) - counts - goes_on, goes_on
+
+  def _kept(self):
+    # What is no padding, and not what the row before ends with: bool [n, l];
+    # and whether a row begins with that, [n].
+    tokens, segments = self._rows
+    first = tokens[0, 0]  # what each document begins with
+    goes_on = np.zeros(len(tokens), bool)
+    goes_on[1:] = (tokens[1:, 0] == tokens[:-1, -1]) & (tokens[1:, 0] != first)
+    kept = segments > 0
+    kept[:, 0] &= ~goes_on
+    return kept, goes_on
 
   def read(self, i, rng):
     """Returns {'tokens', 'segment_ids', 'positions'}: int32 [length]."""
