@@ -1,8 +1,9 @@
 r"""Write text after a prompt, or after each of a file.
 
-Of lines, one JSON object for each, with its "texts". With --output a file is
-written in batches, on all devices, and the same command again goes on where it
-was stopped.
+Of lines, one JSON object for each, with its "texts". A line of FILE.jsonl has a
+"prompt", or a dialogue's "messages", which the model's chat template joins.
+With --output a file is written in batches, on all devices, and the same command
+again goes on where it was stopped.
 
   ctxlm generate --model runs/quickstart --prompt "The module" \
     --strategy sample --temperature=0.8 --top_p=0.95
@@ -32,8 +33,8 @@ def add_flags(parser):
     'what is read',
     '--input',
     metavar='FILE',
-    help='a prompt a line, or FILE.jsonl with "prompt" in every line; left '
-    'out, without --prompt, standard input',
+    help='a prompt a line, or FILE.jsonl with "prompt" or "messages" in every '
+    'line; left out, without --prompt, standard input',
   )
   parser.add(
     'what is written',
@@ -100,27 +101,26 @@ def main(F):
   c = decoding_flags.config_of(F)
   c.num_samples, c.show_probs = F.num_samples, F.show_probs
   c.guidance, c.negative_prompt = F.guidance, F.negative_prompt
-  if F.output is None:
-    devices = jax.devices()[: max(F.tensor, 1)]
-    placement = writing.place(F.tensor, devices)
-    generator, encode = writing.open_generator(
-      F.model, c, step=F.step, placement=placement, context=F.context
-    )
-    if F.prompt is not None:
-      show(generator, encode(F.prompt))
-    else:
-      prompts.answer(generator, encode, F.input, F.batch_size)
-    return
-  rows = prompts.read(F.input)
-  placement = writing.place(F.tensor)
-  if F.batch_size % placement.shards:
+  rows = [] if F.prompt is not None else prompts.read(F.input)
+  devices = jax.devices()[: max(F.tensor, 1)] if F.output is None else None
+  placement = writing.place(F.tensor, devices)
+  if F.output and F.batch_size % placement.shards:
     raise UserError(
       f'--batch_size {F.batch_size} is not divisible by '
       f'{placement.shards} devices'
     )
   generator, encode = writing.open_generator(
-    F.model, c, step=F.step, placement=placement, context=F.context
+    F.model,
+    c,
+    step=F.step,
+    placement=placement,
+    turns=any('messages' in row for row in rows),
+    context=F.context,
   )
+  if F.prompt is not None:
+    return show(generator, encode(F.prompt))
+  if F.output is None:
+    return prompts.answer(generator, encode, rows, F.batch_size)
   settings = {'model': str(hub.find(F.model).resolve())}
   settings |= generator.config.to_dict()
   if F.context:

@@ -13,6 +13,7 @@ from ctxlm.errors import UserError
 
 ROLES = ('system', 'user', 'assistant')
 SPEAKERS = ('', 'assistant', 'user', 'all')
+GOES_ON = 'TO_BE_CONTINUED '  # is looked for where a message goes on
 
 
 class NoRoom(UserError):
@@ -27,7 +28,7 @@ def messages(record):
   roles is the assistant's, and the others' are by turns.
 
   Raises:
-    UserError: it has none of these, a role that isn't known, or an empty turn.
+    UserError: it has none of these, a role that isn't known, or no texts.
   """
   if 'messages' in record:
     found = _list(record, 'messages')
@@ -77,8 +78,8 @@ def _message(one, number):
 
 
 def _check_text(text, number):
-  if not isinstance(text, str) or not text.strip():
-    raise UserError(f'turn {number} is empty, or no text: {text!r}')
+  if not isinstance(text, str):
+    raise UserError(f'turn {number} is no text: {text!r}')
 
 
 def answers(turns, named, speaker=''):
@@ -107,6 +108,20 @@ def answers(turns, named, speaker=''):
   if not found:
     raise UserError(f'no turn after the first is of {speaker!r}')
   return found
+
+
+def said(turns, numbers):
+  """Returns those of the numbers whose turns are more than space."""
+  return [n for n in numbers if turns[n]['content'].strip()]
+
+
+def check_asks(turns):
+  """Raises UserError if the last turn is empty, or the system's."""
+  last, number = turns[-1], len(turns)
+  if not said(turns, [number - 1]):
+    raise UserError(f'turn {number} is empty, and the last: it asks nothing')
+  if last['role'] == 'system':
+    raise UserError(f"turn {number} is the system's, and the last")
 
 
 def recent(turns, count):
@@ -152,17 +167,21 @@ class Ended:
       [*t.encode(turn['content'], data=self._data), t.eos_id] for turn in turns
     ]
 
-  def prompt(self, turns, room=None):
+  def prompt(self, turns, room=None, goes_on=False):
     """Returns the ids that the answer to some turns follows.
 
     Args:
       turns: of `messages`; none of them is what begins a document.
       room: ids at most; None is no limit.
+      goes_on: whether the last turn is the answer's beginning.
 
     Raises:
       NoRoom: the last turn alone is longer.
     """
-    return self._newest(self._ids(turns), room)
+    rows = self._ids(turns)
+    if goes_on:
+      rows[-1].pop()
+    return self._newest(rows, room)
 
   def _newest(self, rows, room):
     if not rows:
@@ -228,6 +247,14 @@ class Templated:
     """Returns the text of turns, see chat_template.Template."""
     return self._render(turns, going_on)[0]
 
+  def begun(self, turns):
+    """Returns the text of turns of which the last one goes on."""
+    *before, last = turns
+    text = self.text([*before, last | {'content': last['content'] + GOES_ON}])
+    end = text.rindex(GOES_ON.strip())
+    own = text[:end]
+    return own if text[end:].startswith(GOES_ON) else own.rstrip()
+
   def _encode(self, text):
     return self._tokenizer.encode(text)  # special tokens are the template's
 
@@ -236,14 +263,19 @@ class Templated:
     """Ids that end an answer: a text's end, and what the template sets."""
     t, word = self._tokenizer, 'abcxyz'
     text = self.text(alternating(['a', word]))
-    rest = self._encode(text[text.rfind(word) + len(word) :])[:1]
+    after = text[text.rfind(word) + len(word) :].lstrip()
+    rest = self._encode(after)[:1]
     return tuple(dict.fromkeys((t.eos_id, *(t.special_ids & set(rest)))))
 
-  def prompt(self, turns, room=None):
+  def prompt(self, turns, room=None, goes_on=False):
     """See Ended."""
-    return self._fitting(
-      lambda kept: self._encode(self.text(kept, True)), len, turns, room
-    )
+
+    def ids(kept):
+      return self._encode(
+        self.begun(kept) if goes_on else self.text(kept, True)
+      )
+
+    return self._fitting(ids, len, turns, room)
 
   def answered(self, turns, room=None):
     """See Ended.

@@ -27,7 +27,6 @@ from ctxlm.inference import continuations, loading, score, writing
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import processes
 
-GOES_ON = 'TO_BE_CONTINUED '  # is looked for where a message goes on
 BATCH = 32  # rows, where the harness says 1, as it does by itself, or 'auto'
 MAX_NEW_TOKENS = 256  # as `hf` has it
 READ_ON = 2048  # tokens that a model is shown which takes any number
@@ -108,11 +107,7 @@ class Model(lm_model.TemplateLM):
     join = dialogues.Templated(self._own)
     if add_generation_prompt:
       return join.text(chat_history, True)
-    *before, last = chat_history
-    text = join.text([*before, last | {'content': last['content'] + GOES_ON}])
-    end = text.rindex(GOES_ON.strip())
-    own = text[:end]
-    return own if text[end:].startswith(GOES_ON) else own.rstrip()
+    return join.begun(chat_history)
 
   def tok_encode(self, string, add_special_tokens=None, **_):
     """Returns a text's ids, with what the tokenizer puts before a text."""

@@ -201,34 +201,28 @@ class LanguageModel:
     """
     generator, encode = self._generator(settings)
 
-    def write(rows):
-      written = generator(rows)
-      texts = [
-        [stream.clean(generator, one['tokens']) for one in own]
-        for own in written
-      ]
-      return texts if generator.results > 1 else [own[0] for own in texts]
-
-    return self._each(write, text, encode)
+    return self._each(lambda rows: _texts(generator, rows), text, encode)
 
   def chat(self, turns, **settings):
-    """Returns the answer to a dialogue.
+    """Returns the answer to a dialogue, or a list of them to a list of them.
 
     Args:
       turns: the other's first turn, or a list: theirs and ours by turns, or
-        of {'role', 'content'}.
+        of {'role', 'content'}; or a list of such lists. A last turn of the
+        assistant's goes on.
       **settings: see `generate`.
     """
-    turns = [turns] if isinstance(turns, str) else list(turns)
     # Not the 20 of a folder that says nothing.
     settings.setdefault('max_new_tokens', decoding.base().max_new_tokens)
-    limit = writing.room_for_turns(self._generator(settings)[0])
-    if isinstance(turns[0], str):
-      turns = dialogues.alternating(turns, 'user')
-    else:
-      turns, _ = dialogues.messages({'messages': turns})
-    prompt = writing.dialogues_of(self._loaded).prompt(turns, limit)
-    return self.generate(prompt, **settings)
+    generator, encode = self._generator(settings, turns=True)
+    turns = [turns] if isinstance(turns, str) else list(turns)
+    one = not turns or isinstance(turns[0], (str, dict))
+    rows = [
+      encode(dialogues.alternating(x, 'user') if _is_texts(x) else x)
+      for x in ([turns] if one else turns)
+    ]
+    answers = _texts(generator, rows)
+    return answers[0] if one else answers
 
   def _each(self, function, text, encode=None):
     # function(rows of ids) -> list, on one text or a list of them.
@@ -283,12 +277,27 @@ class LanguageModel:
     out = [x[: len(t)] for x, t in zip(out, targets)]
     return out[0] if one else out
 
-  def _generator(self, settings):
-    key = repr(sorted(settings.items()))
+  def _generator(self, settings, turns=False):
+    key = repr(sorted(settings.items())), turns
     if key not in self._generators:
       config = build.config_of(settings)
-      self._generators[key] = writing.generator_of(self._loaded, config)
+      self._generators[key] = writing.generator_of(
+        self._loaded, config, turns=turns
+      )
     return self._generators[key]
+
+
+def _texts(generator, rows):
+  # What follows each row of ids: a text, or a list of those of num_samples.
+  texts = [
+    [stream.clean(generator, one['tokens']) for one in own]
+    for own in generator(rows)
+  ]
+  return texts if generator.results > 1 else [own[0] for own in texts]
+
+
+def _is_texts(turns):
+  return all(isinstance(turn, str) for turn in turns)
 
 
 def _is_ids(text):

@@ -13,8 +13,9 @@ def read(path=None):
   """Returns [{'prompt': text, ...}] of a file, a line each.
 
   Args:
-    path: FILE.jsonl, of objects with a text "prompt", or another, of prompts;
-      None is standard input, of prompts.
+    path: FILE.jsonl, of objects with a text "prompt", or with a dialogue's
+      "messages", see data.dialogues; or another file, of prompts; None is
+      standard input, of prompts.
 
   Raises:
     UserError: there is no such file, or a line that isn't so.
@@ -23,11 +24,12 @@ def read(path=None):
   for i, line in enumerate(lines.read(path), 1):
     try:
       row = json.loads(line) if objects else {'prompt': line}
-      if not isinstance(row['prompt'], str):
+      if isinstance(asked(row), str) != ('prompt' in row):
         raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError) as e:
       raise UserError(
-        f'{lines.named(path)}, line {i}: not an object with a text "prompt"'
+        f'{lines.named(path)}, line {i}: not an object with a text "prompt", '
+        'or a list "messages"'
       ) from e
     rows.append(row)
   if not rows:
@@ -35,9 +37,8 @@ def read(path=None):
   return rows
 
 
-def answer(generator, encode, path, batch_size):
-  """Prints a line for each prompt of a file, as `write_all` writes it."""
-  rows = read(path)
+def answer(generator, encode, rows, batch_size):
+  """Prints a line for each row of `read`, as `write_all` writes it."""
   prompts = _encoded(generator, encode, rows)
   answers = _answers(generator, prompts, batch_size)
   for first in range(0, len(rows), batch_size):
@@ -53,7 +54,7 @@ def write_all(generator, encode, rows, path, batch_size, settings):
 
   Args:
     generator, encode: see ctxlm.inference.writing.
-    rows: objects with "prompt".
+    rows: of `read`.
     path: jsonl to write, or to go on with.
     batch_size: prompts at a time.
     settings: what the texts hang on; a file of others is not gone on with.
@@ -74,15 +75,16 @@ def write_all(generator, encode, rows, path, batch_size, settings):
 
 
 def asked(row):
-  """Returns what of a row is asked."""
-  return row['prompt']
+  """Returns what of a row is asked: its prompt, or its messages."""
+  (name,) = (name for name in ('prompt', 'messages') if name in row)
+  return row[name]
 
 
 def _encoded(generator, encode, rows):
   prompts = []
   for i, row in enumerate(rows, 1):
     try:
-      ids = encode(row['prompt'])
+      ids = encode(asked(row))
       generator.check(ids)
     except UserError as e:
       raise UserError(f'--input, line {i}: {e}') from e

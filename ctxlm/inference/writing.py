@@ -1,5 +1,6 @@
 """A checkpoint opened for writing: model, ends of text, and its framing."""
 
+import functools
 import sys
 
 import jax
@@ -10,6 +11,7 @@ from ctxlm.decoding import build
 from ctxlm.decoding import generator as generator_lib
 from ctxlm.errors import UserError, note
 from ctxlm.inference import defaults, loading, widening
+from ctxlm.inference import turns as turns_lib
 from ctxlm.objectives import causal
 from ctxlm.parallel import mesh as mesh_lib
 from ctxlm.parallel import pmap as pmap_lib
@@ -33,10 +35,13 @@ def place(tensor=1, devices=None):
   return mesh_lib.Mesh(devices, data=len(devices) // tensor, tensor=tensor)
 
 
-def open_generator(folder, config, *, step='', placement=None, context=()):
+def open_generator(
+  folder, config, *, step='', placement=None, context=(), turns=False
+):
   """Returns (Generator, encode) of a run folder or a Hugging Face folder.
 
-  `encode(text)` gives the ids of a prompt, framed as the model was trained.
+  `encode(text)` gives the ids of a prompt, framed as the model was trained;
+  `encode(turns)` those of a dialogue, see `turns.prompter`.
   What a Hugging Face folder asks for and can't be done here is named in one
   line on standard error.
 
@@ -47,6 +52,7 @@ def open_generator(folder, config, *, step='', placement=None, context=()):
     step: of a run folder, see checkpoint.find.
     placement: see `place`; None is the first device.
     context: see widening.widen.
+    turns: whether there are dialogues, so that a turn's end ends a text.
 
   Raises:
     UserError: it can't be read, or is no model that writes.
@@ -55,10 +61,10 @@ def open_generator(folder, config, *, step='', placement=None, context=()):
   where = placement or place(devices=jax.devices()[:1])
   loaded = loading.load(folder, where, step)
   loaded = widening.widen(loaded, context, where)
-  return generator_of(loaded, config, placement)
+  return generator_of(loaded, config, placement, turns)
 
 
-def generator_of(loaded, config, placement=None):
+def generator_of(loaded, config, placement=None, turns=False):
   """Returns (Generator, encode) of a loading.Loaded; see `open_generator`."""
   loading.need_tokenizer(loaded)
   model, t, folder = loaded.model, loaded.tokenizer, loaded.folder
@@ -74,8 +80,12 @@ def generator_of(loaded, config, placement=None):
   said = defaults.read(loaded.small)
   eos = said.get('eos_token_id', framing.ends(t, model.encoder_decoder))
   eos = tuple(eos) if isinstance(eos, list | tuple) else (eos,)
-  if loaded.run is not None and (learned := learned_by(loaded)):
-    eos = tuple(dict.fromkeys((*eos, *learned.ends)))
+  ends = ()
+  if turns and not model.encoder_decoder:
+    ends = dialogues_of(loaded).ends
+  elif loaded.run is not None and (learned := learned_by(loaded)):
+    ends = learned.ends
+  eos = tuple(dict.fromkeys((*eos, *ends)))
   config, unsupported = defaults.complete(
     config, None if _trained_here(loaded) else said, model, eos
   )
@@ -92,7 +102,8 @@ def generator_of(loaded, config, placement=None):
     _draft(config, loaded, placement),
     placement,
   )
-  return generator_lib.Generator(writer, config), _encode(loaded)
+  generator = generator_lib.Generator(writer, config)
+  return generator, _encode(loaded, generator)
 
 
 def learned_by(loaded):
@@ -118,10 +129,17 @@ def learned_by(loaded):
 
 def dialogues_of(loaded):
   """Returns how the turns of a dialogue become ids, see data.dialogues.of."""
-  learned, template = learned_by(loaded), None
+  learned = learned_by(loaded)
   if isinstance(learned, causal.Objective) and learned.kind == 'dialogue':
-    template = learned.template
-  return dialogues.of(loaded.tokenizer, template)
+    return dialogues.of(loaded.tokenizer, learned.template)
+  join = dialogues.of(loaded.tokenizer)
+  if not join.by_role:
+    end = loaded.tokenizer.tokens([loaded.tokenizer.eos_id])[0]
+    note(
+      f'{loaded.folder} has no chat template: a turn ends with {end}, '
+      'whoever it is of, as DialoGPT has it'
+    )
+  return join
 
 
 def decoder_start(loaded):
@@ -138,25 +156,6 @@ def decoder_start(loaded):
   if start >= 0:
     return (start,)
   return (getattr(loaded.tokenizer, f'{model.decoder_start}_id'),)
-
-
-def room_for_turns(generator):
-  """Returns how many ids of a dialogue leave room to answer; None is any.
-
-  Raises:
-    UserError: the model reads a source, or none would.
-  """
-  if generator.encoder_decoder:
-    raise UserError('chat needs a decoder alone, which reads its own turns')
-  sees, most = generator.context_length, generator.config.max_new_tokens
-  if sees is None:
-    return None
-  if sees - most + 1 < 2:
-    raise UserError(
-      f'--max_new_tokens {most} leaves no room for turns: the model sees '
-      f'{sees} tokens'
-    )
-  return sees - most + 1  # the last one is not read
 
 
 def _draft(config, loaded, placement):
@@ -186,11 +185,19 @@ def frame_of(loaded):
   return framing.template(t)
 
 
-def _encode(loaded):
+def _encode(loaded, generator):
   t, closed = loaded.tokenizer, loaded.model.encoder_decoder
   frame = frame_of(loaded)
 
-  def encode(text):
-    return framing.prompt(t, text, frame, closed)
+  @functools.cache
+  def of_turns():
+    join = dialogues_of(loaded)
+    systems = join.by_role or loaded.run is not None
+    return turns_lib.prompter(join, generator, systems)
+
+  def encode(asked):
+    if isinstance(asked, str):
+      return framing.prompt(t, asked, frame, closed)
+    return of_turns()(asked)
 
   return encode

@@ -34,8 +34,8 @@ class Objective:
       'messages', a list of {'role', 'content'}, or 'turns', a list of texts.
       Rows hold several of the last two whole. A prompt that is too long loses
       its beginning, and a dialogue its oldest turns; an answer that has no
-      room behind a token of its prompt, or the turn before it, is left out,
-      and how many are is said.
+      room behind a token of its prompt, or the turn before it, or is empty, is
+      left out, and how many are is said.
     prefix: share of each piece of a text, drawn uniformly up to this, that is
       a bidirectional prefix; 0 is plain causal.
     speaker: whose turns are learned, see data.dialogues.answers.
@@ -113,10 +113,10 @@ class Objective:
   def examples(self, record):
     """Returns the examples of a record: [(ids, whether each is an answer's)].
 
-    An answer that has no room is None.
+    An answer that is empty, or has no room, is None.
 
     Raises:
-      UserError: the record lacks what is read, or it is empty.
+      UserError: the record lacks what is read, or a completion is empty.
     """
     if self.kind == 'completion':
       prompt, completion = _pair(record)
@@ -130,12 +130,13 @@ class Objective:
       before = framing.ending(self._encode(prompt), first, room)
       return [_marked(before, answer)]
     turns, named = dialogues.messages(record)
-    learned = dialogues.answers(turns, named, self.speaker)
-    if self.context is None and (named or not self.join.by_role):
+    numbers = dialogues.answers(turns, named, self.speaker)
+    learned = dialogues.said(turns, numbers)
+    found = [None] * (len(numbers) - len(learned))
+    if learned and self.context is None and (named or not self.join.by_role):
       whole = self.join.whole(turns, learned, self.max_length)
       if whole:
-        return [whole]
-    found = []
+        return [*found, whole]
     for number in learned:
       own = self._until(turns, named, number)
       try:
@@ -162,6 +163,7 @@ class Objective:
       if not named:
         texts = [turn['content'] for turn in turns]
         turns = dialogues.alternating(texts, last='user')
+      dialogues.check_asks(turns)
       return self.join.prompt(dialogues.recent(turns, self.context), room)
     names = [n for n in ('prompt', 'text_a', 'text') if n in record][:1]
     (text,) = units.read(record, names or ('prompt',), {})
@@ -176,7 +178,8 @@ class Objective:
       return [(self.given({'prompt': prompt}, room), target)]
     turns, named = dialogues.messages(record)
     found = []
-    for number in dialogues.answers(turns, named, self.speaker):
+    numbers = dialogues.answers(turns, named, self.speaker)
+    for number in dialogues.said(turns, numbers):
       own = self._until(turns, named, number)
       try:
         ids = self.join.prompt(own[:-1], room)

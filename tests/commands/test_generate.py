@@ -121,8 +121,8 @@ def test_the_same_file_on_one_device_and_on_four(run, tmp_path):
 
 
 def test_a_talk_keeps_what_was_said(run, capsys):
-  generator, _ = writing.open_generator(
-    run, config(strategy={'name': 'greedy'}, max_new_tokens=3)
+  generator, encode = writing.open_generator(
+    run, config(strategy={'name': 'greedy'}, max_new_tokens=3), turns=True
   )
   t, prompts = generator.tokenizer, []
 
@@ -130,17 +130,21 @@ def test_a_talk_keeps_what_was_said(run, capsys):
     prompts.append(prompt)
     yield t.encode('yes') + [t.eos_id]
 
-  generator.stream = stream
-  join = dialogues.of(t)
-  chat.talk(generator, join, ['the cat\n', '\n', 'a ' * 200, 'dog\n'])
+  generator.stream, kept = stream, []
+  lines = ['the cat\n', '\n', 'a ' * 200, 'dog\n']
+  chat.talk(generator, encode, [], lines, kept.append)
   out, err = capsys.readouterr()
   assert out == 'yes\nyes\n' and 'there is room for 22' in err
+  said = dialogues.alternating(['the cat', 'yes', 'dog', 'yes'])
+  assert kept == [said[:i] for i in range(1, 5)]
   cat, dog, yes = (t.encode(w) for w in ('the cat', 'dog', 'yes'))
   end = [t.eos_id]
   assert prompts == [
     cat + end,
     cat + end + yes + end + dog + end,
   ]
+  chat.talk(generator, encode, said[:3], [], kept.append)  # as it was stopped
+  assert kept[4:] == [said[:3], said] and prompts[2] == prompts[1]
 
 
 MISTAKES = [

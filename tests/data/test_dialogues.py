@@ -75,6 +75,12 @@ def test_rendered_as_transformers_does(folder, template):
     TURNS[:4], add_generation_prompt=True, return_dict=False
   )
   assert join.prompt(TURNS[:4]) == prompt
+  if template == CHATML:
+    begun = theirs.apply_chat_template(
+      TURNS[:3], continue_final_message=True, return_dict=False
+    )
+    assert join.prompt(TURNS[:3], goes_on=True) == begun
+    assert ours.decode(begun).endswith('the cat sees')
   if template == CHATML:  # an answer is what follows the prompt
     before, answer = join.answered(TURNS)
     assert before == prompt and before + answer == ids
@@ -114,6 +120,7 @@ def test_turns_end_where_no_template_is(tokenizer):
     assert join.prompt(turns, room) == want
   with pytest.raises(dialogues.NoRoom, match='2 tokens; there is room for 1'):
     join.prompt(turns, 1)
+  assert join.prompt(turns, 7, goes_on=True) == whole[3:-1]
   assert join.answered(turns, 7) == ([8, 9, 10, 4], [11, 4])
   with pytest.raises(dialogues.NoRoom, match='an answer has 2 tokens'):
     join.answered(turns, 2)
@@ -158,8 +165,11 @@ def test_records():
     ({'body': 'x'}, "is 'messages' or 'turns', and the data has body"),
     ({'turns': 'a b'}, "'turns' is no list of turns: 'a b'"),
     ({'turns': []}, "'turns' is no list of turns"),
-    ({'turns': ['a', ' ']}, 'turn 2 is empty'),
-    ({'turns': ['a', 3]}, 'turn 2 is empty, or no text: 3'),
+    ({'turns': ['a', 3]}, 'turn 2 is no text: 3'),
+    (
+      {'messages': [{'role': 'user', 'content': None}]},
+      'turn 1 is no text: None',
+    ),
     ({'messages': ['a']}, "turn 1 is no object with 'role' and 'content'"),
     (
       {'messages': [{'role': 'bot', 'content': 'x'}]},

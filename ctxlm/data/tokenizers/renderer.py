@@ -76,6 +76,8 @@ def cut(text, marks):
 def render(own, template, given):
   """Returns what is answered to a line: 'text' and 'spans', or 'error'."""
   try:
+    # What the reference gives where nobody says.
+    given = {'tools': None, 'documents': None} | given
     text, spans = cut(template.render(given), own.marks)
     if len(text) > MOST:
       return {'error': f'it renders more than {MOST:,} characters'}

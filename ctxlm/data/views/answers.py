@@ -24,7 +24,8 @@ class View(windows.View):
   def open(cls, base, fingerprint, tokenizer, max_length, objective):
     """See ctxlm.data.views.View; the objective gives a record's `examples`.
 
-    Answers that have no room are left out, and their number is said.
+    Answers that are empty, or have no room, are left out, and their number is
+    said.
 
     Raises:
       UserError: a record that can't be read, with its number; or no answer
@@ -42,8 +43,8 @@ class View(windows.View):
     if left_out := view.meta['left_out']:
       note(
         f'{left_out} of {view.meta["examples"]} answers are left out, the '
-        f'first of record {view.meta["first"]}: with what they answer they '
-        f'have no room in max_length={max_length}'
+        f'first of record {view.meta["first"]}: they are empty, or with what '
+        f'they answer they have no room in max_length={max_length}'
       )
     return view
 
@@ -81,7 +82,8 @@ def write(folder, base, tokenizer, length, objective):
   )
   if not meta['num_rows']:
     raise UserError(
-      f'no answer of the {len(base)} records has room in max_length={length}'
+      f'no answer of the {len(base)} records is there and has room in '
+      f'max_length={length}'
     )
   packing.close(folder, meta | counts | {'length': length, 'num_bytes': 0})
 
