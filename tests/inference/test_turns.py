@@ -133,10 +133,10 @@ def test_dialogues_from_python(model, monkeypatch):
   lm = language_model.LanguageModel(model)
   monkeypatch.setattr(generator_lib.Generator, '__call__', echo)
   talk, texts = chat_of('a cat', 'the', 'dog', system='b'), ['a', 'the', 'dog']
-  both, most = ['sbua cataatheudoga', 'uaaatheudoga'], {'max_new_tokens': 3}
+  both, most = ['sbua catatheudoga', 'uaatheudoga'], {'max_new_tokens': 3}
   assert lm.chat(talk, **most) == both[0] and lm.chat(texts, **most) == both[1]
   assert lm.chat([talk, texts], **most) == both and lm.chat('dog') == 'udoga'
-  assert lm.chat(talk[:3], **most) == 'sbua cataathe'  # goes on
+  assert lm.chat(talk[:3], **most) == 'sbua catathe'  # goes on
   for wrong in ([], '', [[]]):
     with pytest.raises(UserError, match='no list of turns|is empty'):
       lm.chat(wrong)
