@@ -82,8 +82,8 @@ def write(folder, base, tokenizer, length, objective):
   )
   if not meta['num_rows']:
     raise UserError(
-      f'no answer of the {len(base)} records is there and has room in '
-      f'max_length={length}'
+      f'no answer of the {len(base)} records has room in max_length={length}, '
+      'or is more than space'
     )
   packing.close(folder, meta | counts | {'length': length, 'num_bytes': 0})
 
