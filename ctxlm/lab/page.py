@@ -22,26 +22,25 @@ th, td { border: 1px solid #ccc; padding: .3rem .5rem; text-align: left;
   vertical-align: top; }
 th { background: #f3f3f3; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
+figure div.wide { max-height: 22rem; overflow-y: auto; }
+img { width: 34rem; max-width: 100%; height: auto; }
 pre { background: #f3f3f3; padding: .5rem; font-size: .8rem;
   white-space: pre-wrap; }
 @media (max-width: 40rem) {
-  table.few thead { display: none; }
-  table.few tr, table.few td { display: block; border: 0; }
-  table.few tr { border: 1px solid #ccc; margin: .6rem 0; }
-  table.few td[data-head]::before { content: attr(data-head) ": ";
-    color: #555; }
+  table.told thead, table.told td:empty { display: none; }
+  table.told tr, table.told td { display: block; border: 0; }
+  table.told tr { border: 1px solid #ccc; margin: .6rem 0; }
+  table.told td::before { content: attr(data-head) ": "; color: #555; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
-  div.wide { overflow: visible; }
+  figure div.wide, div.wide { overflow: visible; max-height: none; }
   tr, figure img, pre { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
 }
 """
 # Nothing is fetched, and no script runs, whatever a name in it says.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-FEW = 5  # columns of a table whose rows are told one below the other on a phone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +78,17 @@ def cell(value):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Attributes: header, [text]; rows, [[Cell or what has a text]]."""
+  """A table.
+
+  Attributes:
+    header: [text].
+    rows: [[Cell, or what has a text]].
+    told: whether the cells of a row stand one below the other on a phone.
+  """
 
   header: list
   rows: list
+  told: bool = False
 
   def markdown(self):
     """Returns it as Markdown."""
@@ -99,9 +105,9 @@ class Table:
       f'<tr>{"".join(map(self._field, self.header, row))}</tr>\n'
       for row in self.rows
     )
-    few = ' class="few"' if len(self.header) <= FEW else ''
+    told = ' class="told"' if self.told else ''
     return (
-      f'<div class="wide"><table{few}><thead><tr>{head}</tr></thead>\n'
+      f'<div class="wide"><table{told}><thead><tr>{head}</tr></thead>\n'
       f'<tbody>{rows}</tbody></table></div>'
     )
 

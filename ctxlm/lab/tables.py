@@ -72,6 +72,7 @@ def claims_table(rows):
       ]
       for row in rows
     ],
+    told=True,
   )
 
 

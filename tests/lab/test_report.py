@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctxlm.errors import UserError
-from ctxlm.lab import report
+from ctxlm.lab import experiment, report, results, verdicts
 from ctxlm.training import run_folder
 
 
@@ -70,3 +70,42 @@ def test_runs_with_nothing_in_common(tmp_path):
     report.compare(runs, tmp_path / 'out')
   with pytest.raises(UserError, match='none is no run folder'):
     report.compare([tmp_path / 'none'], tmp_path / 'out')
+
+
+def judged(seeds, tuned=(), least=3):
+  """Returns the row of a claim on a - b, each of its own seeds."""
+  points = [
+    results.Point(
+      f'arm={arm},seed={seed}',
+      {'arm': arm, 'seed': seed},
+      9,
+      [{'step': 9, 'x': level + 10.0 * seed}],
+      True,
+    )
+    for arm, level, own in zip('ab', (3, 1), seeds)
+    for seed in own
+  ]
+
+  def check(found):
+    a, b = (found.where(arm=arm).final('x') for arm in 'ab')
+    return verdicts.Finding([verdicts.Mean('a - b', a - b, low=1)])
+
+  claim = experiment.Claim('c', 's', 'p', 'k', check)
+  seeds = verdicts.Seeds(tuned, least)
+  (row,) = report.judge([claim], results.Results(points), seeds)
+  return row
+
+
+def test_verdicts_are_of_the_seeds_that_arms_share_and_that_none_was_tuned_on():
+  # Paired, the difference is 2 in all; the arms by themselves range over 50.
+  row = judged((range(5), range(5)))
+  assert row['verdict'] == 'reproduced' and row['seeds'] == [0, 1, 2, 3, 4]
+  assert row['ours'][0]['interval'] == 0
+  assert row['ours'][0]['said'] == 'interval at least 1: yes, of 5 seeds'
+  row = judged((range(5), range(2, 9)))
+  assert row['verdict'] == 'reproduced' and row['seeds'] == [2, 3, 4]
+  row = judged((range(5), range(5)), tuned=(1, 2, 3))
+  assert row['verdict'] == 'not judged: 2 of 3 seeds'
+  assert row['seeds'] == [0, 4]
+  for row in (judged(([0, 1], [0, 1]), (0, 1)), judged(([0], [1]))):
+    assert row['verdict'] == report.NONE and not row['ours']
