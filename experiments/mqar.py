@@ -23,6 +23,7 @@ convolution 0.143 (0.149 at width 128), one layer 0.145, and the LSTM 0.02 to
 """
 
 import dataclasses
+import math
 from types import SimpleNamespace as Scale
 
 import jax
@@ -37,7 +38,7 @@ from ctxlm.objectives import losses
 
 SEEDS = verdicts.Seeds(tuned=range(2))
 PAIRS, WIDTH = 'tasks.recall.data.pairs', 'model.hidden_size'
-METRIC = 'eval/recall/accuracy'
+METRIC, LOSS = 'eval/recall/accuracy', 'eval/recall/loss'
 MIXERS = {
   'attention': {'model.name': 'transformer', 'model.num_layers': 2},
   'attention, 1 layer': {'model.name': 'transformer', 'model.num_layers': 1},
@@ -267,7 +268,7 @@ FLOOR = (
 def _learned(runs, name):
   # To guess among the values in the context.
   pairs = runs.finished().points[0].overrides[PAIRS]
-  above = runs.final('eval/recall/loss') - np.log(pairs)
+  above = runs.final(LOSS) - np.log(pairs)
   return Every(f'{name}: nats above ln({pairs})', above, high=0.1)
 
 
@@ -333,6 +334,7 @@ def report(results):
   """Returns accuracy over training, and over width."""
   cells = results.where(hidden_size=64, pairs=8)
   chance = [Line('chance, 1 of 8', 1 / 8)] if cells.points else []
+  floor = [Line('guessing, ln 8', math.log(8))] if cells.points else []
   if not cells.points:  # smoke
     cells = results
   widths = []
@@ -357,6 +359,14 @@ def report(results):
       'accuracy',
       [_runs(cells, mixer).series(mixer, METRIC) for mixer in MIXERS],
       chance,
+    ),
+    Plot(
+      'loss',
+      'recall of 8 pairs, width 64',
+      'step',
+      'nats a value',
+      [_runs(cells, mixer).series(mixer, LOSS) for mixer in MIXERS],
+      floor,
     ),
     Plot(
       'width',

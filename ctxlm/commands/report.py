@@ -49,7 +49,7 @@ def main(F):
   """Entry point of `ctxlm report`."""
   from ctxlm.lab import experiment, kept, points, recipe_report
   from ctxlm.lab.report import compare, write_report
-  from ctxlm.lab.tables import figures
+  from ctxlm.lab.tables import figures, verdict
 
   if F.compare:
     if len(F.paths) < 2:
@@ -73,7 +73,7 @@ def main(F):
     return
   module = experiment.load(F.paths[0])
   for row in write_report(F.paths[0], module, plan, workdir):
-    print(f'{row["verdict"]:<16}{row["claim"]}')
+    print(f'{verdict(row):<16}{row["claim"]}')
     for line in figures(row):
       print(f'{"":<16}{line}')
     print(f'{"":<16}criterion: {row["criterion"]}')

@@ -62,14 +62,14 @@ def table(folder=FOLDER):
     found = {row['claim']: row for row in kept.get('claims', [])}
     for claim in experiment.listed(experiment.load(path), 'criteria'):
       row = found.get(claim.claim)
-      verdict, seeds, told = NONE, '', ''
+      came, seeds, told = NONE, '', ''
       if row:
         same = row['criterion'] == claim.criterion
-        verdict = row['verdict'] if same else OLD
+        came = tables.verdict(row) if same else OLD
         own = (f'--config.{k}={v}' for k, v in kept['settings'].items())
         seeds = '\n'.join([provenance.listed(row['seeds']), *own])
         told = '\n'.join(tables.figures(row, ('wanted',)))
-      rows.append([name, seeds, claim.claim, told, verdict])
+      rows.append([name, seeds, claim.claim, told, came])
       name = ''
   return page.Table(
     ['experiment', 'seeds', 'claim', tables.FIGURES, 'verdict'], rows

@@ -42,6 +42,13 @@ def aligned(rows):
 BEFORE = {'learned': 'learned: ', 'sound': 'no leak: ', 'effect': 'effect: '}
 
 
+def verdict(row):
+  """Returns a claim's verdict as text, with n where there is one."""
+  judged = row['ours'] and not row['verdict'].startswith('not judged')
+  n = f' (n = {len(row["seeds"])})' if judged else ''
+  return f'{row["verdict"]}{n}'
+
+
 def figures(row, parts=None):
   """Returns a claim's figures as text, a line each: wanted ones first.
 
@@ -64,7 +71,7 @@ def claims_table(rows):
     ['verdict', 'claim', 'paper', FIGURES, 'criterion'],
     [
       [
-        page.Cell(row['verdict'], strong=True),
+        page.Cell(verdict(row), strong=True),
         f'{row["claim"]} ({row["source"]})',
         row['paper'],
         '\n'.join(figures(row)),

@@ -57,7 +57,7 @@ def test_rows_are_those_of_what_is_kept(own):
   assert (
     '| `experiments/mine.py` | 5 to 9<br>--config.num_steps=9 | a larger rate '
     '\\| is faster | slow - fast: 0.50 ± 0.10 (at least 0.001: 5 of 5 seeds) | '
-    'reproduced |\n'
+    'reproduced (n = 5) |\n'
   ) in text
   assert kept.with_rows(text, folder) == text
   # A criterion that was changed since has no verdict.
