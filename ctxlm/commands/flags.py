@@ -287,8 +287,10 @@ def add_data(parser, more=''):
 
 
 def add_split(parser, default):
-  """Declares --split, and --task, whose data it is of."""
+  """Declares --config, --data, --split and --task: of a checkpoint's text."""
   use = 'what is read'
+  parser.add_config("a recipe; left out, the run's own", needed=False)
+  add_data(parser, 'all of which is read')
   parser.add(
     use,
     '--split',
@@ -303,6 +305,17 @@ def add_split(parser, default):
     default='',
     help="of the recipe's tasks; left out, the first",
   )
+
+
+def opened(F):
+  """Returns what `add_model` and `add_split` say, see judging.open_program."""
+  return {
+    'folder': F.model,
+    'step': F.step,
+    'recipe': F.config,
+    'overrides': F.overrides,
+    'data': F.data,
+  }
 
 
 def add_processes(parser):

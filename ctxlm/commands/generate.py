@@ -9,6 +9,8 @@ again goes on where it was stopped.
     --strategy sample --temperature=0.8 --top_p=0.95
   ctxlm generate --model DIR --input prompts.jsonl --output out.jsonl \
     --strategy beam:num_beams=4,length_penalty=0.8 --processor no_repeat_ngram:3
+  ctxlm generate --model runs/quickstart --prompt "The module" \
+    --context neural_cache:theta=0.3,weight=0.1
   echo "The module" | ctxlm generate --model runs/quickstart --top_p=0.95
 """
 

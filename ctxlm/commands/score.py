@@ -1,9 +1,11 @@
-"""Print each token's log-probability in its context.
+r"""Print each token's log-probability in its context.
 
 Of lines, one JSON object for each: the text, its tokens, the logarithm of each
 one's probability, their sum, and the perplexity a token.
 
   ctxlm score --model runs/quickstart --text "The cat sat on the mat"
+  ctxlm score --model runs/mine --context interpolate:runs/ngram,weight=0.3 \
+    --text "The cat sat on the mat"
   ctxlm score --model gpt2 --input lines.txt > scores.jsonl
   echo "The cat sat on the mat" | ctxlm score --model runs/quickstart
 """

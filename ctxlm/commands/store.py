@@ -16,8 +16,6 @@ from ctxlm.commands import flags
 def add_flags(parser):
   """Declares the flags of `ctxlm store`."""
   flags.add_model(parser)
-  parser.add_config("a recipe; left out, the run's own", needed=False)
-  flags.add_data(parser, 'all of which is read')
   flags.add_split(parser, 'train')
   parser.add(
     'what is written',
@@ -38,11 +36,7 @@ def main(F):
     F.output,
     F.split,
     F.task,
-    folder=F.model,
-    step=F.step,
-    recipe=F.config,
-    overrides=F.overrides,
-    data=F.data,
+    **flags.opened(F),
   )
   size = sum(array.nbytes for array in store.arrays.values())
   print(

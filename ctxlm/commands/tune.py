@@ -21,8 +21,6 @@ def add_flags(parser):
   """Declares the flags of `ctxlm tune`."""
   flags.add_model(parser)
   flags.add_context(parser)
-  parser.add_config("a recipe; left out, the run's own", needed=False)
-  flags.add_data(parser, 'all of which is read')
   flags.add_split(parser, 'validation')
 
 
@@ -38,11 +36,7 @@ def main(F):
     F.context,
     F.split,
     F.task,
-    folder=F.model,
-    step=F.step,
-    recipe=F.config,
-    overrides=F.overrides,
-    data=F.data,
+    **flags.opened(F),
   )
   step = '' if tuned.step is None else f', step {tuned.step}'
   print(f'{tuned.folder}{step}: {tuned.tokens:,} tokens of {F.split}')

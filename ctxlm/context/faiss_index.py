@@ -1,6 +1,7 @@
 """A datastore's index of FAISS, if it is installed (pip install faiss-cpu).
 
-It is built once, by what `faiss.index_factory` makes of its name, and kept in
+Read an index that you trust: FAISS doesn't guard against made-up files. It is
+built once, by what `faiss.index_factory` makes of its name, and kept in
 the datastore's folder. The search is the host's, wherever the model runs.
 """
 

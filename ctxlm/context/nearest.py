@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm import context, models
 from ctxlm.context import faiss_index, search
@@ -49,6 +50,10 @@ class Context:
         'write one of this, with ctxlm store'
       )
     arrays, index = dict(store.arrays), None
+    tokens, norms = arrays['tokens'], arrays['norms']
+    odd = not 0 <= tokens.min() <= tokens.max() < model.model.vocab_size
+    if odd or not np.isfinite(norms).all():
+      raise UserError(f'{store.folder} is damaged: write the datastore anew')
     if self.index:
       index = faiss_index.opened(store.folder, self.index)
       arrays = {'tokens': arrays['tokens']}

@@ -20,6 +20,7 @@ import numpy as np
 
 from ctxlm import files
 from ctxlm.errors import UserError, naming
+from ctxlm.parallel import locks
 
 NAME, LAYOUT = 'store.json', 1
 DTYPES = {'keys': 'float16', 'norms': 'float32', 'tokens': 'int32'}
@@ -107,7 +108,7 @@ class Writer:
           'name another --output'
         )
       self._said = said
-    elif self.folder.exists() and any(self.folder.iterdir()):
+    elif self.folder.exists() and _others(self.folder):
       raise UserError(f'{self.folder} is no datastore, and not empty')
     with naming(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
@@ -181,6 +182,11 @@ class Writer:
         os.fsync(file.fileno())
     files.write_text(self.folder / NAME, json.dumps(self._said) + '\n')
     self._new = 0
+
+
+def _others(folder):
+  # What it holds beside arrays of which nothing was said yet.
+  return {path.name for path in folder.iterdir()} - {*DTYPES, locks.NAME}
 
 
 KINDS = {

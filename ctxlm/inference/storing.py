@@ -1,11 +1,14 @@
 """Writing a datastore of what a model says of a text; see context.store."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
 from ctxlm import files, models
 from ctxlm.context import store
-from ctxlm.inference import judging
+from ctxlm.inference import judging, widening
+from ctxlm.parallel import locks
 
 
 def write(output, split, task='', **opened):
@@ -28,23 +31,29 @@ def write(output, split, task='', **opened):
   """
   program, loaded, _ = judging.open_program(**opened)
   models.need_vectors(loaded.model)
+  widening.need_plain(loaded)
   bench = program.bench
   task = judging.causal_task(bench, task)
   view = bench.view(task, split)
   size = program.config.batch_size
   made_of = files.digest(view.fingerprint, split, size)
-  writer = store.Writer(output, _width(program), loaded.fingerprint, made_of)
-  if not writer.done:
-    done = False
-    batches = bench.outputs(task, split, _states, loaded.params, writer.batches)
-    try:
-      for batch, states in batches:
-        counted = judging.counted(batch)
-        writer.put(states[counted], batch['targets'][counted])
-      done = True
-    finally:
-      writer.close(done)
+  with locks.held(Path(output), 'writes a datastore'):
+    writer = store.Writer(output, _width(program), loaded.fingerprint, made_of)
+    if not writer.done:
+      start = writer.batches
+      _fill(writer, bench.outputs(task, split, _states, loaded.params, start))
   return store.open_folder(output)
+
+
+def _fill(writer, batches):
+  done = False
+  try:
+    for batch, states in batches:
+      counted = judging.counted(batch)
+      writer.put(states[counted], batch['targets'][counted])
+    done = True
+  finally:
+    writer.close(done)
 
 
 def _width(program):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 import types
 
@@ -13,7 +14,7 @@ from ctxlm import cli
 from ctxlm.context import em, faiss_index, search, store
 from ctxlm.errors import UserError
 from ctxlm.inference import judging, loading, score, storing, tuning, widening
-from tests.context.test_widened import cached, told
+from tests.context.test_widened import cached, pieces, told
 
 TEXT = 'the cat sees the moon at 3. the cat sees it'
 
@@ -175,13 +176,7 @@ def test_tune_finds_the_best_of_its_grid(loaded, text_file, stored):
     patch.setattr(neural_cache.Context, 'grid', grid)
     tuned = tuning.tune(said, 'validation', **where)
   program, _, _ = judging.open_program(**where)
-  view = program.bench.view(program.bench.task(), 'validation')
-  rows = []
-  for i in range(len(view)):
-    read = view.read(i, None)
-    ids = read['segment_ids']
-    rows += [read['tokens'][ids == s].tolist() for s in range(1, ids.max() + 1)]
-  rows = [r for r in rows if len(r) > 1]
+  rows = pieces(program.bench)
   alone, near, caches = (
     [],
     [],
@@ -286,6 +281,14 @@ def test_mistakes_of_stores_are_one_line(
   (full / 'mine').write_text('')
   data = f'--data={text_file}'
   assert 'not empty' in said('store', own, data, f'--output={full}')
+  odd = tmp_path / 'odd'
+  shutil.copytree(stored.folder, odd)
+  tokens = np.array(stored.arrays['tokens'])
+  tokens[3] = -7
+  (odd / 'tokens').write_bytes(tokens.tobytes())
+  assert 'odd is damaged' in said(
+    'score', own, f'--context=nearest:{odd}', '--text=a'
+  )
   # Another model's states, and the same folder for them.
   other = loading.load(runs['causal'].workdir)
   leaves, tree = jax.tree.flatten(other.params)

@@ -61,6 +61,16 @@ def told(loaded, row):
   return logits - np.log(np.exp(logits).sum(-1, keepdims=True)), hidden
 
 
+def pieces(bench):
+  """Returns the ids of each document's piece in the validation rows."""
+  view, rows = bench.view(bench.task(), 'validation'), []
+  for i in range(len(view)):
+    read = view.read(i, None)
+    ids = read['segment_ids']
+    rows += [read['tokens'][ids == s].tolist() for s in range(1, ids.max() + 1)]
+  return [row for row in rows if len(row) > 1]
+
+
 def cached(row, logps, hidden, theta, window):
   """Returns the cache's log p [l, v] by the paper's equations 2 and 3."""
   p = np.exp(logps)
@@ -106,13 +116,7 @@ def test_evaluate_and_score_are_a_loop_in_numpy(
     folders[kind], overrides=evaluators, data=[str(text)], context=said
   )
   program, loaded, _ = judging.open_program(folders[kind], data=[str(text)])
-  view = program.bench.view(program.bench.task(), 'validation')
-  rows = []
-  for i in range(len(view)):
-    read = view.read(i, None)
-    ids = read['segment_ids']
-    rows += [read['tokens'][ids == s].tolist() for s in range(1, ids.max() + 1)]
-  rows = [row for row in rows if len(row) > 1]
+  rows = pieces(program.bench)
   other = loading.load(folders[other])
   want = [
     np.log(mixed(loaded, row, other, **how)[range(len(row) - 1), row[1:]])
