@@ -52,7 +52,7 @@ def open_folder(folder):
   Raises:
     UserError: it is none, it isn't finished, or it is damaged.
   """
-  folder = Path(folder)
+  folder = Path(folder).expanduser()
   if not (folder / NAME).is_file():
     raise UserError(
       f'{folder} is no datastore: write one with ctxlm store --output {folder}'

@@ -1,6 +1,7 @@
 """A model that is opened, and what widens its context; see ctxlm.context."""
 
 import dataclasses
+import os
 
 import jax
 
@@ -44,7 +45,7 @@ def opened(loaded, said, placement=None):
   """Returns (contexts, their parameters), tuples; see `widen`."""
 
   def load(folder):
-    other = loading.load(folder, placement)
+    other = loading.load(os.path.expanduser(folder), placement)
     need_next(other)
     return other
 
