@@ -36,7 +36,7 @@ def main(arguments=None):
   parser.add_argument('--keys', type=int, default=10**6)
   parser.add_argument('--width', type=int, default=256)
   parser.add_argument('--k', type=int, default=64)
-  parser.add_argument('--queries', type=int, nargs='+', default=[1, 64, 1024])
+  parser.add_argument('--queries', type=int, nargs='+', default=[1, 64, 256])
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--smoke', action='store_true', help='few keys')
   args = parser.parse_args(arguments)
@@ -94,7 +94,7 @@ def measure(opened, args):
     rows.append(row)
     print(
       f'{n:>6} queries: '
-      + ', '.join(f'{k} {row[k] / 1e6:,.0f} M keys/s' for k in times),
+      + ', '.join(f'{k} {row[k] / 1e6:,.2f} M keys/s' for k in times),
       flush=True,
     )
   size = sum(array.nbytes for array in opened.arrays.values()) / opened.count
