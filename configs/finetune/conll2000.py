@@ -5,6 +5,11 @@ folder of train.txt.gz and test.txt.gz, `word POS chunk` a line:
 
 ctxlm train --config configs/finetune/conll2000.py:all-MiniLM-L6-v2 \
   --workdir runs/conll2000
+
+With all-MiniLM-L6-v2, seed 0, 27 minutes on a busy core: F1 of chunks 0.938 on
+the 2,012 sentences of the test file (95 % of resamples: 0.935 to 0.942),
+precision 0.934, recall 0.943, and 0.963 of the words' tags are right. Nothing
+else was tried.
 """
 
 from ctxlm.configs import common
