@@ -69,9 +69,13 @@ def _classification(settings, size):
 
 
 def _labels(settings, size):
-  names = settings.get('id2label') or {i: f'LABEL_{i}' for i in range(size)}
+  unnamed = {i: f'LABEL_{i}' for i in range(size)}  # as the reference has it
+  names = settings.get('id2label') or unnamed
   try:
-    names = {int(i): str(name) for i, name in names.items()}
+    names = {
+      int(i): unnamed.get(int(i)) if name is None else str(name)
+      for i, name in names.items()
+    }
   except (AttributeError, ValueError) as e:
     raise UserError(f'config.json: id2label={names!r} names no classes') from e
   if sorted(names) != list(range(size)):
@@ -140,7 +144,8 @@ def write(task, original):
     keys['problem_type'] = PROBLEMS[task['kind']]
   size = 2 if task['name'] == 'span' else 1
   names = original.get('id2label')  # of any kind, where no head was read
-  names = list(names.values()) if isinstance(names, dict) else []
+  names = names.values() if isinstance(names, dict) else []
+  names = [name for name in names if isinstance(name, str)]
   if len(names) != size:  # they are of another head
     names = [f'LABEL_{i}' for i in range(size)]
   labels = task.get('labels') or names

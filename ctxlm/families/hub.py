@@ -30,6 +30,8 @@ def find(name):
     return path
   if path.exists():
     raise UserError(f'{path} is a file; name the folder that it lies in')
+  if path.name.endswith(FILES):
+    raise UserError(f'no file {path}')
   if not ID.fullmatch(str(name)) or '..' in str(name):
     raise UserError(f'no folder {path}')
   cached = downloaded(str(name))

@@ -194,6 +194,8 @@ FAILS = [
   ('{{ messages.append(1) }}', "access to attribute 'append'"),
   ("{% include '/etc/passwd' %}", 'no loader'),
   ('{{ nobody.name }}', "'nobody' is undefined"),
+  ('{% set n = namespace() %}{% set n.__call__ = 1 %}', "no '__call__'"),
+  ("{{ namespace({'_x': 1}) }}", "no '_x'"),
   ('{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}', 'recursion'),
 ]
 
@@ -204,6 +206,13 @@ def test_templates_of_strangers_fail_in_a_line(source, wanted):
   with pytest.raises(UserError, match=wanted) as e:
     template([{'role': 'user', 'content': 'hi'}])
   assert str(e.value).startswith('the chat template fails: ')
+
+
+def test_what_a_template_is_given():
+  given = '{{ tools is none and documents is none }}{{ a }}{{ x is defined }}'
+  own = "{% set n = namespace(c=1, b='b') %}{% set n.c = 2 %}{{ n.b ~ n.c }}"
+  template = chat_template.Template(given + own, {'a': 'A'})
+  assert template([])[0] == 'TrueAFalseb2'
 
 
 def test_templates_without_end_are_ended(monkeypatch, tmp_path):

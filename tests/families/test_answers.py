@@ -13,6 +13,7 @@ from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
+from ctxlm.families import answers as answers_lib
 from ctxlm.families import export
 from ctxlm.inference import conversion, loading
 from tests.families import reference
@@ -144,6 +145,19 @@ def test_a_head_that_the_reference_lacks(tokenizer, tmp_path, capsys):
   assert type(body) is tr.BertModel and not any(info.values())
   wanted = theirs.bert.state_dict()
   assert all(torch.equal(x, wanted[k]) for k, x in body.state_dict().items())
+
+
+def test_a_class_without_a_name_is_a_number(tokenizer, tmp_path):
+  make('Bert', 'class', tokenizer, tmp_path)
+  path = tmp_path / 'config.json'
+  names = {'id2label': {'0': None, '1': 'b', '2': None}}
+  path.write_text(json.dumps(json.loads(path.read_text()) | names))
+  labels = ['LABEL_0', 'b', 'LABEL_2']
+  assert loading.load(tmp_path).task['labels'] == labels
+  keys = answers_lib.write(
+    {'name': 'span'}, {'id2label': {'0': None, '1': None}}
+  )
+  assert keys['id2label'] == {'0': 'LABEL_0', '1': 'LABEL_1'}
 
 
 @pytest.mark.parametrize(

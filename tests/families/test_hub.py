@@ -57,6 +57,8 @@ def test_snapshots(tmp_path, monkeypatch, name, variable):
     ('../x', 'no folder ../x$'),
     ('a/b/c', 'no folder a/b/c$'),
     ('a b', 'no folder a b$'),
+    ('/none/x.arpa', 'no file /none/x.arpa$'),
+    ('x.gguf', 'no file x.gguf$'),
   ],
 )
 def test_mistakes(tmp_path, monkeypatch, name, wanted):

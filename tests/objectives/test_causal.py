@@ -172,3 +172,16 @@ def test_mistakes(tokenizer):
   ):
     with pytest.raises(UserError, match=wanted):
       o.examples(record)
+
+
+def test_answers_that_are_empty_are_left_out(tokenizer):
+  tokenizer.chat_template = None
+  own = Objective(tokenizer=tokenizer, max_length=9, kind='dialogue')
+  turns = {'turns': ['5', ' ', '6', '7']}
+  (none, (ids, marks)) = own.examples(turns)
+  assert none is None and ids == [5, 4, 4, 6, 4, 7, 4]
+  assert [i for i, mark in enumerate(marks) if mark] == [3, 4, 5, 6]
+  assert own.examples({'turns': ['5', '']}) == [None]
+  assert [target for _, target in own.prompted(turns, None, 9)] == ['6', '7']
+  with pytest.raises(UserError, match='turn 2 is empty, and the last'):
+    own.given({'turns': ['5', '']}, 9)

@@ -48,6 +48,18 @@ def environment():
   # Marks that no text has, since nobody knows them before.
   own.marks = tuple(f'\0{secrets.token_hex(8)}{c}' for c in '<>')
 
+  class Namespace(jinja2.utils.Namespace):
+    # Names that Python asks an object for are none to be set.
+    def __init__(self, *args, **options):
+      super().__init__()
+      for name, value in dict(*args, **options).items():
+        self[name] = value
+
+    def __setitem__(self, name, value):
+      if str(name).startswith('_'):
+        raise sandbox.SecurityError(f'a namespace holds no {name!r}')
+      super().__setitem__(name, value)
+
   def raise_exception(message):
     raise jinja2.TemplateError(message)
 
@@ -57,6 +69,7 @@ def environment():
   own.filters['tojson'] = tojson
   # Not the reference's strftime_now: the same dialogue is always the same text.
   own.globals['raise_exception'] = raise_exception
+  own.globals['namespace'] = Namespace
   return own
 
 
