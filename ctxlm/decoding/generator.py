@@ -38,6 +38,8 @@ class Writer:
     draft: (model, params) of the draft model, or None.
     placement: parallel.Pmap or Mesh on which the parameters lie; None is the
       first device.
+    finder: of passages that a prompt is read beside, see
+      inference.retrieval.Finder, or None.
   """
 
   model: object
@@ -48,6 +50,7 @@ class Writer:
   decoder_start: tuple = ()
   draft: tuple | None = None
   placement: object = None
+  finder: object = None
 
 
 class Generator:
@@ -226,6 +229,7 @@ class Generator:
   def _batch(self, prompts, first, size):
     for prompt in prompts:
       self.check(prompt)
+    prompts, found = self._beside(prompts)
     room = self.config.max_new_tokens
     rows = prompts
     if self.encoder_decoder:
@@ -257,7 +261,18 @@ class Generator:
       for i, row in enumerate(prompts):
         batch['source'][i, : len(row)] = row
         batch['source_segment_ids'][i, : len(row)] = 1
+    for name, x in found.items():
+      batch[name] = np.zeros((size, *x.shape[1:]), x.dtype)
+      batch[name][: len(x)] = x
     return batch
+
+  def _beside(self, prompts):
+    # (prompts, arrays [n, ...]) with the passages that they find.
+    if self._writer.finder is None:
+      return prompts, {}
+    bounds = [self.room, self.config.max_length - 1]
+    bounds = [n for n in bounds if n is not None and n >= 0]
+    return self._writer.finder.prompts(prompts, min(bounds, default=None))
 
   def _get(self, what, batch):
     key = what, *(v.shape for v in batch.values())

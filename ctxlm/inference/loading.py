@@ -8,7 +8,7 @@ from typing import Any
 from ctxlm import files, models
 from ctxlm.errors import UserError
 from ctxlm.families import hub
-from ctxlm.inference import passes
+from ctxlm.inference import passes, retrieval
 from ctxlm.models import adapters, heads
 from ctxlm.training import checksums, initial
 from ctxlm.training import run_folder as run_lib
@@ -55,6 +55,11 @@ class Loaded:
   def passes(self):
     """What the model is asked by, see inference.passes."""
     return passes.Passes(self.model, self.params)
+
+  @functools.cached_property
+  def finder(self):
+    """What finds the passages that it reads beside a text, or None."""
+    return retrieval.of(self)
 
 
 def load(folder, placement=None, step='', allow_code=(), base='', **options):

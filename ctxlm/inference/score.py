@@ -5,6 +5,7 @@ The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm import models
 from ctxlm.data import framing
@@ -71,6 +72,9 @@ def need_causal(loaded):
 def scores(loaded, rows):
   """Returns [log p of each id after the first: float32 [l - 1]] of rows.
 
+  Of a run that learned beside passages, what the first ids of a row find is
+  read beside those behind them.
+
   Args:
     loaded: Loaded of a causal model.
     rows: lists of 2 ids or more.
@@ -79,7 +83,14 @@ def scores(loaded, rows):
   if reads_on(loaded):
     return loaded.passes.along(_logps_on, split)
   out = loaded.passes(_target_logps, split)
-  return [logps[: len(row) - 1] for row, logps in zip(rows, out)]
+  out = [logps[: len(row) - 1] for row, logps in zip(rows, out)]
+  finder = loaded.finder
+  long = [i for i, row in enumerate(rows) if finder and len(row) > finder.query]
+  beside = finder.logps([rows[i] for i in long]) if long else []
+  for i, logps in zip(long, beside):
+    known = finder.query - 1
+    out[i] = np.concatenate([out[i][:known], logps[known:]])
+  return out
 
 
 def _target_logps(apply, batch):

@@ -101,6 +101,7 @@ def generator_of(loaded, config, placement=None, turns=False):
     decoder_start(loaded),
     _draft(config, loaded, placement),
     placement,
+    loaded.finder,
   )
   generator = generator_lib.Generator(writer, config)
   return generator, _encode(loaded, generator)
