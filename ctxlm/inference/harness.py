@@ -21,9 +21,9 @@ from lm_eval.api import registry
 from lm_eval.models import utils as model_utils
 
 from ctxlm.data import dialogues
-from ctxlm.decoding import build
+from ctxlm.decoding import build, continuations
 from ctxlm.errors import UserError
-from ctxlm.inference import continuations, loading, score, writing
+from ctxlm.inference import loading, score, writing
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import processes
 
@@ -71,7 +71,7 @@ class Model(lm_model.TemplateLM):
     self.max_length = max_length or own
     self._frame = writing.frame_of(self._loaded)
     self._judge = continuations.Continuations(
-      self._loaded, placement, self.batch_size, self.max_length
+      self._loaded.model, placement, self.batch_size, self.max_length
     )
 
   @property
@@ -122,7 +122,8 @@ class Model(lm_model.TemplateLM):
 
   def _loglikelihood_tokens(self, requests, **_):
     answers = []
-    found = self._judge([request[1:] for request in requests])
+    pairs = [request[1:] for request in requests]
+    found = self._judge(self._loaded.params, pairs)
     for (strings, *_), (logps, best) in zip(requests, found, strict=True):
       answers.append((float(logps.sum()), bool(best.all())))
       if strings is not None:  # of a part of a text

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctxlm.inference import score
 from ctxlm.models import decoder
 from ctxlm.models.variables import make_apply
 from ctxlm.parallel import rows as rows_lib
@@ -27,22 +26,17 @@ TOGETHER = 256  # positions whose logits are in memory at once
 class Continuations:
   """A causal model that is asked for continuations, on all devices."""
 
-  def __init__(self, loaded, placement, batch_size=32, max_length=None):
+  def __init__(self, model, placement, batch_size=32, max_length=None):
     """Prepares; what is compiled is kept.
 
     Args:
-      loaded: loading.Loaded, its parameters placed by `placement`.
+      model: a causal Flax module.
       placement: parallel.Pmap or Mesh.
       batch_size: rows, made a multiple of the devices.
-      max_length: tokens that the model is shown; None is its own.
-
-    Raises:
-      UserError: it is no causal model.
+      max_length: tokens that the model is shown; None is any number.
     """
-    score.need_causal(loaded)
-    self._model, self._params = loaded.model, loaded.params
-    self._apply = make_apply(loaded.model)
-    self.max_length = max_length or loaded.max_length
+    self._model, self._apply = model, make_apply(model)
+    self.max_length = max_length
     self._least_rows = batch_size
     self._plain = rows_lib.Rows(placement, self._read, batch_size, self._length)
     self._after = rows_lib.Rows(
@@ -50,10 +44,11 @@ class Continuations:
     )
     self._begin = jax.jit(self._keep, static_argnames='ahead')
 
-  def __call__(self, pairs):
+  def __call__(self, params, pairs):
     """Returns [(log p of each id float32 [t], whether it is the likeliest)].
 
     Args:
+      params: the model's, placed.
       pairs: (context, continuation), lists of ids, of one at least. What is
         longer than the model sees loses its beginning.
     """
@@ -79,7 +74,7 @@ class Continuations:
         }
         for tokens in group
       ]
-      answers = self._after_beginning(group[0][:size], asked)
+      answers = self._after_beginning(params, group[0][:size], asked)
       out |= zip(group, answers, strict=True)
     return [(out[t]['logps'][s], out[t]['best'][s]) for t, s in where]
 
@@ -100,14 +95,14 @@ class Continuations:
     # There may be more targets than tokens.
     return rough(n) if most is None or n > most else min(rough(n), most)
 
-  def _after_beginning(self, beginning, asked):
+  def _after_beginning(self, params, beginning, asked):
     if not beginning:
-      return self._plain(self._params, asked)
+      return self._plain(params, asked)
     ahead = self._length(max(len(row['tokens']) for row in asked))
     start = self._length(len(beginning)) - len(beginning)
     tokens = np.array([(0,) * start + beginning], np.int32)
-    cache = self._begin(self._params, tokens, start, ahead=ahead)
-    return self._after(self._params, asked, whole=(cache,))
+    cache = self._begin(params, tokens, start, ahead=ahead)
+    return self._after(params, asked, whole=(cache,))
 
   def _keep(self, params, tokens, start, ahead):
     prompts = decoder.Prompts(

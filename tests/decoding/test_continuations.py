@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ctxlm.inference import continuations, loading, score
+from ctxlm.decoding import continuations
+from ctxlm.inference import loading, score
 from ctxlm.parallel import pmap
 
 
@@ -16,7 +17,9 @@ def opened(loaded):
 
 def ask(opened, pairs, **options):
   loaded, placement = opened
-  return continuations.Continuations(loaded, placement, **options)(pairs)
+  options = {'max_length': loaded.max_length} | options
+  judge = continuations.Continuations(loaded.model, placement, **options)
+  return judge(loaded.params, pairs)
 
 
 def draw(seed, *sizes):
