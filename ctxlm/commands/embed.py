@@ -47,8 +47,8 @@ def main(F):
 
   from ctxlm import files
   from ctxlm.families import hub
-  from ctxlm.inference import lines, loading
-  from ctxlm.inference import vectors as vectors_lib
+  from ctxlm.inference import lines, loading, widening
+  from ctxlm.objectives import vectors as vectors_lib
   from ctxlm.parallel import pmap as pmap_lib
   from ctxlm.parallel import processes
   from ctxlm.training import run_folder, tracking
@@ -64,6 +64,7 @@ def main(F):
   own = run_folder.is_one(folder)
   placement = None if own else pmap_lib.Pmap(jax.devices())
   loaded = loading.load(folder, placement, F.step)
+  widening.need_plain(loaded)
   placement = loaded.run.program.placement if loaded.run else placement
   embed = vectors_lib.Embedder(
     loaded, placement, F.pooling or '', F.max_length, F.batch_size

@@ -21,9 +21,9 @@ from ctxlm.inference import (
   widening,
   writing,
 )
-from ctxlm.inference import vectors as vectors_lib
 from ctxlm.models import feed_forward, heads
 from ctxlm.objectives import mlm
+from ctxlm.objectives import vectors as vectors_lib
 from ctxlm.parallel import pmap as pmap_lib
 
 
@@ -154,6 +154,8 @@ class LanguageModel:
       pooling: 'cls' or 'mean'; '' is the folder's own.
     """
     if pooling not in self._embedders:
+      models.need_vectors(self.model)
+      widening.need_plain(self._loaded)
       self._embedders[pooling] = vectors_lib.Embedder(
         self._loaded, pmap_lib.Pmap(jax.devices()[:1]), pooling
       )

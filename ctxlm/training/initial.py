@@ -16,8 +16,10 @@ A string is the folder of a single step. Their keys stand in config.INIT_STEPS.
 import collections
 import contextlib
 import dataclasses
+import functools
 import re
 import sys
+import types
 
 import jax
 
@@ -27,7 +29,7 @@ from ctxlm.errors import UserError
 from ctxlm.families import arpa, hub, model_folder, peft
 from ctxlm.families import folder as folder_lib
 from ctxlm.models import adapters
-from ctxlm.objectives import contrastive
+from ctxlm.objectives import contrastive, vectors
 from ctxlm.parallel import processes
 from ctxlm.training import checkpoint, run_folder
 
@@ -46,6 +48,7 @@ def begin(program, workdir):
     UserError: the folder, or what config.init_from names, is of another model.
   """
   config, taken, state = program.config, {}, None
+  program.bench.vectors_by = functools.partial(vectors_by, program.placement)
   # Mistakes come before the folder: of the data, of init_from, of evaluators.
   meta = program.meta
   if not checkpoint.steps(workdir):
@@ -121,6 +124,28 @@ def open_folder(folder, step='', allow_code=(), base='', **options):
   if run_folder.is_one(folder):
     return run_folder.open_folder(folder, step, allow_code)[0]
   return folder_lib.open_folder(folder, **options)
+
+
+def vectors_by(placement, folder, texts):
+  """Returns texts' vectors float32 [n, m] by an encoder.
+
+  Args:
+    placement: where it runs.
+    folder: see `open_folder`.
+    texts: list of str.
+
+  Raises:
+    UserError: it can't be read, or makes no vectors.
+  """
+  opened = open_folder(folder)
+  loaded = types.SimpleNamespace(
+    folder=folder,
+    model=adapters.build(opened.block, opened.adapt),
+    params=opened.read_all(placement.shardings),
+    tokenizer=opened.tokenizer,
+    sentence=opened.sentence,
+  )
+  return vectors.Embedder(loaded, placement)(texts)
 
 
 def need_no_base(folder, base):

@@ -31,8 +31,8 @@ from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.experiments.benchmarks import turns
 from ctxlm.families import sentence
 from ctxlm.inference import loading
-from ctxlm.inference.vectors import Embedder
 from ctxlm.lab import plots
+from ctxlm.objectives.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
 
 TOLERANCE = 1e-4  # absolute, of vectors whose length is about 20

@@ -22,7 +22,7 @@ from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.families import sentence, small_files
 from ctxlm.inference import conversion, loading
-from ctxlm.inference.vectors import Embedder
+from ctxlm.objectives.vectors import Embedder
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.training import loop
 from tests.families import lines, reference

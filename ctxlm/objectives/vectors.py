@@ -10,7 +10,6 @@ import numpy as np
 from ctxlm import models
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
-from ctxlm.inference import loading, widening
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import rows
@@ -31,7 +30,9 @@ class Embedder:
     """Settles how, by the arguments or what the folder says.
 
     Args:
-      loaded: loading.Loaded, its parameters placed by `placement`.
+      loaded: what has the folder, model, parameters, which `placement` has
+        placed, tokenizer, and sentence, families.sentence.Sentence or None;
+        such as loading.Loaded.
       placement: parallel.Pmap or Mesh.
       pooling: '' is the folder's own.
       max_length: 0 is the folder's own.
@@ -44,8 +45,8 @@ class Embedder:
     if loaded.model.encoder_decoder:
       raise UserError('embed takes encoders, and decoders without an encoder')
     models.need_vectors(loaded.model)
-    widening.need_plain(loaded)
-    loading.need_tokenizer(loaded)
+    if loaded.tokenizer is None:
+      raise UserError(f'{loaded.folder} has no tokenizer: put its files there')
     own = loaded.sentence
     self.pooling = pooling or (own and own.pooling)
     if not self.pooling:
