@@ -15,11 +15,14 @@ __all__ = [
   'finetune',
   'gpt2_shape',
   'llama_shape',
+  'multi30k_pairs',
   'seq2seq',
   'snli_pairs',
+  'sst2_texts',
   'start_from',
   'stsb_pairs',
   'task',
+  'trec_questions',
   'vectors',
 ]
 
@@ -126,6 +129,45 @@ def seq2seq(folders, data):
     }
     c.tokenizer.vocab_size = 6000
   return c, folder or data
+
+
+def sst2_texts(folder):
+  """Returns the block of SST-2's sentences and their labels, 0 or 1."""
+  return {
+    'name': 'files',
+    'split_patterns': {
+      'train': f'{folder}/train.tsv',
+      'validation': f'{folder}/dev.tsv',
+    },
+    'columns': ('text', 'label'),
+  }
+
+
+def trec_questions(folder):
+  """Returns the block of TREC's questions and their labels, such as NUM."""
+  return {
+    'name': 'files',
+    'split_patterns': {
+      'train': f'{folder}/train.txt',
+      'validation': f'{folder}/test.txt',
+    },
+    'line': '{label}:{fine} {text}',
+    'encoding': 'latin-1',
+  }
+
+
+def multi30k_pairs(folder):
+  """Returns the block of Multi30k's captions, English and German."""
+  return {
+    'name': 'files',
+    'split_patterns': {
+      split: {
+        'text_a': f'{folder}/{name}.en.gz',
+        'text_b': f'{folder}/{name}.de.gz',
+      }
+      for split, name in (('train', 'train'), ('validation', 'val'))
+    },
+  }
 
 
 def snli_pairs(folder):

@@ -199,7 +199,7 @@ def run(verb, module, words, begun=False):
     if begun:
       use_huge_pages()
       heed_interrupts()
-    if verb in RUN_CODE or vars(F).get('config'):
+    if verb in RUN_CODE or vars(F).get('config') or vars(F).get('few_shot'):
       find_own_modules()
     _allow_code(F.allow_code)
     logging.use_absl_handler()

@@ -3,11 +3,14 @@
 import gzip
 import json
 import pathlib
+import re
 
 import jax
+import numpy as np
 import pytest
 
-from ctxlm import config, recipes
+from ctxlm import config, plugins, recipes
+from ctxlm.evaluators import generation
 from ctxlm.parallel import pmap
 from ctxlm.training import loop as train
 from tests import tiny
@@ -142,6 +145,73 @@ def scratch():
 def checkpoint(runs):
   """A run folder to start from."""
   return runs['mlm'].workdir
+
+
+# How an example of a task reads, with the first answer that is right.
+TASKS = {
+  'sst2': 'Review: the cat sees 0\nSentiment: Negative',
+  'trec': 'Question: Who sees 0 ?\nAnswer Type: Person',
+  'snli': 'a cat 0\nQuestion: the cat True, False, or Neither?\nAnswer: True',
+  'squad': 'Title: T0\n\nBackground: the cat sees the dog\n\nQuestion: who?'
+  '\n\nAnswer: cat',
+  'scitldr': 'a cat b 0\n\nTL;DR: cat',
+  'multi30k': 'the cat 0 = die Katze 0',
+  'lambada': 'the big cat',
+  # As lm-evaluation-harness's process_docs makes it; and as it stands.
+  'hellaswag': 'Play: A cat sits. It runs fast.',
+  'hellaswag,completion': 'A cat [header] sits. it runs [substeps] fast.',
+}
+
+
+@pytest.fixture
+def passages(tmp_path):
+  """The files that lambada and hellaswag read, {name: path}."""
+  scene = {'activity_label': 'Play', 'ctx_a': 'A cat [step] sits.'}
+  scene |= {'ctx_b': 'it', 'ctx': 'A cat [header] sits. it', 'label': 2}
+  scene['endings'] = ['x', 'y', ' runs [substeps] fast.', 'z']
+  found = {'lambada': {'text': 'the big cat'}, 'hellaswag': scene}
+  for name, record in found.items():
+    path = tmp_path / f'{name}.jsonl'
+    path.write_text((json.dumps(record) + '\n') * 3)
+    found[name] = path
+  return found
+
+
+def test_every_task_has_a_text():
+  names = {name.removeprefix('tasks/') for name in recipes.ours(recipes.TASK)}
+  assert names == {name.partition(',')[0] for name in TASKS}
+
+
+def made_up(pairs):
+  """Returns what continuations may be said to be."""
+  return [(np.full(len(ids), -1.0), np.ones(len(ids))) for _, ids in pairs]
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_task_asks_as_it_says(request, runs, monkeypatch, name):
+  file, comma, protocol = name.partition(',')
+  if file in ('trec', 'snli'):
+    folder = request.getfixturevalue('encoders') / file
+  elif file in ('lambada', 'hellaswag'):
+    folder = request.getfixturevalue('passages')[file]
+  else:
+    folder = request.getfixturevalue(file)
+  _, block = recipes.load_task(f'{file}:{folder}{comma}{protocol}')
+  block |= {'limit': 2, 'shots': min(block.get('shots', 0), 1)}
+  evaluator = plugins.build('evaluators', block)
+  example, *more = evaluator._examples(evaluator.data, 'validation')
+  # Which number comes first is by a hash.
+  said = re.sub('[0-9]+', '0', example.filled(example.answer))
+  assert said == TASKS[name]
+  # What a model would say is made up; demonstrations have no room.
+  bench = runs['causal'].program.bench
+  bench.params = runs['causal'].params
+  monkeypatch.setattr(bench, 'continuations', lambda _: made_up)
+  text = bench.tokenizer.encode('a cat')
+  monkeypatch.setattr(generation, 'write', lambda _, x, __: [text] * len(x))
+  figures = evaluator.run(bench)
+  assert figures['examples'] == 1 + len(more)
+  assert {k for k in figures if k.endswith('_low')}
 
 
 def shrink(c, text):

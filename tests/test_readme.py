@@ -14,6 +14,7 @@ import pytest
 
 from ctxlm import cli, config, recipes
 from ctxlm.configs import common
+from ctxlm.inference import judging
 from ctxlm.lab import recipe
 from ctxlm.recipes import overrides
 from ctxlm.training import initial
@@ -82,6 +83,10 @@ def check_verb(argv):
 
 def check_recipe(F):
   """A command's overrides are of its recipe; F is what was read of it."""
+  if 'few_shot' in F and F.few_shot is not None:
+    made = judging.config_of(F.few_shot, F.config, F.data)
+    config.check(overrides.apply(made, F.overrides))
+    return
   name = F.config if 'config' in F else F.paths[0]
   if name is None:  # a run folder's own
     return

@@ -22,16 +22,7 @@ def get_config(folders=''):
   c.batch_size = 64
   c.max_length = 36  # one sentence of a hundred is longer
   c.tasks.translation = common.task(
-    {
-      'name': 'files',
-      'split_patterns': {
-        split: {
-          'text_a': f'{folder}/{name}.en.gz',
-          'text_b': f'{folder}/{name}.de.gz',
-        }
-        for split, name in (('train', 'train'), ('validation', 'val'))
-      },
-    },
+    common.multi30k_pairs(folder),
     {'name': 'seq2seq', 'label_smoothing': 0.1},
   )
   c.optimizer.learning_rate = 1.5e-3

@@ -22,14 +22,7 @@ def get_config(folders='all-MiniLM-L6-v2'):
     folders, '../shared/data/sst2', 48, num_steps=650, learning_rate=1e-4
   )
   c.tasks.sentiment = common.task(
-    {
-      'name': 'files',
-      'split_patterns': {
-        'train': f'{folder}/train.tsv',
-        'validation': f'{folder}/dev.tsv',
-      },
-      'columns': ('text', 'label'),
-    },
+    common.sst2_texts(folder),
     {'name': 'classification', 'labels': ('negative', 'positive')},
   )
   c.evaluators.dev = {'name': 'classification', 'every_steps': every}

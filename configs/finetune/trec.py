@@ -21,15 +21,7 @@ def get_config(folders='all-MiniLM-L6-v2'):
     folders, '../shared/data/trec', 28, num_steps=510, learning_rate=2e-4
   )
   c.tasks.question = common.task(
-    {
-      'name': 'files',
-      'split_patterns': {
-        'train': f'{folder}/train.txt',
-        'validation': f'{folder}/test.txt',
-      },
-      'line': '{label}:{fine} {text}',
-      'encoding': 'latin-1',
-    },
+    common.trec_questions(folder),
     {'name': 'classification'},
   )
   c.evaluators.test = {'name': 'classification', 'every_steps': every}

@@ -6,6 +6,7 @@ it takes and what comes of it.
   ctxlm recipes
   ctxlm recipes quickstart_mlm
   ctxlm recipes induction
+  ctxlm recipes tasks/sst2
   ctxlm recipes mylab/mine.py
 """
 
@@ -21,18 +22,28 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm recipes`."""
+  tasks = recipes.ours(recipes.TASK)
   if F.paths:
     for name in F.paths:
-      path = recipes.find(name)
+      path = tasks.get(name) or recipes.find(name)
       print(f'{path.resolve()}\n\n{recipes.docstring(path)}\n')
     return
-  listed = recipes.ours()
+  listed = recipes.ours() | tasks
   width = max(map(len, listed)) + 2
-  for folder, usage in (
-    ('configs', 'recipes: ctxlm train --config NAME[:ARGUMENT] --workdir DIR'),
-    ('experiments', 'experiments: ctxlm sweep NAME --workdir DIR'),
+  for folder, usage, names in (
+    (
+      'configs',
+      'recipes: ctxlm train --config NAME[:ARGUMENT] --workdir DIR',
+      listed.keys() - tasks,
+    ),
+    ('configs', 'tasks: ctxlm evaluate --model DIR --few_shot NAME', tasks),
+    (
+      'experiments',
+      'experiments: ctxlm sweep NAME --workdir DIR',
+      listed.keys() - tasks,
+    ),
   ):
     print(usage)
     for name, path in listed.items():
-      if path.is_relative_to(recipes.HOME / folder):
+      if name in names and path.is_relative_to(recipes.HOME / folder):
         print(f'  {name:<{width}}{recipes.docstring(path).splitlines()[0]}')

@@ -9,6 +9,7 @@ import numpy as np
 from ctxlm import data as data_lib
 from ctxlm import plugins
 from ctxlm.data import loader
+from ctxlm.decoding.continuations import Continuations
 from ctxlm.decoding.generator import Generator, Writer
 from ctxlm.errors import UserError
 from ctxlm.models import states
@@ -28,6 +29,10 @@ class Bench:
     tasks: {name: Task}.
     params: the parameters to judge; set by `run`.
     signatures: {'eval/NAME/METRIC': how it is computed}, of those that say it.
+    examples: {'eval/NAME': [what an evaluator says of each example]}, likewise.
+    frame: framing.Frame of what the model goes on from; None is a document's.
+    vectors_by: (folder, texts) -> their vectors float32 [n, m] by an encoder,
+      see training.initial.vectors_by; None where none can be opened.
   """
 
   def __init__(self, config, tokenizer, placement, model, apply, tasks):
@@ -37,6 +42,9 @@ class Bench:
     self.tasks = {task.name: task for task in tasks}
     self.params = None
     self.signatures = {}
+    self.examples = {}
+    self.frame = None
+    self.vectors_by = None
     self._name = ''
     self._rehearsing = False
     self._placement = placement
@@ -86,6 +94,10 @@ class Bench:
   def sign(self, metric, signature):
     """Keeps the text that says how a metric of this evaluator is computed."""
     self.signatures[f'eval/{self._name}/{metric}'] = signature
+
+  def keep(self, examples):
+    """Keeps what this evaluator says of each example: mappings, as JSON is."""
+    self.examples[f'eval/{self._name}'] = examples
 
   def task(self, name=''):
     """Returns the Task of that name; '' is the first.
@@ -254,6 +266,19 @@ class Bench:
         lambda length: objective.max_length,
       )
     return self._compiled[key](self.params, rows)
+
+  def continuations(self, batch_size):
+    """Returns the function of decoding.continuations, of these parameters.
+
+    Args:
+      batch_size: rows at a time.
+    """
+    key = 'continuations', batch_size
+    if key not in self._compiled:
+      self._compiled[key] = Continuations(
+        self.model, self._placement, batch_size, self.config.max_length
+      )
+    return functools.partial(self._compiled[key], self.params)
 
   def writer(self, task, decoding):
     """Returns the Generator of a task's model, with the present parameters.

@@ -55,39 +55,13 @@ class Evaluator:
   batch_size: Whole = 0
 
   def __post_init__(self):
-    self._metrics()
-    self._config()
-
-  def _metrics(self):
-    # {name: Metric}
     if not self.metrics:
       known = plugins.names('evaluators.metrics')
       raise UserError(
         f'evaluator generation needs metrics, of {", ".join(known)}'
       )
-    kind, found = 'evaluators.metrics', {}
-    for text in self.metrics:
-      block = build.parse(kind, text)
-      name = block['name']
-      if name in found:
-        raise UserError(f'evaluator generation: the metric {name} is twice')
-      found[name] = plugins.build(kind, block)
-    return found
-
-  def _config(self):
-    # The decoding config, in which nothing is None.
-    config, said = decoding_lib.base(), build.config_of(self.decoding)
-    config.strategy.name = 'greedy'
-    for key, value in said.items():
-      if value is not None:
-        config[key] = value
-    build.check(config)
-    if config.num_samples > 1 or config.strategy.get('draft'):
-      raise UserError(
-        'evaluator generation: one text an example is judged, without a draft '
-        "model: leave out decoding's num_samples and draft"
-      )
-    return config
+    metrics_of(self.metrics)
+    config_of(self.decoding)
 
   def run(self, bench):
     """Returns the metrics' figures, tokens of a text (mean), and examples."""
@@ -98,11 +72,11 @@ class Evaluator:
         f'evaluator generation: task {task.name!r} does not learn to write '
         'texts: it is for seq2seq and causal'
       )
-    generator = bench.writer(task, self._config())
+    generator = bench.writer(task, config_of(self.decoding))
     try:
       prompts, references = self._examples(bench, task, generator)
       size = self.batch_size or bench.config.batch_size
-      written = _write(generator, prompts, size)
+      written = write(generator, prompts, size)
     finally:
       generator.take(None)
     found = [stream.clean(generator, tokens).strip() for tokens in written]
@@ -110,12 +84,7 @@ class Evaluator:
       'tokens': np.mean([len(tokens) for tokens in written]),
       'examples': len(written),
     }
-    for name, metric in self._metrics().items():
-      score, signature = metric.measure(found, references)
-      figures |= bootstrap.figures(score, len(found), metric.halves)
-      if signature:
-        bench.sign(name, signature)
-    return figures
+    return figures | measured(bench, self.metrics, found, references)
 
   def _examples(self, bench, task, generator):
     """Returns (ids of each prompt, [texts] that are right for each)."""
@@ -165,7 +134,64 @@ class Evaluator:
     return [one.strip() for one in right]
 
 
-def _write(generator, prompts, size):
+def metrics_of(texts):
+  """Returns {name: Metric} of names with their options; see Evaluator.
+
+  Raises:
+    UserError: one is unknown, or twice.
+  """
+  kind, found = 'evaluators.metrics', {}
+  for text in texts:
+    block = build.parse(kind, text)
+    name = block['name']
+    if name in found:
+      raise UserError(f'an evaluator: the metric {name} is twice')
+    found[name] = plugins.build(kind, block)
+  return found
+
+
+def measured(bench, names, found, references):
+  """Returns the figures of texts, and signs them; see Evaluator.
+
+  Args:
+    bench: ctxlm.evaluators.bench.Bench.
+    names: see `metrics_of`.
+    found: texts.
+    references: for each, a list of texts that are right.
+  """
+  figures = {}
+  for name, metric in metrics_of(names).items():
+    score, signature = metric.measure(found, references)
+    figures |= bootstrap.figures(score, len(found), metric.halves)
+    if signature:
+      bench.sign(name, signature)
+  return figures
+
+
+def config_of(settings):
+  """Returns the decoding config of an evaluator, in which nothing is None.
+
+  Args:
+    settings: see Evaluator.
+
+  Raises:
+    UserError: they can't be, or are not for one text of each prompt.
+  """
+  config, said = decoding_lib.base(), build.config_of(settings)
+  config.strategy.name = 'greedy'
+  for key, value in said.items():
+    if value is not None:
+      config[key] = value
+  build.check(config)
+  if config.num_samples > 1 or config.strategy.get('draft'):
+    raise UserError(
+      'an evaluator: one text an example is judged, without a draft model: '
+      "leave out decoding's num_samples and draft"
+    )
+  return config
+
+
+def write(generator, prompts, size):
   """Returns the ids that are written after each prompt, in their order.
 
   Those of like length are written together, as they end at like times.

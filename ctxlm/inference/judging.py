@@ -1,13 +1,16 @@
 """A checkpoint judged by the evaluators of a recipe, or of its own run."""
 
 import dataclasses
+import functools
 from pathlib import Path
+
+import numpy as np
 
 from ctxlm import config as config_lib
 from ctxlm import models, plugins, recipes, trees
 from ctxlm.errors import UserError
 from ctxlm.families import hub
-from ctxlm.inference import loading, widening
+from ctxlm.inference import loading, widening, writing
 from ctxlm.objectives import causal
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.recipes import overrides as overrides_lib
@@ -16,6 +19,7 @@ from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
 
 ITS_OWN = ('model', 'tokenizer')
+LONGEST = 2**20  # tokens that a model without a length of its own is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,39 +31,62 @@ class Judged:
     step: of a run, or None.
     metrics: {'eval/NAME/METRIC': float}.
     signatures: {'eval/NAME/METRIC': how it is computed}, of some.
+    examples: {'eval/NAME': [what it says of each example]}, of some.
   """
 
   folder: Path
   step: int | None
   metrics: dict
   signatures: dict
+  examples: dict
 
 
-def judge(folder, step='', recipe=None, overrides=(), data=(), context=()):
+def judge(
+  folder,
+  step='',
+  recipe=None,
+  overrides=(),
+  data=(),
+  context=(),
+  few_shot=None,
+):
   """Runs evaluators on a checkpoint; returns Judged.
 
   Args:
-    folder, step, recipe, overrides, data: see `open_program`.
+    folder, step, recipe, overrides, data, few_shot: see `open_program`.
     context: see widening.widen.
 
   Raises:
     UserError: it can't be read, or not judged so.
   """
-  program, loaded, step = open_program(folder, step, recipe, overrides, data)
+  program, loaded, step = open_program(
+    folder, step, recipe, overrides, data, few_shot
+  )
   if not program.config.evaluators:
     raise UserError(
       'no evaluator: add one, such as --config.evaluators.lm.name=perplexity'
     )
+  if few_shot is not None:
+    if context:
+      raise UserError('--few_shot asks a model alone: leave --context out')
+    widening.need_plain(loaded)
   loaded = widening.widen(loaded, context, program.placement)
   if context:
     need_rows(program.tasks)
   program = dataclasses.replace(program, model=loaded.model)
-  program.bench.rehearse(loaded.params)  # mistakes come before long work
+  bench = program.bench
+  trained_here = step is not None or loaded.small is None
+  bench.frame = writing.frame_of_decoder(loaded.tokenizer, trained_here)
+  bench.vectors_by = functools.partial(initial.vectors_by, program.placement)
+  if few_shot is None:
+    bench.rehearse(loaded.params)  # mistakes come before long work
   metrics = program.evaluate(list(program.config.evaluators), loaded.params)
-  return Judged(loaded.folder, step, metrics, program.bench.signatures)
+  return Judged(loaded.folder, step, metrics, bench.signatures, bench.examples)
 
 
-def open_program(folder, step='', recipe=None, overrides=(), data=()):
+def open_program(
+  folder, step='', recipe=None, overrides=(), data=(), few_shot=None
+):
   """Opens a checkpoint with the tasks of a recipe, or of its own run.
 
   Args:
@@ -70,6 +97,7 @@ def open_program(folder, step='', recipe=None, overrides=(), data=()):
     overrides: [(key, text)] of it.
     data: [[TASK=]FILES[:FIELDS]] in place of its own, see own_data.with_data;
       whatever split an evaluator reads, it is all of them.
+    few_shot: a task in place of a recipe, see recipes.load_task.
 
   Returns:
     (program.Program, loading.Loaded whose parameters it has placed, the step
@@ -89,14 +117,19 @@ def open_program(folder, step='', recipe=None, overrides=(), data=()):
   own = config_lib.base()
   if step is not None:
     own = run_folder.load_config(folder)
-  if recipe is not None:
+  if few_shot is not None:
+    config = config_of(few_shot, recipe, data)
+    if step is not None:
+      with config.unlocked():
+        config.max_length = own.max_length
+  elif recipe is not None:
     config = recipes.load(recipe)
   elif step is not None:
     config = own.copy_and_resolve_references()
   else:
     raise UserError(
       f'{folder} is no run folder: name the recipe whose evaluators judge it, '
-      'with --config RECIPE'
+      'with --config RECIPE, or a task, with --few_shot TASK'
     )
   for text in data:
     own_data.with_data(config, text, whole=True)
@@ -115,18 +148,67 @@ def open_program(folder, step='', recipe=None, overrides=(), data=()):
         task.objective = opened.task
     longest = opened.block.get('max_length', config.max_length)
     config.max_length = min(config.max_length, longest)
+    if few_shot is not None:
+      config.adapt = opened.adapt or {}
   config_lib.check(config)
   placement = placement_lib.make(config)
-  program = program_lib.build(config, placement, opened.tokenizer)
-  if recipe is not None and not program.counts:
+  program = program_lib.build(
+    config, placement, opened.tokenizer, None if few_shot is None else TWO_ROWS
+  )
+  named = recipe is not None or few_shot is not None
+  if named and not program.counts:
     _check_heads(program, opened)
   params = opened.read_all(placement.shardings)
   if program.counts:
     program.model.check(params, folder)
   loaded = loading.Loaded(
-    folder, opened.block, program.model, params, opened.tokenizer
+    folder,
+    opened.block,
+    program.model,
+    params,
+    opened.tokenizer,
+    opened.small,
   )
   return program, loaded, step
+
+
+# Features of a causal model, whose shapes make its parameters: no text is read.
+TWO_ROWS = {
+  'few_shot': {
+    name: np.zeros((2, 2), np.int32)
+    for name in ('tokens', 'segment_ids', 'positions', 'targets', 'weights')
+  }
+  | {name: np.zeros(2, np.int32) for name in ('index', 'valid')}
+}
+
+
+def config_of(task, recipe=None, data=()):
+  """Returns the config whose one evaluator is a task's, locked.
+
+  Args:
+    task: see recipes.load_task.
+    recipe, data: see `judge`; there may be none.
+
+  Raises:
+    UserError: there is some, or no such task.
+  """
+  if recipe is not None or data:
+    raise UserError(
+      '--few_shot has its own data, --few_shot TASK:FOLDER or '
+      '--config.evaluators.TASK.data: leave out --config RECIPE and --data'
+    )
+  name, block = recipes.load_task(task)
+  if 'data' not in block:
+    raise UserError(f'--few_shot {task}: its block has no data')
+  config = config_lib.base()
+  config.max_length = LONGEST
+  config.evaluators[name] = block
+  config.tasks.few_shot = {
+    'data': block['data'],
+    'objective': {'name': 'causal'},
+    'weight': 0.0,
+  }
+  return config.lock()
 
 
 def need_rows(tasks):

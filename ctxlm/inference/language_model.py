@@ -154,7 +154,6 @@ class LanguageModel:
       pooling: 'cls' or 'mean'; '' is the folder's own.
     """
     if pooling not in self._embedders:
-      models.need_vectors(self.model)
       widening.need_plain(self._loaded)
       self._embedders[pooling] = vectors_lib.Embedder(
         self._loaded, pmap_lib.Pmap(jax.devices()[:1]), pooling

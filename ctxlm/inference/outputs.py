@@ -75,12 +75,16 @@ def write_all(answer, rows, path, batch_size, settings, asked, word):
   Raises:
     UserError: the file is another's, or of other settings or rows.
   """
-  if not Path(path).resolve().parent.is_dir():
-    raise UserError(f'--output {path}: name a file in a folder that is there')
+  _need_folder(path)
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       held.enter_context(contextlib.closing(locks.Lock.of_output(path)))
     _write(answer, rows, path, batch_size, settings, asked, word)
+
+
+def _need_folder(path):
+  if not Path(path).resolve().parent.is_dir():
+    raise UserError(f'--output {path}: name a file in a folder that is there')
 
 
 def _write(answer, rows, path, batch_size, settings, asked, word):
@@ -103,6 +107,19 @@ def _write(answer, rows, path, batch_size, settings, asked, word):
       shown, rate = seconds, (done - first) / seconds
       progress.show(done, f'{rate:.2f} {word}s/s', (len(rows) - done) / rate)
   progress.close()
+
+
+def need_new(path):
+  """Raises UserError if a file can't be made there, or is there already."""
+  _need_folder(path)
+  if Path(path).exists():
+    raise UserError(f'--output {path} is there already: name another file')
+
+
+def write_new(path, rows):
+  """Writes all lines of a jsonl at once; see `need_new`."""
+  if jax.process_index() == 0:
+    files.write_text(Path(path), ''.join(map(line, rows)))
 
 
 def line(row):

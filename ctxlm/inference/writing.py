@@ -181,9 +181,12 @@ def frame_of(loaded):
   t = loaded.tokenizer
   if loaded.model.encoder_decoder:
     return framing.source(t)
-  if _trained_here(loaded):
-    return framing.document(t)
-  return framing.template(t)
+  return frame_of_decoder(t, _trained_here(loaded))
+
+
+def frame_of_decoder(tokenizer, trained_here):
+  """Returns the Frame in which a decoder reads what it goes on from."""
+  return (framing.document if trained_here else framing.template)(tokenizer)
 
 
 def _encode(loaded, generator):

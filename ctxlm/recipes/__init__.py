@@ -21,6 +21,10 @@ from ctxlm.errors import UserError
 
 HOME = Path(__file__).parent.parent
 FOLDERS = ('configs', 'experiments')
+# What a file defines, by which it is known: a run's config, or a task's block.
+RECIPE, TASK = 'get_config', 'get_task'
+WORDS = {RECIPE: 'recipe', TASK: 'task'}
+FLAGS = {RECIPE: '--config', TASK: '--few_shot'}
 
 
 def load(text):
@@ -36,34 +40,62 @@ def load(text):
   >>> load('quickstart_mlm').tasks.text.objective.name
   'mlm'
   """
-  name, colon, argument = text.partition(':')
-  path = find(name)
-  module = open_module(path)
-  function = vars(module).get('get_config')
-  if not callable(function):
-    raise UserError(f'{name} is no recipe: it has no get_config()')
-  arguments = [argument] if colon else []
-  try:
-    inspect.signature(function).bind(*arguments)
-  except TypeError as e:
-    cure = f'takes no argument, {argument!r}' if colon else 'needs an argument'
-    raise UserError(f'{name} {cure}: --config NAME[:ARGUMENT]') from e
-  config = run(function, path, *arguments)
+  name, function, path, config = _called(text, RECIPE)
   if not isinstance(config, ml_collections.ConfigDict):
-    raise UserError(f'{name}: get_config() must return the config')
+    raise UserError(f'{name}: {function}() must return the config')
   return config.lock()
 
 
-def ours():
+def load_task(text):
+  """Returns (its name, the block of its evaluator) of `--few_shot`.
+
+  Args:
+    text: as of `load`, of a file of configs/tasks/ or one with a get_task().
+
+  Raises:
+    UserError: as `load`.
+
+  >>> name, block = load_task('sst2')
+  >>> name, block['name']
+  ('sst2', 'few_shot')
+  """
+  name, function, path, block = _called(text, TASK)
+  if not isinstance(block, dict) or 'name' not in block:
+    raise UserError(f'{name}: {function}() must return an evaluator, {{name}}')
+  return path.stem, block
+
+
+def _called(text, function):
+  """Returns (name, function, path, what it gave) of NAME[:ARGUMENT]."""
+  name, colon, argument = text.partition(':')
+  path = find(name, function)
+  module = open_module(path)
+  own = vars(module).get(function)
+  if not callable(own):
+    raise UserError(f'{name} is no {WORDS[function]}: it has no {function}()')
+  arguments = [argument] if colon else []
+  try:
+    inspect.signature(own).bind(*arguments)
+  except TypeError as e:
+    cure = f'takes no argument, {argument!r}' if colon else 'needs an argument'
+    raise UserError(f'{name} {cure}: {FLAGS[function]} NAME[:ARGUMENT]') from e
+  return name, function, path, run(own, path, *arguments)
+
+
+def ours(function=RECIPE):
   """Returns {name: path} of the recipes and experiments that ctxlm has.
 
   One in a folder has its name, 'FOLDER/NAME'.
+
+  Args:
+    function: RECIPE, or TASK for tasks of few_shot.
   """
+  defines = f'\ndef {function}('.encode()
   return {
     path.relative_to(HOME / folder).with_suffix('').as_posix(): path
     for folder in FOLDERS
     for path in sorted((HOME / folder).rglob('*.py'))
-    if b'\ndef get_config(' in path.read_bytes()
+    if defines in path.read_bytes()
   }
 
 
@@ -76,13 +108,14 @@ def docstring(path):
   return text or 'says nothing of itself'
 
 
-def find(name):
+def find(name, function=RECIPE):
   """Returns the path of a recipe or an experiment.
 
   Args:
     name: of one of ours, whose folder may be left out, or a path that ends in
       .py. A path such as configs/NAME.py that leads nowhere from the current
       folder is that of ours.
+    function: see `ours`.
 
   Raises:
     UserError: there is none.
@@ -97,7 +130,7 @@ def find(name):
     raise UserError(f'{name}: no such recipe or experiment, a file of Python')
   if path.is_dir() and len(path.parts) > 1 or name == '' or path.is_file():
     raise UserError(f'{name!r} is no recipe: name one, or a file of Python')
-  known = ours()
+  known = ours(function)
   if name in known:
     return known[name]
   found = [own for own in known if own.split('/')[-1] == name]
@@ -106,7 +139,8 @@ def find(name):
   hint = plugins.suggest(name, found or known)
   if Path(f'{name}.py').is_file():
     hint = f' A file is named by its path, {name}.py.'
-  raise UserError(f'no recipe or experiment named {name!r}.{hint}')
+  what = {RECIPE: 'recipe or experiment', TASK: 'task'}[function]
+  raise UserError(f'no {what} named {name!r}.{hint}')
 
 
 def open_module(path):

@@ -48,6 +48,8 @@ def test_equals_the_training_loop(text, tmp_path):
     ([], '--model DIR is needed'),
     (['--model=/none'], 'no folder /none'),
     (['--model={run}', '--step=7'], 'has no checkpoint 7; it has [4]'),
+    (['--model={run}', '--few_shot=sst3'], "no task named 'sst3'. Did you m"),
+    (['--model={run}', '--output=/no/a'], 'name a file in a folder that is'),
   ],
 )
 def test_mistakes_are_one_line(runs, tmp_path, flags, wanted):

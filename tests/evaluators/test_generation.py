@@ -90,6 +90,7 @@ def test_a_run_is_judged_by_what_it_writes(pairs, tmp_path, capsys):
   capsys.readouterr()
   alone = dict.fromkeys(('coordinator', 'num_processes', 'process_id'))
   given = dict(model=tmp_path, step='', config=None, overrides=(), data=())
+  given |= {'context': (), 'few_shot': None, 'output': None}
   evaluate.main(types.SimpleNamespace(**given, **alone))
   *told, last = capsys.readouterr().out.splitlines()
   assert json.loads(last) == {'step': 20} | {
@@ -127,7 +128,8 @@ def test_completions_of_prompts(runs, loaded, pairs, monkeypatch):
   judge = evaluator(pairs, decoding=decoding)
   bench = bench_of(runs['causal'])
   task = bench.task()
-  writer = bench.writer(task, judge._config())
+  config = generation.config_of(judge.decoding)
+  writer = bench.writer(task, config)
   prompts, _ = judge._examples(bench, task, writer)
   t = bench.tokenizer
   ids = [t.encode(r['text_a']) for r in records]
@@ -135,8 +137,8 @@ def test_completions_of_prompts(runs, loaded, pairs, monkeypatch):
   want = [[t.bos_id, *row] for row in ids]
   want[2] = [t.bos_id, *ids[2][-15:]]  # 24 in all, the last one not read
   assert prompts == want
-  found = generation._write(writer, prompts, 8)
-  alone, _ = writing.generator_of(loaded['causal'], judge._config())
+  found = generation.write(writer, prompts, 8)
+  alone, _ = writing.generator_of(loaded['causal'], config)
   assert found == [
     alone([p], first=i)[0][0]['tokens'] for i, p in enumerate(prompts)
   ]

@@ -162,7 +162,8 @@ def test_the_verb_lists_them_and_shows_one(capsys, elsewhere):
     for line in capsys.readouterr().out.splitlines()
     if line[0] == ' '
   }
-  assert rows.keys() == recipes.ours().keys() >= {'simcse', 'mqar'}
+  ours = recipes.ours() | recipes.ours(recipes.TASK)
+  assert rows.keys() == ours.keys() >= {'simcse', 'mqar', 'tasks/sst2'}
   assert 'common' not in rows and 'markov' not in rows
   assert rows['quickstart_mlm'].endswith("on Python's documentation.")
   write(elsewhere / 'mine.py', 'return 3')

@@ -9,6 +9,8 @@ import functools
 
 import numpy as np
 
+BINS = 15  # of confidences, as Guo et al. 2017 have it
+
 
 def of_class(targets, logits):
   """Returns the score of accuracy, F1 and Matthews' correlation.
@@ -37,6 +39,45 @@ def of_class(targets, logits):
     }
 
   return score
+
+
+def of_options(targets, found, size):
+  """Returns the score of accuracy, and of F1 as scikit-learn's 'macro' is.
+
+  Args:
+    targets: int [n].
+    found: int [n], what was chosen; -1 is none.
+    size: how many there are to choose from.
+  """
+  every = np.arange(size)
+  wanted, found = (np.asarray(x)[:, None] == every for x in (targets, found))
+  right = (wanted & found).any(1).astype(float)
+  wanted, found = wanted.astype(float), found.astype(float)
+
+  def score(weights):
+    each = f1(*counts(weights, wanted, found), none=np.nan)
+    mean = weights @ right / weights.sum(1)
+    return {'accuracy': mean, 'f1_macro': np.nanmean(each, axis=1)}
+
+  return score
+
+
+def calibration(confidence, right):
+  """Returns the score of the expected calibration error, of BINS equal bins.
+
+  sum_b |B_b| / n |accuracy of B_b - mean confidence of B_b| (Guo et al. 2017,
+  arXiv:1706.04599, equation 5). Chance alone puts it above 0, the more so the
+  fewer examples there are.
+
+  Args:
+    confidence: float [n], the probability of what was chosen.
+    right: 0 or 1 [n].
+  """
+  place = np.ceil(np.asarray(confidence) * BINS).astype(int).clip(1, BINS) - 1
+  gaps = np.eye(BINS)[place] * (np.asarray(right) - confidence)[:, None]
+  return lambda weights: {
+    'calibration_error': abs(weights @ gaps).sum(1) / weights.sum(1)
+  }
 
 
 def of_classes(targets, logits):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn import metrics
+from sklearn import calibration, metrics
 
 from ctxlm.evaluators.metrics import labels
 
@@ -46,6 +46,44 @@ def test_a_class(size):
 
   score = labels.of_class(targets, logits)
   assert_equal(score, theirs, targets, logits)
+
+
+@pytest.mark.parametrize('size', [2, 5])
+def test_options(size):
+  targets = RNG.integers(0, size, COUNT)
+  found = np.where(RNG.random(COUNT) < 0.5, targets, 0)
+
+  def theirs(targets, found):
+    f1 = metrics.f1_score(targets, found, average='macro', zero_division=0)
+    return {
+      'accuracy': metrics.accuracy_score(targets, found),
+      'f1_macro': f1,
+    }
+
+  assert_equal(labels.of_options(targets, found, size), theirs, targets, found)
+  # One that chose nothing is wrong, and found nothing.
+  none = np.where(np.arange(COUNT) < 9, -1, found)
+  score = labels.of_options(targets, none, size)(WEIGHTS[:1])
+  names = [*range(size)]
+  want = metrics.f1_score(targets, none, labels=names, average='macro')
+  np.testing.assert_allclose(score['f1_macro'], want)
+
+
+def test_calibration_error():
+  confidence = RNG.uniform(0.2, 1, COUNT)
+  right = (RNG.random(COUNT) < confidence**2).astype(float)
+
+  def theirs(right, confidence):
+    bins = labels.BINS
+    true, mean = calibration.calibration_curve(right, confidence, n_bins=bins)
+    sizes, _ = np.histogram(confidence, bins, (0, 1))
+    share = sizes[sizes > 0] / len(right)
+    return {'calibration_error': share @ abs(true - mean)}
+
+  score = labels.calibration(confidence, right)
+  assert_equal(score, theirs, right, confidence)
+  ends = labels.calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+  assert ends(np.ones((1, 2)))['calibration_error'] == 0
 
 
 def test_classes():
