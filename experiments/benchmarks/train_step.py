@@ -195,7 +195,7 @@ def make_ctxlm(case, strategy, dropout, torch_model):
   )
   (task,) = program.tasks
   test = placement.compile(
-    functools.partial(eval_step, objective=task.objective, apply=program.apply)
+    functools.partial(eval_step, task=task, apply=program.apply)
   )
 
   def step(batch):
@@ -204,7 +204,8 @@ def make_ctxlm(case, strategy, dropout, torch_model):
     return float(jax.block_until_ready(metrics)['loss'])
 
   def evaluate(batch):
-    total, count = test(state.params, placement.put(batch))['loss']
+    sums, _ = test((state.params, {}), placement.put(batch))
+    total, count = sums['loss']
     return float(total) / float(count)
 
   return step, evaluate
