@@ -18,6 +18,7 @@ from ctxlm.errors import UserError, note
 
 TRAIN = 2**18  # keys by which clusters are found, at most
 ADD = 2**16  # keys that are added at a time
+PROBES = 32  # clusters that are looked at, as in the paper (FAISS's own is 1)
 
 
 @functools.cache
@@ -52,6 +53,8 @@ def opened(folder, name):
     raise UserError(f'nearest: index={name!r}: FAISS says {e}') from e
   if (index.d, index.ntotal) != (own.width, own.count):
     raise UserError(f'{path} is of another datastore: remove it')
+  if (clusters := faiss.try_extract_index_ivf(index)) is not None:
+    clusters.nprobe = PROBES
   return index
 
 

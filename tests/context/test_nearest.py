@@ -142,6 +142,7 @@ def faiss(monkeypatch):
   module = types.SimpleNamespace(
     index_factory=lambda width, name: Flat(width),
     write_index=keep,
+    try_extract_index_ivf=lambda index: None,
     read_index=lambda path: kept[path.rpartition('index_')[2]],
   )
   monkeypatch.setitem(sys.modules, 'faiss', module)
