@@ -108,7 +108,7 @@ def _check_carried(config, where, model, task):
     raise UserError(
       f"{where}.objective.kind='stream' carries a state from batch to batch, "
       f'and config.model.name={name!r} keeps none of any length in layers of '
-      "their own: take 'lstm', or kind='text'"
+      "their own: take 'lstm' or 'memory', or kind='text'"
     )
   if task.source is not None:
     raise UserError(

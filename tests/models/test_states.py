@@ -10,6 +10,7 @@ from ctxlm.models import (
   convolution,
   feed_forward,
   lstm,
+  memory,
   ngram,
   recurrent,
   states,
@@ -22,6 +23,7 @@ MODELS = {
   'lstm': lstm.Model(init_range=0.5, **SHAPE),
   'recurrent': recurrent.Model(mlp_dim=8, **SHAPE),
   'convolution': convolution.Model(kernel_sizes=(3,), **SHAPE),
+  'memory': memory.Model(memory_length=9, num_heads=2, **SHAPE),
 }
 
 
