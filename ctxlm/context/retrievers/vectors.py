@@ -5,21 +5,17 @@ A run is made a model folder first, which `ctxlm convert --to` writes.
 
 import dataclasses
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ctxlm import models
-from ctxlm.data import framing
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import hub, model_folder
 from ctxlm.models import adapters
-from ctxlm.models.variables import make_apply
-from ctxlm.objectives import contrastive
-
-ROWS = 64  # texts at a time
+from ctxlm.objectives import vectors
+from ctxlm.parallel import pmap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +40,7 @@ class Retriever:
 
   def index(self, texts, tokenizer):
     """See retrievers.Retriever."""
-    folder = _found(self.encoder)
-    if model_folder.is_one(folder):
-      opened = model_folder.open_folder(folder)
-    else:
-      opened = folder_lib.open_folder(folder)
-    encode = Encoder(opened)
+    encode = _encoder(_found(self.encoder))
     return Index(encode, tokenizer, encode(_strings(texts, tokenizer)))
 
 
@@ -58,7 +49,7 @@ class Index:
   """See retrievers.Index.
 
   Attributes:
-    encode: Encoder.
+    encode: strings -> vectors float32 [n, m] of length 1.
     tokenizer: of the run, whose ids are made text again.
     vectors: float32 [t, m] of the texts, of length 1.
   """
@@ -72,56 +63,41 @@ class Index:
     return self.encode(_strings(queries, self.tokenizer)) @ self.vectors.T
 
 
-class Encoder:
-  """Strings to vectors of length 1."""
+def _encoder(folder):
+  # Strings to vectors float32 [n, m] of length 1.
+  if model_folder.is_one(folder):
+    opened = model_folder.open_folder(folder)
+  else:
+    opened = folder_lib.open_folder(folder)
+  placement = pmap.Pmap(jax.devices()[:1])
+  params = opened.read_all(placement.shardings)
+  embed = vectors.Embedder(
+    Encoder(
+      folder,
+      adapters.build(opened.block, opened.adapt),
+      params,
+      opened.tokenizer,
+      opened.sentence,
+    ),
+    placement,
+  )
 
-  def __init__(self, opened):
-    """Takes a families.opened.Opened.
+  def encode(strings):
+    made = embed(strings)
+    norms = np.linalg.norm(made, axis=1, keepdims=True)
+    return made / norms.clip(1e-12)
 
-    Raises:
-      UserError: it makes no vectors of texts.
-    """
-    own = opened.sentence
-    if own is None or opened.tokenizer is None:
-      raise UserError(
-        f'{opened.folder} has no pooling of its own, or no tokenizer: the '
-        'retriever vectors needs a folder of sentence vectors'
-      )
-    model = adapters.build(opened.block, opened.adapt)
-    models.need_vectors(model)
-    limit = model.max_length
-    self._most = min(own.max_length or limit, limit)
-    self._tokenizer, self._prompt = opened.tokenizer, own.prompt
-    self._params = opened.read_all()
-    objective = contrastive.Objective(
-      pooling=own.pooling,
-      dense=tuple(map(dataclasses.asdict, own.dense)),
-      tokenizer=opened.tokenizer,
-    )
-    apply = make_apply(model)
-    self._embed = jax.jit(
-      lambda params, batch: apply(params, lambda m: objective.embed(m, *batch))
-    )
+  return encode
 
-  def __call__(self, strings):
-    """Returns float32 [n, m]; what is longer than the encoder reads is cut."""
-    prompted = [self._prompt + text for text in strings]
-    ids = framing.texts(self._tokenizer, prompted, self._most)
-    # One length of all, a power of two: two programs for keys and queries.
-    longest = 1 << (max(map(len, ids)) - 1).bit_length()
-    length, made = min(max(longest, 16), self._most), []
-    for start in range(0, len(ids), ROWS):
-      own = ids[start : start + ROWS]
-      tokens = np.zeros((ROWS, length), np.int32)
-      used = np.zeros((ROWS, length), np.int32)
-      used[len(own) :, 0] = 1  # a row of nothing has no mean
-      for i, row in enumerate(own):
-        tokens[i, : len(row)], used[i, : len(row)] = row, 1
-      found = jax.device_get(self._embed(self._params, (tokens, used)))
-      made.append(found[: len(own)])
-    vectors = np.concatenate(made)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / norms.clip(1e-12)
+
+class Encoder(NamedTuple):
+  """What objectives.vectors.Embedder takes."""
+
+  folder: Any
+  model: Any
+  params: Any
+  tokenizer: Any
+  sentence: Any
 
 
 def _strings(texts, tokenizer):
