@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ctxlm.models import heads, layers, states
+from ctxlm.models import dropout as dropout_lib
+from ctxlm.models import heads, states
 from ctxlm.ranges import BelowOne, Count, Range, Whole
 
 ABSENT = -1  # a token before the text
@@ -51,7 +52,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
       self.vocab_size, self.embedding_size, dtype=dtype
     )
     self.up = nn.Dense(self.hidden_size, dtype=dtype)
-    self.drop = layers.Dropout(self.dropout)
+    self.drop = dropout_lib.Dropout(self.dropout)
     self.lm_head = nn.Dense(self.vocab_size, dtype=dtype)
     self.heads = heads.Host()
 
@@ -71,7 +72,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
       tokens: int32 [b, l].
       segment_ids: int32 [b, l]; None is one segment, 0 is padding.
       positions, type_ids: of other models.
-      rows: int32 [b], see layers.Dropout.
+      rows: int32 [b], see ctxlm.models.dropout.
       places: where the last tokens are kept, see states; or None.
     """
     del positions, type_ids

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ctxlm.models import heads, layers, states
+from ctxlm.models import dropout as dropout_lib
+from ctxlm.models import heads, states
 from ctxlm.ranges import AboveZero, BelowOne, Count, Range, Whole
 
 Rate = Annotated[float, Range('[0, 1)', -1)]
@@ -130,8 +131,8 @@ def drop_shared(module, x, rate):
   """Returns x [...] dropped by one mask, whatever rows a batch is cut into."""
   key = jax.random.key_data(module.make_rng('dropout'))
   row = jnp.zeros(1, jnp.int32)
-  keep = layers.keep_mask(key, row, (1, *x.shape), rate)[0]
-  return layers.drop(x, keep, rate)
+  keep = dropout_lib.keep_mask(key, row, (1, *x.shape), rate)[0]
+  return dropout_lib.drop(x, keep, rate)
 
 
 class Model(states.Decoder, heads.Heads, nn.Module):
@@ -194,7 +195,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
       for rate in (self.input_dropout, self.hidden_dropout)
     )
     rates = [inputs, *[hidden] * (self.num_layers - 1), self.dropout]
-    self.drops = [layers.Dropout(rate, self.variational) for rate in rates]
+    self.drops = [dropout_lib.Dropout(rate, self.variational) for rate in rates]
     if self.tie_embeddings:
       self.output_bias = self.param('output_bias', init, (self.vocab_size,))
     else:
@@ -219,7 +220,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
       tokens: int32 [b, l].
       segment_ids: int32 [b, l]; None is one segment, 0 is padding.
       positions, type_ids: of other models.
-      rows: int32 [b], see layers.Dropout.
+      rows: int32 [b], see ctxlm.models.dropout.
       places: where states are kept, see models.states; or None.
     """
     del positions, type_ids

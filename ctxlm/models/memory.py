@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm.models import attention, layers, positions, states, transformer
+from ctxlm.models import dropout as dropout_lib
 from ctxlm.ranges import Count, Range, Whole
 
 
@@ -114,8 +115,10 @@ class Memory(nn.Module):
 
       def dropout(weights, first):
         del first  # the weights are whole
-        keep = layers.keep_mask(key, rows, weights.shape, o.attention_dropout)
-        return layers.drop(weights, keep, o.attention_dropout)
+        keep = dropout_lib.keep_mask(
+          key, rows, weights.shape, o.attention_dropout
+        )
+        return dropout_lib.drop(weights, keep, o.attention_dropout)
 
     return attention.attention(
       q, k, v, mask=mask[:, None], dropout=dropout, backend='xla'

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.errors import UserError
+from ctxlm.models import dropout as dropout_lib
 from ctxlm.models import layers, transformer
 from ctxlm.ranges import Range
 
@@ -105,7 +106,7 @@ class Crossing(nn.Module):
       rows=rows,
       places=places,
     )
-    c = layers.Dropout(o.dropout)(c, rows)
+    c = dropout_lib.Dropout(o.dropout)(c, rows)
     if o.reading == 'cross_attention':
       return x + jnp.where(some[..., None], c, 0), None
     g = nn.Dense(

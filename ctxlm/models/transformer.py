@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ctxlm.errors import UserError
 from ctxlm.models import attention, decoder, heads, layers, positions
+from ctxlm.models import dropout as dropout_lib
 from ctxlm.ranges import AboveZero, BelowOne, Count, Range, Whole, ZeroOrMore
 
 Depth = Annotated[int, Range('[0, 1000]')]  # more are never compiled
@@ -180,7 +181,9 @@ class Inputs(nn.Module):
     if o.embedding_norm:
       self.norm = layers.make_norm(o, None)
     own = o.embedding_dropout >= 0
-    self.dropout = layers.Dropout(o.embedding_dropout if own else o.dropout)
+    self.dropout = dropout_lib.Dropout(
+      o.embedding_dropout if own else o.dropout
+    )
 
   def __call__(self, tokens, positions_, type_ids, rows, token_embed=None):
     """Returns [b, l, m] of tokens, positions and types int [b, l].

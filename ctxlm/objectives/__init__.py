@@ -190,7 +190,7 @@ class Answers(Protocol):
     Args:
       model: bound Flax module.
       batch: 'tokens', 'segment_ids' and 'type_ids' int32 [b, l].
-      rows: see ctxlm.models.layers.Dropout; None is without.
+      rows: see ctxlm.models.dropout.Dropout; None is without.
     """
 
   def answer(self, record, outputs) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.errors import UserError
+from ctxlm.models import dropout as dropout_lib
 from ctxlm.models import layers
 from ctxlm.objectives import fields, losses, reading, regularizers
 from ctxlm.ranges import BelowOne, Count
@@ -359,7 +360,7 @@ class Head(nn.Module):
   def __call__(self, x, rows):
     """Returns [..., size] of x [b, ..., m]."""
     o = self.options
-    x = layers.Dropout(o.dropout)(x, rows)
+    x = dropout_lib.Dropout(o.dropout)(x, rows)
     return nn.Dense(
       self.size,
       name='dense',

@@ -35,7 +35,7 @@ def hidden(model, batch, tokenizer, rows=None, edit=None):
     model: bound Flax module.
     batch: 'tokens', 'segment_ids' and 'type_ids' int32 [b, l].
     tokenizer: of the run.
-    rows: see ctxlm.models.layers.Dropout; None is without.
+    rows: see ctxlm.models.dropout.Dropout; None is without.
     edit: see ctxlm.models.transformer.Model; an encoder-decoder has none.
   """
   given = dict(

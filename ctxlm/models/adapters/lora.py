@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from ctxlm import trees
 from ctxlm.errors import UserError
-from ctxlm.models import adapters, layers
+from ctxlm.models import adapters
+from ctxlm.models import dropout as dropout_lib
 from ctxlm.ranges import AboveZero, BelowOne, Count, Pattern
 
 
@@ -81,8 +82,8 @@ class Adapter:
     if self.dropout and rows is not None:
       own = module.scope.push(self.scope, reuse=True)
       key = jax.random.key_data(own.make_rng('dropout'))
-      keep = layers.keep_mask(key, rows, x.shape, self.dropout)
-      x = layers.drop(x, keep, self.dropout)
+      keep = dropout_lib.keep_mask(key, rows, x.shape, self.dropout)
+      x = dropout_lib.drop(x, keep, self.dropout)
     low = jnp.tensordot(x, a.astype(out.dtype), axes)
     return out + self.scale * jnp.tensordot(low, b.astype(out.dtype), 1)
 
