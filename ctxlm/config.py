@@ -55,8 +55,9 @@ Axis = Annotated[int, Range('[1, inf)', -1)]
 class Tokenizer:
   """The block `config.tokenizer`."""
 
-  # Trained: bpe, wordpiece, unigram; or file; or none, for what is no text.
-  kind: Literal['bpe', 'wordpiece', 'unigram', 'file', 'none'] = 'bpe'
+  # Trained: bpe, wordpiece, unigram, word (what stands between spaces); or
+  # file; or none, for what is no text.
+  kind: Literal['bpe', 'wordpiece', 'unigram', 'word', 'file', 'none'] = 'bpe'
   vocab_size: Annotated[int, Range('[1, 4194304]')] = 8192
   path: str = ''  # with kind 'file': a tokenizer's file or folder
   special_in_data: bool = False  # whether data may spell special tokens

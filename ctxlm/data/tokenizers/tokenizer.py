@@ -301,7 +301,8 @@ def train(kind, vocab_size, texts):
   """Trains a tokenizer: the same texts give the same one.
 
   Args:
-    kind: 'bpe' (byte level), 'wordpiece' (lower case, as BERT's) or 'unigram'.
+    kind: 'bpe' (byte level), 'wordpiece' (lower case, as BERT's), 'unigram' or
+      'word' (what stands between spaces).
     vocab_size: ids at most, the special tokens included.
     texts: iterable of str.
 

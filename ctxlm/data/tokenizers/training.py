@@ -1,7 +1,8 @@
 """Training tokenizers so that the same text gives the same one.
 
 BPE: Sennrich et al. 2016; WordPiece: Schuster and Nakajima 2012, as in BERT;
-unigram: Kudo 2018. The special tokens come first, then the alphabet.
+unigram: Kudo 2018. The special tokens come first, then the alphabet. Whole
+words are those of before: n-grams, and Bengio et al. 2003.
 """
 
 import collections
@@ -11,6 +12,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import (
   AddedToken,
+  Regex,
   decoders,
   models,
   normalizers,
@@ -134,6 +136,26 @@ def train_unigram(vocab_size, texts):
   return tokenizer
 
 
+def train_word(vocab_size, texts):
+  """Whole words, between spaces: the commonest, and the rest is [UNK]."""
+  _check_size(vocab_size, len(SPECIAL) + 1)
+  often = collections.Counter(
+    word for text in _some(texts) for word in text.split()
+  )
+  ranked = sorted(often, key=lambda word: (-often[word], word))
+  entries = [*SPECIAL, *('▁' + word for word in ranked)][:vocab_size]
+  tokenizer = tokenizers.Tokenizer(
+    models.WordLevel({e: i for i, e in enumerate(entries)}, unk_token='[UNK]')
+  )
+  tokenizer.normalizer = normalizers.Sequence(
+    [normalizers.Strip(), normalizers.Replace(Regex(r'\s+'), ' ')]
+  )
+  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+  tokenizer.decoder = decoders.Metaspace()
+  tokenizer.add_special_tokens(special_tokens())
+  return tokenizer
+
+
 def _some(texts):
   empty = True
   for text in texts:
@@ -158,4 +180,5 @@ KINDS = {
   'bpe': train_bpe,
   'wordpiece': train_wordpiece,
   'unigram': train_unigram,
+  'word': train_word,
 }
