@@ -296,3 +296,22 @@ def test_pieces_are_what_a_person_reads():
   assert pieces[-4:] == ['\\n', '\\xe6', '\\x97', '\\xa5']
   words = tokenizer.train('wordpiece', 100, ['the cat and the dog'] * 9)
   assert words.pieces(words.encode('the cat')) == ['the', 'cat']
+
+
+def test_words_are_what_stands_between_spaces(tmp_path):
+  texts = ['b a\n a, <unk>  b', 'c b']
+  t = tokenizer.train('word', 9, texts)
+  assert t.pieces(range(6, 9)) == [' b', ' <unk>', ' a']  # 3 times, and by name
+  ids = t.encode('\tb <unk>\n\nnew [CLS] a ', data=True)
+  assert ids == [6, 7, t.unk_id, t.unk_id, 8]
+  assert t.decode(ids) == 'b <unk> a' and t.word_starts.all()
+  # A long text is cut where words end, and a saved one is the same.
+  t.save(tmp_path)
+  other = tokenizer.load(tmp_path)
+  assert other.fingerprint == t.fingerprint
+  assert other.encode('b a <unk> ' * 9000) == [6, 8, 7] * 9000
+  assert other.places('b  a')[1] == [(0, 1), (2, 4)]
+  with pytest.raises(UserError, match='too small'):
+    tokenizer.train('word', 6, texts)
+  with pytest.raises(UserError, match='no text'):
+    tokenizer.train('word', 9, [' '])
