@@ -13,12 +13,12 @@ test, the same tokens in all; in nats a token with 95 % of resampled dialogues:
 
 - From scratch, 135 steps, seed 0: 146.6 without context, 151.4 after one turn
   (+0.032, 0.024 to 0.039) and 150.1 after three (-0.009, -0.015 to -0.003
-  beside one). It doesn't, so far: by ROWS all take as many steps and see as many
-  answers in each, and so few teach words, not how to use a turn.
+  beside one). It doesn't, so far: by ROWS all take as many steps and see as
+  many answers in each, and so few teach words, not how to use a turn.
 - SmolLM2-135M-Instruct as it is, config.num_steps=0, without its template:
-  184.0, 162.2 (-0.126, -0.173 to -0.080) and 39.3 (-1.417, -1.531 to -1.308). It
-  does. Part of it is the form, signs apart from words and an end of each turn,
-  which two turns show and one doesn't; transformers gives the same.
+  184.0, 162.2 (-0.126, -0.173 to -0.080) and 39.3 (-1.417, -1.531 to -1.308).
+  It does. Part of it is the form, signs apart from words and an end of each
+  turn, which two turns show and one doesn't; transformers gives the same.
 
 From scratch these took 3, 8 and 11 minutes on a busy core.
 """
