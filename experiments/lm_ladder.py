@@ -25,6 +25,13 @@ hangs on (weights by expectation maximization; the cache's theta; the
 neighbours' temperature) is chosen on the validation words. Neighbours are asked
 for the first words of both alone, as the search is exact. What a mixture gains
 has an interval of a paired bootstrap over blocks of 1,000 words.
+
+Seed 0 is not judged: the feed-forward model was run on it, with these settings
+and no others, and 20,000 words asked of the neighbours. Perplexities: counts
+116.0, with a cache 90.9; the model 126.3, mixed half and half 98.6, with a
+cache of weight 0.39 73.7; neighbours gained 0.124 nats, of weight 0.21. The
+copy of Brown that was at hand has lost the marks between paragraphs, and has
+349.4 and 346.5 on the validation words, of order 3 and 5. PTB was not at hand.
 """
 
 import collections
@@ -58,7 +65,7 @@ SCALES = {
     stream=35,
     size=128,
     layers=2,
-    asked=20000,
+    asked=10000,
   ),
   'large': Scale(
     steps=(10000, 30000, 10000),

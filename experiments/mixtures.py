@@ -38,7 +38,7 @@ class Evaluator:
 
   window: Count = 128
   rows: Count = 16
-  asked: Count = 20000
+  asked: Count = 10000
 
   def run(self, bench):
     """Returns perplexities on the test words, weights, gains and their ends.
