@@ -32,6 +32,8 @@ and no others, and 20,000 words asked of the neighbours. Perplexities: counts
 cache of weight 0.39 73.7; neighbours gained 0.124 nats, of weight 0.21. The
 copy of Brown that was at hand has lost the marks between paragraphs, and has
 349.4 and 346.5 on the validation words, of order 3 and 5. PTB was not at hand.
+Of the LSTM two layers were begun, and one, tied: 5.7 and 5.4 nats of training
+after 260 steps. It was not run to its end, nor the Transformer.
 """
 
 import collections
@@ -172,7 +174,8 @@ def sweep(scale):
   models = (
     {'name': 'feed_forward', 'order': 5, 'embedding_size': s.size // 2}
     | {'hidden_size': s.size, 'direct': False},
-    {'name': 'lstm', **sizes},
+    {'name': 'lstm', 'hidden_size': s.size, 'tie_embeddings': True}
+    | {'num_layers': -(-s.layers // 2)},
     common.gpt2_shape(num_heads=2, max_length=s.length, **sizes),
   )
   points = [
