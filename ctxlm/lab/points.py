@@ -229,14 +229,17 @@ def write(workdir, plan):
       for name, point in old['points'].items()
       if 'over' in plan or bare(point) in listed
     }
-    for name, point in stay.items():
+    for name, point in list(stay.items()):
       now = listed.get(bare(point), point['recipe'])
-      if now != point['recipe']:
+      if now == point['recipe']:
+        continue
+      if (workdir / name).exists():
         raise UserError(
           f'{workdir} holds {name} of another recipe: its config had the hash '
           f'{point["recipe"]}, now {now}; use another --workdir, or put the '
           'recipe back'
         )
+      del stay[name]  # nothing of it was run
     plan['points'] = stay | plan['points']
   commits = [*(old or {}).get('commits', []), provenance.commit()]
   plan['commits'] = list(dict.fromkeys(commits))

@@ -136,7 +136,8 @@ def find(name, function=RECIPE):
   found = [own for own in known if own.split('/')[-1] == name]
   if len(found) == 1:
     return known[found[0]]
-  hint = plugins.suggest(name, found or known)
+  near = known if '/' in name else {own.split('/')[-1] for own in known}
+  hint = plugins.suggest(name, found or near)
   if Path(f'{name}.py').is_file():
     hint = f' A file is named by its path, {name}.py.'
   what = {RECIPE: 'recipe or experiment', TASK: 'task'}[function]

@@ -39,6 +39,8 @@ def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
   points.write(tmp_path, plan_of(toy, range(2)))
   plan = points.write(tmp_path, plan_of(toy, range(2, 3)))  # more seeds
   assert len(plan['points']) == 6 and len(plan['commits']) == 1
+  for name in plan['points']:
+    (tmp_path / name).mkdir()  # it has begun
   old = toy.get_config
 
   def edited(scale):
@@ -51,6 +53,13 @@ def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='of another recipe'):
       points.write(tmp_path, plan_of(toy, seeds))
   assert points.read(tmp_path) == plan
+  for name in plan['points']:
+    (tmp_path / name).rmdir()  # nothing was run, so nothing is merged
+  again = points.write(tmp_path, plan_of(toy, range(2)))
+  assert len(again['points']) == 4
+  assert not {p['recipe'] for p in again['points'].values()} & {
+    p['recipe'] for p in plan['points'].values()
+  }
 
 
 def test_flags_list_the_seeds_that_there_are():
