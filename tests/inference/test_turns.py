@@ -38,6 +38,7 @@ def model(loaded):
   return types.SimpleNamespace(
     **vars(loaded['causal']) | {'tokenizer': tokenizer},
     max_length=24,
+    finder=None,
   )
 
 
