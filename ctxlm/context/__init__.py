@@ -33,7 +33,6 @@ class Seen(struct.PyTreeNode):
     logps: float32 [n, q, v], log p of the token after each of the last q: all
       of them, but for the pass over prompts, where q is 1.
     params: the model's parameters.
-    model: the model itself.
   """
 
   tokens: Any
@@ -42,7 +41,6 @@ class Seen(struct.PyTreeNode):
   hidden: Any
   logps: Any
   params: Any
-  model: Any = struct.field(pytree_node=False)
 
 
 class Context(Protocol):

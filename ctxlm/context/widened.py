@@ -10,6 +10,7 @@ from flax import struct
 
 from ctxlm import context, models, trees
 from ctxlm.context import gate
+from ctxlm.errors import UserError
 from ctxlm.models import adapters, decoder
 
 OWN = 'context'  # where the contexts' parameters are, beside the model's
@@ -40,6 +41,13 @@ class Widened:
   causal = True
   encoder_decoder = False
   rewinds = False  # a memory keeps what it has read
+
+  def __post_init__(self):
+    """Raises UserError: the model reads more than a text."""
+    if isinstance(self.model, models.ReadsPassages):
+      raise UserError(
+        'a model that reads passages beside a text has no other contexts'
+      )
 
   @property
   def vocab_size(self):
@@ -91,15 +99,8 @@ class Widened:
     logps = jax.nn.log_softmax(bound.logits(hidden))
     if segment_ids is None:
       segment_ids = jnp.ones_like(tokens)
-    return context.Seen(
-      tokens,
-      segment_ids,
-      positions,
-      hidden,
-      logps,
-      bound.variables['params'],
-      self.model,
-    )
+    params = bound.variables['params']
+    return context.Seen(tokens, segment_ids, positions, hidden, logps, params)
 
   def read(self, seen):
     """Returns log p float32 [b, l, v] of all together, of whole rows."""
@@ -130,7 +131,7 @@ class Widened:
     filled = (column >= p.start[:, None]).astype(jnp.int32)
     tokens, filled = decoder.repeat((p.tokens, filled), p.copies)
     logps = jax.nn.log_softmax(logits)[:, None]
-    seen = context.Seen(tokens, filled, None, hidden, logps, params, self.model)
+    seen = context.Seen(tokens, filled, None, hidden, logps, params)
     begun = [
       own.begin(tree, seen, p)
       for own, tree in zip(self.contexts, self.own(params), strict=True)
@@ -152,7 +153,6 @@ class Widened:
       own.hidden,
       jax.nn.log_softmax(logits),
       params,
-      self.model,
     )
     gone = [
       source.advance(tree, seen, memory)

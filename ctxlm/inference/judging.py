@@ -11,7 +11,7 @@ from ctxlm import models, plugins, recipes, trees
 from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import loading, widening, writing
-from ctxlm.objectives import causal
+from ctxlm.objectives import causal, retrieved
 from ctxlm.parallel import placement as placement_lib
 from ctxlm.recipes import overrides as overrides_lib
 from ctxlm.recipes import own_data
@@ -226,14 +226,17 @@ def causal_task(bench, name):
   """Returns the Task of that name, see Bench.task.
 
   Raises:
-    UserError: its objective isn't to predict each token from those before it.
+    UserError: its objective isn't to predict each token from those before it
+      alone.
   """
   task = bench.task(name)
   need_rows([task])
   own = task.objective
-  if not isinstance(own, causal.Objective) or own.prefix:
+  beside = isinstance(own, retrieved.Objective)
+  if not isinstance(own, causal.Objective) or own.prefix or beside:
     raise UserError(
-      f'task {task.name!r} does not predict each token from those before it'
+      f'task {task.name!r} does not predict each token from those before it, '
+      'and them alone'
     )
   return task
 

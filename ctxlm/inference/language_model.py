@@ -330,7 +330,7 @@ def _target_logits(apply, batch):
 
 def _target_logps(apply, batch):
   logps = jax.nn.log_softmax(_target_logits(apply, batch))
-  return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]
+  return passes.of_targets(logps, batch)
 
 
 def _hidden(apply, batch):

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ctxlm.decoding.generator import bucket
@@ -131,6 +132,11 @@ def read_on(model, batch):
   )
 
 
+def of_targets(logps, batch):
+  """Returns log p float32 [b, l] of a batch's targets, of [b, l, v]."""
+  return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]
+
+
 def layers_of(sown, name):
   """Returns what each block has sown as `name`, or None: [layers, b, ...].
 
@@ -151,7 +157,7 @@ def layers_of(sown, name):
   def number(path):
     return int(path.split('layers_')[1].split('/')[0])
 
-  return jax.numpy.stack([leaves[path] for path in sorted(leaves, key=number)])
+  return jnp.stack([leaves[path] for path in sorted(leaves, key=number)])
 
 
 def _walk(tree, where=''):

@@ -5,7 +5,6 @@ to a place, and what comes after that place is read beside them.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import models, plugins
@@ -13,7 +12,7 @@ from ctxlm.context import passages as passages_lib
 from ctxlm.data.views import windows
 from ctxlm.decoding.generator import bucket
 from ctxlm.errors import note
-from ctxlm.inference.passes import ROWS
+from ctxlm.inference import passes
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import retrieved
 
@@ -93,8 +92,8 @@ class Finder:
     among these they are not to be used.
     """
     out = []
-    for start in range(0, len(rows), ROWS):
-      own = rows[start : start + ROWS]
+    for start in range(0, len(rows), passes.ROWS):
+      own = rows[start : start + passes.ROWS]
       tokens, ids = self.find([row[: self.query] for row in own])
       length = bucket(max(map(len, own)) - 1, self._objective.max_length)
       batch = {'passages': tokens, 'passage_ids': ids}
@@ -115,6 +114,4 @@ class Finder:
     logits = make_apply(self._model)(
       params, lambda model: self._objective.outputs(model, batch)
     )
-    logps = jax.nn.log_softmax(logits)
-    targets = batch['targets'][..., None]
-    return jnp.take_along_axis(logps, targets, -1)[..., 0]
+    return passes.of_targets(jax.nn.log_softmax(logits), batch)

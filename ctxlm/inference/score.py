@@ -4,7 +4,6 @@ The chain rule: log p(x) = sum_t log p(x_t | x_<t), natural logarithm.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ctxlm import models
@@ -79,29 +78,35 @@ def scores(loaded, rows):
     loaded: Loaded of a causal model.
     rows: lists of 2 ids or more.
   """
-  split = [{'tokens': row[:-1], 'targets': row[1:]} for row in rows]
   if reads_on(loaded):
-    return loaded.passes.along(_logps_on, split)
-  out = loaded.passes(_target_logps, split)
-  out = [logps[: len(row) - 1] for row, logps in zip(rows, out)]
+    return loaded.passes.along(_logps_on, _split(rows))
   finder = loaded.finder
-  long = [i for i, row in enumerate(rows) if finder and len(row) > finder.query]
-  beside = finder.logps([rows[i] for i in long]) if long else []
-  for i, logps in zip(long, beside):
-    known = finder.query - 1
-    out[i] = np.concatenate([out[i][:known], logps[known:]])
+  if finder is None:
+    return _alone(loaded, rows)
+  out = _alone(loaded, [row[: finder.query] for row in rows])
+  long = [i for i, row in enumerate(rows) if len(row) > finder.query]
+  for i, logps in zip(long, finder.logps([rows[i] for i in long])):
+    out[i] = np.concatenate([out[i], logps[len(out[i]) :]])
   return out
 
 
+def _alone(loaded, rows):
+  # What the text alone says.
+  out = loaded.passes(_target_logps, _split(rows))
+  return [logps[: len(row) - 1] for row, logps in zip(rows, out)]
+
+
+def _split(rows):
+  return [{'tokens': row[:-1], 'targets': row[1:]} for row in rows]
+
+
 def _target_logps(apply, batch):
-  logits = apply(lambda model: model.logits(passes.read(model, batch)))
-  return _of_targets(logits, batch)
+  return apply(lambda model: _logps(model, passes.read(model, batch), batch))
 
 
 def _logps_on(model, batch):
-  return _of_targets(model.logits(passes.read_on(model, batch)), batch)
+  return _logps(model, passes.read_on(model, batch), batch)
 
 
-def _of_targets(logits, batch):
-  logps = jax.nn.log_softmax(logits)
-  return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]
+def _logps(model, hidden, batch):
+  return passes.of_targets(jax.nn.log_softmax(model.logits(hidden)), batch)

@@ -14,6 +14,7 @@ from ctxlm.context import em
 from ctxlm.decoding import build
 from ctxlm.errors import UserError
 from ctxlm.inference import judging, widening
+from ctxlm.inference.passes import of_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +92,6 @@ def tune(said, split, task='', **opened):
     float(nats),
     [one.said(w) for one, w in zip(tried, weights[1:], strict=True)],
   )
-
-
-def of_targets(logps, batch):
-  """Returns log p float32 [b, l] of a batch's targets, of [b, l, v]."""
-  return jnp.take_along_axis(logps, batch['targets'][..., None], -1)[..., 0]
 
 
 class _Tried:

@@ -4,15 +4,37 @@ Texts are sorted by length, so that a batch has little padding.
 """
 
 import dataclasses
+import types
 
 import numpy as np
 
 from ctxlm import models
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
+from ctxlm.models import adapters
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives import contrastive
 from ctxlm.parallel import rows
+
+
+def embedder(opened, placement):
+  """Returns the Embedder of a model that is opened.
+
+  Args:
+    opened: families.opened.Opened.
+    placement: parallel.Pmap or Mesh.
+
+  Raises:
+    UserError: it makes no vectors.
+  """
+  loaded = types.SimpleNamespace(
+    folder=opened.folder,
+    model=adapters.build(opened.block, opened.adapt),
+    params=opened.read_all(placement.shardings),
+    tokenizer=opened.tokenizer,
+    sentence=opened.sentence,
+  )
+  return Embedder(loaded, placement)
 
 
 class Embedder:

@@ -19,7 +19,6 @@ import dataclasses
 import functools
 import re
 import sys
-import types
 
 import jax
 
@@ -137,15 +136,7 @@ def vectors_by(placement, folder, texts):
   Raises:
     UserError: it can't be read, or makes no vectors.
   """
-  opened = open_folder(folder)
-  loaded = types.SimpleNamespace(
-    folder=folder,
-    model=adapters.build(opened.block, opened.adapt),
-    params=opened.read_all(placement.shardings),
-    tokenizer=opened.tokenizer,
-    sentence=opened.sentence,
-  )
-  return vectors.Embedder(loaded, placement)(texts)
+  return vectors.embedder(open_folder(folder), placement)(texts)
 
 
 def need_no_base(folder, base):

@@ -1,8 +1,8 @@
 """Datastores and the search of them, against numpy; tuning, against a grid."""
 
+import dataclasses
 import itertools
 import json
-import shutil
 import sys
 import types
 
@@ -11,9 +11,19 @@ import numpy as np
 import pytest
 
 from ctxlm import cli
-from ctxlm.context import em, faiss_index, search, store
+from ctxlm.context import (
+  em,
+  faiss_index,
+  nearest,
+  neural_cache,
+  search,
+  store,
+)
 from ctxlm.errors import UserError
-from ctxlm.inference import judging, loading, score, storing, tuning, widening
+from ctxlm.inference import judging, score, storing, tuning, widening
+from ctxlm.objectives import causal, retrieved
+from ctxlm.objectives.task import Task
+from ctxlm.parallel import locks
 from tests.context.test_widened import cached, pieces, told
 
 TEXT = 'the cat sees the moon at 3. the cat sees it'
@@ -45,30 +55,16 @@ def test_the_search_is_exact(monkeypatch, count, queries, k):
 def text_file(tmp_path_factory):
   path = tmp_path_factory.mktemp('text') / 'text.txt'
   lines = [TEXT, 'a dog likes a river.', 'the moon at 3. the cat', 'two stones']
-  path.write_text('\n\n'.join(lines * 24))
+  path.write_text('\n\n'.join(lines * 12))
   (path.parent / 'small.txt').write_text('\n\n'.join(lines * 2))
   return str(path)
 
 
-def write(folder, loaded, text_file):
-  return storing.write(
-    folder,
-    'train',
-    folder=loaded['causal'].folder,
-    data=[text_file],
-  )
-
-
 @pytest.fixture(scope='module')
 def stored(loaded, text_file, tmp_path_factory):
+  """A datastore that was stopped, and gone on with."""
   folder = tmp_path_factory.mktemp('stores') / 'store'
-  return write(folder, loaded, text_file)
-
-
-def test_a_store_that_was_stopped_goes_on_bit_for_bit(
-  loaded, text_file, stored, tmp_path, monkeypatch
-):
-  put, left = store.Writer.put, [3]
+  put, left = store.Writer.put, [2]
 
   def some(writer, *args):
     left[0] -= 1
@@ -76,22 +72,99 @@ def test_a_store_that_was_stopped_goes_on_bit_for_bit(
       raise KeyboardInterrupt
     put(writer, *args)
 
-  monkeypatch.setattr(store.Writer, 'put', some)
-  with pytest.raises(KeyboardInterrupt):
-    write(tmp_path / 'b', loaded, text_file)
-  with pytest.raises(UserError, match='not finished: give the same'):
-    store.open_folder(tmp_path / 'b')
-  with open(tmp_path / 'b' / 'keys', 'ab') as f:
-    f.write(b'of a batch that was never counted')
-  left[0] = 1000
-  again = write(tmp_path / 'b', loaded, text_file)
-  assert again.count == stored.count > 100
-  assert again.arrays['tokens'].dtype == np.int32
+  def write():
+    where = {'folder': loaded['causal'].folder, 'data': [text_file]}
+    return storing.write(folder, 'train', **where)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(store.Writer, 'put', some)
+    with pytest.raises(KeyboardInterrupt):
+      write()
+    with pytest.raises(UserError, match='not finished: give the same'):
+      store.open_folder(folder)
+    with open(folder / 'keys', 'ab') as f:
+      f.write(b'of a batch that was never counted')
+    left[0] = 1000
+    write()
+    assert left[0] < 999
+    left[0] = 0  # one that is whole is written no more
+    return write()
+
+
+def test_a_store_has_the_states_and_the_tokens_that_came(
+  loaded, text_file, stored
+):
+  run = loaded['causal']
+  program, _, _ = judging.open_program(run.folder, data=[text_file])
+  rows = pieces(program.bench, 'train')
+  keys = np.concatenate([told(run, row)[1][:-1] for row in rows])
+  np.testing.assert_allclose(stored.arrays['keys'], keys, rtol=2e-3, atol=1e-3)
+  tokens = np.concatenate([row[1:] for row in rows])
+  np.testing.assert_array_equal(stored.arrays['tokens'], tokens)
+  norms = np.square(stored.arrays['keys'].astype(np.float32)).sum(1)
+  np.testing.assert_allclose(stored.arrays['norms'], norms, rtol=1e-6)
+
+
+def test_a_killed_writer_goes_on_bit_for_bit(tmp_path, monkeypatch):
+  """Wherever between two looks at the disk."""
+  monkeypatch.setattr(store, 'EVERY', 2)
+  rng = np.random.default_rng(0)
+  batches = [
+    (rng.normal(size=(n, 4)), rng.integers(0, 9, n)) for n in (3, 5, 2, 4)
+  ]
+
+  def write(folder, first, last, done=False):
+    writer = store.Writer(folder, 4, 'model', 'text')
+    assert writer.batches == first
+    for batch in batches[first:last]:
+      writer.put(*batch)
+    if done:
+      writer.close(True)
+    for file in writer._files.values():
+      file.close()  # what a process that is killed has written is there
+
+  write(tmp_path / 'whole', 0, 4, True)
+  write(tmp_path / 'killed', 0, 1)
+  write(tmp_path / 'killed', 0, 3)
+  write(tmp_path / 'killed', 2, 4, True)
   for name in (*store.DTYPES, store.NAME):
-    a, b = ((s.folder / name).read_bytes() for s in (stored, again))
+    a, b = ((tmp_path / x / name).read_bytes() for x in ('whole', 'killed'))
     assert a == b, name
-  left[0] = 0  # one that is whole is written no more
-  write(tmp_path / 'b', loaded, text_file)
+
+
+def test_what_a_store_cannot_hold_is_said(tmp_path):
+  """And what has a writer has no other."""
+  writer = store.Writer(tmp_path / 'a', 2, 'model', 'text')
+  writer.put(np.array([[65504.0, 0.0]]), [1])
+  with pytest.raises(UserError, match='hidden states of more than 65504'):
+    writer.put(np.array([[65536.0, 0.0]]), [1])
+  assert writer.count == 1
+  with pytest.raises(UserError, match='of another model, text or batch size'):
+    writer.close(False)
+    store.Writer(tmp_path / 'a', 2, 'model', 'another text')
+
+
+def test_a_store_has_one_writer(loaded, text_file, tmp_path):
+  where = {'folder': loaded['causal'].folder, 'data': [text_file]}
+  with (
+    locks.held(tmp_path / 'a', 'writes'),
+    pytest.raises(UserError, match='wait until it ends'),
+  ):
+    storing.write(tmp_path / 'a', 'train', **where)
+
+
+@pytest.mark.parametrize(
+  'objective, words',
+  [
+    (causal.Objective(kind='stream'), 'and a context sees a row alone'),
+    (causal.Objective(prefix=0.5), 'does not predict each token'),
+    (retrieved.Objective(), 'does not predict each token'),
+  ],
+)
+def test_of_what_states_are_asked(objective, words):
+  bench = types.SimpleNamespace(task=lambda name: Task(name, objective))
+  with pytest.raises(UserError, match=words):
+    judging.causal_task(bench, 'text')
 
 
 @pytest.fixture(scope='module')
@@ -168,41 +241,43 @@ def test_tune_finds_the_best_of_its_grid(loaded, text_file, stored):
   """Of every point the nats are those of a loop in numpy."""
   run = loaded['causal']
   grid = {'theta': (0.0, 0.5), 'window': (2, 9)}
-  said = ['neural_cache', f'nearest:{stored.folder},k=4,temperature=0.5']
+  said = ['neural_cache', f'nearest:{stored.folder},temperature=0.5']
   small = text_file.replace('text.txt', 'small.txt')
   where = {'folder': run.folder, 'data': [small]}
   with pytest.MonkeyPatch.context() as patch:
-    from ctxlm.context import neural_cache
-
     patch.setattr(neural_cache.Context, 'grid', grid)
+    patch.setattr(nearest.Neighbours, 'grid', {'k': (1, 4)})
     tuned = tuning.tune(said, 'validation', **where)
   program, _, _ = judging.open_program(**where)
   rows = pieces(program.bench)
-  alone, near, caches = (
-    [],
-    [],
-    {p: [] for p in itertools.product(*grid.values())},
-  )
+  alone, near = [], {1: [], 4: []}
+  caches = {p: [] for p in itertools.product(*grid.values())}
   for r in rows:
     logps, hidden = told(run, r)
     at = range(len(r) - 1), r[1:]
     alone.append(logps[at])
-    p = neighbours(stored, hidden, logps.shape[1], 4, 0.5)
-    near.append(np.log(np.maximum(p[at], 1e-37)))
+    for k, own in near.items():
+      p = neighbours(stored, hidden, logps.shape[1], k, 0.5)
+      own.append(np.log(np.maximum(p[at], 1e-37)))
     for point, own in caches.items():
       own.append(cached(r, logps, hidden, *point)[at])
-  alone, near = np.concatenate(alone), np.concatenate(near)
-  nats = {
-    point: em.fit(np.stack([alone, np.concatenate(own)], 1))[1]
-    for point, own in caches.items()
-  }
-  best = min(nats, key=nats.get)
+  alone = np.concatenate(alone)
+  columns = [alone]
+
+  def choose(found):
+    found = {point: np.concatenate(own) for point, own in found.items()}
+    nats = {k: em.fit(np.stack([*columns, x], 1))[1] for k, x in found.items()}
+    best = min(nats, key=nats.get)
+    columns.append(found[best])
+    return best
+
+  best, k = choose(caches), choose(near)
   assert tuned.tokens == len(alone)
   assert tuned.alone == pytest.approx(-alone.mean(), abs=1e-5)
   assert tuned.said[0].startswith(
     f'neural_cache:theta={best[0]},window={best[1]},weight='
   )
-  columns = [alone, np.concatenate(caches[best]), near]
+  assert f',k={k},weight=' in tuned.said[1]
   weights, want = em.fit(np.stack(columns, 1))
   assert tuned.nats == pytest.approx(want, abs=1e-4)
   found = [float(one.rpartition('=')[2]) for one in tuned.said]
@@ -255,46 +330,35 @@ def test_no_damaged_store_is_read(stored, tmp_path, changes, words):
 
 
 def test_mistakes_of_stores_are_one_line(
-  runs, loaded, stored, text_file, tmp_path, capsys, monkeypatch
+  loaded, stored, tmp_path, capsys, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, 'faiss', None)
+  run = loaded['causal']
 
-  def said(*words):
-    with pytest.raises(SystemExit) as e:
-      cli.main(['ctxlm', *words])
-    assert e.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
-    return line
+  def said(words, match, model=run):
+    with pytest.raises(UserError, match=match) as e:
+      widening.widen(model, [f'nearest:{words}'])
+    assert '\n' not in str(e.value)
 
-  own = f'--model={loaded["causal"].folder}'
-  line = said('score', own, '--context=nearest:/nowhere', '--text=a')
-  assert 'is no datastore: write one with ctxlm store' in line
-  line = said(
-    'score', own, f'--context=nearest:{stored.folder},k=0', '--text=a'
-  )
-  assert 'k=0 must be from 1' in line
-  index = f'--context=nearest:{stored.folder},index=IVF4'
-  assert 'needs FAISS (pip install' in said('score', own, index, '--text=a')
-  line = said('tune', own)
-  assert '--context is needed' in line
-  full = tmp_path / 'full'
-  full.mkdir()
-  (full / 'mine').write_text('')
-  data = f'--data={text_file}'
-  assert 'not empty' in said('store', own, data, f'--output={full}')
-  odd = tmp_path / 'odd'
-  shutil.copytree(stored.folder, odd)
-  tokens = np.array(stored.arrays['tokens'])
+  said('/nowhere', 'is no datastore: write one with ctxlm store')
+  said(f'{stored.folder},k=0', 'k=0 must be from 1')
+  said(f'{stored.folder},index=IVF4', r'needs FAISS \(pip install')
+  odd, tokens = tmp_path / 'odd', np.array(stored.arrays['tokens'])
+  odd.mkdir()
+  for name in (*store.DTYPES, store.NAME):
+    (odd / name).write_bytes((stored.folder / name).read_bytes())
   tokens[3] = -7
   (odd / 'tokens').write_bytes(tokens.tobytes())
-  assert 'odd is damaged' in said(
-    'score', own, f'--context=nearest:{odd}', '--text=a'
-  )
-  # Another model's states, and the same folder for them.
-  other = loading.load(runs['causal'].workdir)
-  leaves, tree = jax.tree.flatten(other.params)
-  object.__setattr__(
-    other, 'params', tree.unflatten([leaves[0] + 1, *leaves[1:]])
-  )
-  with pytest.raises(UserError, match='a datastore of another model than'):
-    widening.widen(other, [f'nearest:{stored.folder}'])
+  said(odd, 'odd is damaged')
+  # Another model's states.
+  leaves, tree = jax.tree.flatten(run.params)
+  params = tree.unflatten([leaves[0] + 1, *leaves[1:]])
+  other = dataclasses.replace(run, params=params)
+  said(stored.folder, 'a datastore of another model than', other)
+  with pytest.raises(SystemExit):
+    cli.main(['ctxlm', 'tune', f'--model={run.folder}'])
+  assert '--context is needed' in capsys.readouterr().err
+  (tmp_path / 'full').mkdir()
+  (tmp_path / 'full' / 'mine').write_text('')
+  with pytest.raises(UserError, match='no datastore, and not empty'):
+    store.Writer(tmp_path / 'full', 2, 'model', 'text')

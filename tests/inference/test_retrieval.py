@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ctxlm import decoding
-from ctxlm.inference import loading, retrieval, score, writing
+from ctxlm.errors import UserError
+from ctxlm.inference import loading, retrieval, score, widening, writing
 from ctxlm.training import loop
 from tests import tiny
 
@@ -89,3 +90,8 @@ def test_passages_go_in_front_where_there_is_room(loaded, beside, capsys):
   assert cut == [*texts[0], *prompt]
   assert '1 passages are left out' in capsys.readouterr().err
   assert loaded['causal'].finder is None
+
+
+def test_what_reads_passages_has_no_other_contexts(beside):
+  with pytest.raises(UserError, match='that reads passages beside a text has'):
+    widening.widen(beside, ['neural_cache'])

@@ -5,15 +5,13 @@ A run is made a model folder first, which `ctxlm convert --to` writes.
 
 import dataclasses
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
 from ctxlm.errors import UserError
 from ctxlm.families import folder as folder_lib
 from ctxlm.families import hub, model_folder
-from ctxlm.models import adapters
 from ctxlm.objectives import vectors
 from ctxlm.parallel import pmap
 
@@ -65,39 +63,11 @@ class Index:
 
 def _encoder(folder):
   # Strings to vectors float32 [n, m] of length 1.
-  if model_folder.is_one(folder):
-    opened = model_folder.open_folder(folder)
-  else:
-    opened = folder_lib.open_folder(folder)
+  kind = model_folder if model_folder.is_one(folder) else folder_lib
   placement = pmap.Pmap(jax.devices()[:1])
-  params = opened.read_all(placement.shardings)
-  embed = vectors.Embedder(
-    Encoder(
-      folder,
-      adapters.build(opened.block, opened.adapt),
-      params,
-      opened.tokenizer,
-      opened.sentence,
-    ),
-    placement,
-  )
-
-  def encode(strings):
-    made = embed(strings)
-    norms = np.linalg.norm(made, axis=1, keepdims=True)
-    return made / norms.clip(1e-12)
-
-  return encode
-
-
-class Encoder(NamedTuple):
-  """What objectives.vectors.Embedder takes."""
-
-  folder: Any
-  model: Any
-  params: Any
-  tokenizer: Any
-  sentence: Any
+  embed = vectors.embedder(kind.open_folder(folder), placement)
+  embed.normalise = True
+  return embed
 
 
 def _strings(texts, tokenizer):
