@@ -373,14 +373,10 @@ def report(results):
   def plot(name, title):
     series = []
     for scheme in SCHEMES:
-      runs = results.where(position=scheme).points
-      runs = [p for p in runs if p.done]
-      ys = [
-        [p.curve(f'eval/lengths/{name}_{m}')[1][-1] for m in MULTIPLES]
-        for p in runs
-      ]
-      if ys:
-        series.append(Series(NAMES[scheme], MULTIPLES, ys))
+      runs = results.where(position=scheme)
+      ys = np.array([runs.last(f'eval/lengths/{name}_{m}') for m in MULTIPLES])
+      if ys.size:
+        series.append(Series(NAMES[scheme], MULTIPLES, ys.T))
     return Plot(
       name,
       title,

@@ -340,17 +340,12 @@ def report(results):
   widths = []
   for mixer in MIXERS:
     runs = _runs(results, mixer)
-    sizes = sorted({p.overrides[WIDTH] for p in runs.points if p.done})
-    same = [runs.where(hidden_size=s, pairs=8) for s in sizes]
-    same = [(s, r) for s, r in zip(sizes, same) if r.points]
-    count = min((sum(p.done for p in r.points) for _, r in same), default=0)
-    if count:
-      ys = [
-        [p.curve(METRIC)[1][-1] for p in r.points if p.done][:count]
-        for _, r in same
-      ]
-      ys = list(zip(*ys))
-      widths.append(Series(mixer, [s for s, _ in same], ys))
+    sizes = sorted({p.overrides[WIDTH] for p in runs.points})
+    last = {s: runs.where(hidden_size=s, pairs=8).last(METRIC) for s in sizes}
+    last = {s: values for s, values in last.items() if len(values)}
+    if last:
+      ys = list(zip(*last.values()))  # of the seeds that all have
+      widths.append(Series(mixer, list(last), ys))
   return [
     Plot(
       'training',

@@ -8,12 +8,15 @@ Plug-ins of experiments/icl_regression.py and experiments/task_diversity.py.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ctxlm.experiments import theory
+from ctxlm.lab import verdicts
 from ctxlm.models import layers, transformer
 from ctxlm.objectives import losses
 
@@ -140,3 +143,53 @@ def prompts(source, seed):
 def error(predictions, ys, dim):
   """Returns squared error / d of each place, float64 [k]: a mean of prompts."""
   return ((np.asarray(predictions, np.float64) - ys) ** 2).mean(0) / dim
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """Errors of the model and of theory, place by place."""
+
+  def run(self, bench):
+    """Returns error_I after I examples, NAME_I of theory, and intervals.
+
+    'below_low' and 'below_high' bound least squares' error minus the model's
+    over d / 2 to d examples, see verdicts.bootstrap; 'above' is the model's
+    minus Bayes' over all, see verdicts.excess.
+    """
+    source = bench.task().source
+    xs, ys, lines = fixed(source)
+    out, _ = bench.call(forward, xs, ys)
+    lines, metrics = {'error': np.asarray(out, np.float64), **lines}, {}
+    for name, values in lines.items():
+      errors = error(values, ys, source.dim)
+      metrics |= {f'{name}_{i}': e for i, e in enumerate(errors)}
+    d = source.dim
+    own, line, bayes = (
+      (lines[name] - ys) ** 2 / d
+      for name in ('error', 'least_squares', 'bayes')
+    )
+    gain = (line - own)[:, (d + 1) // 2 : d + 1].mean(1)
+    low, high = verdicts.bootstrap(gain)
+    metrics |= verdicts.excess((own - bayes).mean(1))
+    return metrics | {'below_low': low, 'below_high': high}
+
+
+@functools.cache
+def fixed(source):
+  """Returns (xs, ys, theory's predictions) of the prompts of evaluation."""
+  xs, ys = prompts(source, 2024)
+  lines = {
+    'least_squares': theory.least_squares(xs, ys),
+    'averaging': theory.averaging(xs, ys),
+  }
+  if not source.sparsity:
+    return xs, ys, lines | {'bayes': lines['least_squares']}
+  few = prompts(dataclasses.replace(source, num_examples=64), 7)
+
+  def total(penalty):
+    return error(theory.lasso(*few, penalty), few[1], 1).sum()
+
+  penalty = min((0.01, 0.1, 0.3), key=total)
+  lines['lasso'] = theory.lasso(xs, ys, penalty)
+  lines['bayes'] = theory.sparse_posterior_mean(xs, ys, source.sparsity)
+  return xs, ys, lines

@@ -323,22 +323,15 @@ def _seen(results):
 
 def report(results):
   """Returns errors and distances on new tasks over the number of tasks."""
-  done = {}
-  for p in results.points:
-    if p.done:
-      done.setdefault(p.overrides[f'{DATA}.tasks'], []).append(p)
+  done = {p.overrides[f'{DATA}.tasks'] for p in results.points if p.done}
   sizes = sorted(done)
-  seeds = min(map(len, done.values()), default=0)
 
   def series(label, name):
-    ys = [
-      [done[m][i].curve(f'eval/prompts/{name}')[1][-1] for m in sizes]
-      for i in range(seeds)
-    ]
-    return Series(label, sizes, np.array(ys))
+    ys = (results.where(tasks=m).last(f'eval/prompts/{name}') for m in sizes)
+    return Series(label, sizes, np.array(list(zip(*ys))))
 
   lines = []
-  for label in ('ridge', 'dmmse') if seeds else ():
+  for label in ('ridge', 'dmmse') if sizes else ():
     level = series(label, f'new_{label}_error').ys[0]
     name = 'dMMSE' if label == 'dmmse' else label
     lines.append(Line(name, (sizes, level)))

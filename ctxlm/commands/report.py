@@ -36,7 +36,6 @@ def add_flags(parser):
     default='compare',
     help='folder of the comparison',
   )
-
   parser.add(
     'what is written',
     '--keep',

@@ -33,11 +33,6 @@ STYLE = {
 LONG = 26  # letters of a label, of which two don't fit beside each other
 
 
-def draw(plot, path):
-  """Writes a Plot as PNG, and as PDF."""
-  save(make(plot), path)
-
-
 def draw_bars(labels, rows, unit, title, path):
   """Writes `make_bars` as PNG, and as PDF."""
   save(make_bars(labels, rows, unit, title), path)

@@ -128,8 +128,18 @@ class Results:
       experiment.Unfinished: see `finished`.
       UserError: a point has no such metric.
     """
+    return self.finished().last(metric)
+
+  def last(self, metric):
+    """Returns the metric's last value of every point that is done, float64.
+
+    Raises:
+      UserError: a point has no such metric.
+    """
     values = []
-    for point in self.finished().points:
+    for point in self.points:
+      if not point.done:
+        continue
       own = point.curve(metric)[1]
       if not len(own):
         known = {m for row in point.rows for m in row}
