@@ -1,9 +1,10 @@
 """Verdicts: what figures over seeds say of a claim, bounded from both sides.
 
-A claim's check gives a Finding. It is not judged while an arm hasn't learned
-what it can, while something is better than the best there is, or of too few
-seeds. Then it is 'reproduced' if all that is wanted holds; 'direction only' if
-the effect is there, though not as large; and else 'not reproduced'.
+A claim's check gives a Finding. It is not judged of what the claim is not
+about, while an arm hasn't learned what it can, while something is better than
+the best there is, or of too few seeds. Then it is 'reproduced' if all that is
+wanted holds; 'direction only' if the effect is there, though not as large; and
+else 'not reproduced'.
 """
 
 import dataclasses
@@ -205,6 +206,7 @@ class Finding:
     sound: [Every]: nothing is better than the best there is.
     effect: Effect, the claim's direction; None of one that has none.
     beside: {what: [seeds]}, more to show.
+    other: what this is of, in words, if the claim is not about it.
   """
 
   wanted: list
@@ -212,6 +214,7 @@ class Finding:
   sound: list = ()
   effect: Effect | None = None
   beside: dict = dataclasses.field(default_factory=dict)
+  other: str = ''
 
   @property
   def bounds(self):
@@ -229,12 +232,14 @@ class Finding:
       seeds: how many there are.
       least: how many it takes.
     """
+    if self.other:
+      return f'not judged: {self.other}'
     broken = any(not np.isfinite(one.values).all() for _, one in self.bounds)
     if broken or not all(one.holds for one in self.learned):
       return 'not judged: untrained'
     if not all(one.holds for one in self.sound):
       return 'not judged: better than the best, a leak'
-    if seeds < max(least, 3):
+    if seeds < least:
       return f'not judged: {seeds} of {least} seeds'
     if all(one.holds for one in self.wanted):
       return 'reproduced'

@@ -78,11 +78,14 @@ def test_what_comes_before_a_verdict():
   for parts in ({'sound': [nan]}, {'learned': [nan]}):
     assert verdict(good, **parts) == 'not judged: untrained'
   assert verdict(nan) == 'not judged: untrained'
+  # What is of another thing tells nothing, whatever it has.
+  for one in (good, nan):
+    found = verdict(one, learned=[bad], other='another text', seeds=1)
+    assert found == 'not judged: another text'
   # Few seeds give none, whatever is there.
   assert verdict(good, seeds=4) == 'not judged: 4 of 5 seeds'
   assert verdict(good, seeds=3, least=3) == 'reproduced'
-  for seeds in (1, 2):
-    assert verdict(good, seeds=seeds, least=3).startswith('not judged: ')
+  assert verdict(good, seeds=2, least=3) == 'not judged: 2 of 3 seeds'
 
 
 def test_what_is_best_may_be_passed_by_chance():
