@@ -50,8 +50,8 @@ ARMS = {
 ALL = 6920
 SCALES = {
   'smoke': Scale(
-    examples=(4, 8),
-    num_steps=(2, 4),
+    examples=(8,),
+    num_steps=(2,),
     batch_size=4,
     max_length=16,
     shape=(16, 1, 2),

@@ -140,7 +140,15 @@ def start(argv, devices=1, errors=None):
     )
 
 
-def fork(argv, devices, errors, stdin='/dev/null', room=None, haste=False):
+def fork(
+  argv,
+  devices,
+  errors,
+  stdin='/dev/null',
+  room=None,
+  haste=False,
+  main=cli.main,
+):
   """Starts a verb in a process that has imported everything already.
 
   Args:
@@ -150,6 +158,7 @@ def fork(argv, devices, errors, stdin='/dev/null', room=None, haste=False):
     stdin: file that its standard input reads.
     room: bytes that a file of its may have, or None.
     haste: see `environment`.
+    main: what is called with 'ctxlm' and what follows.
 
   Returns:
     multiprocessing.Process, a child of a server that knows no jax backend.
@@ -158,13 +167,20 @@ def fork(argv, devices, errors, stdin='/dev/null', room=None, haste=False):
   context.set_forkserver_preload(HEAVY)
   process = context.Process(
     target=_forked,
-    args=(argv[2:], environment(devices, haste), str(errors), stdin, room),
+    args=(
+      main,
+      argv[2:],
+      environment(devices, haste),
+      str(errors),
+      stdin,
+      room,
+    ),
   )
   process.start()
   return process
 
 
-def _forked(argv, env, errors, stdin, room):
+def _forked(main, argv, env, errors, stdin, room):
   if room is not None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
   os.environ.update(env)
@@ -176,7 +192,7 @@ def _forked(argv, env, errors, stdin, room):
   for number, path in ((1, f'{errors}.out'), (2, errors)):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   try:
-    cli.main(argv)
+    main(argv)
   finally:
     # A fork leaves without; here JAX's processes wait for each other.
     atexit._run_exitfuncs()

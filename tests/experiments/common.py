@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import shlex
-import subprocess
 import sys
 
 import numpy as np
@@ -18,55 +16,23 @@ from ctxlm.lab import plots, report
 from ctxlm.lab import points as sweep
 from ctxlm.lab import results as results_lib
 from tests import tiny
+from tests.experiments import in_turn
 
 
 def smoke(name, folder, *settings):
   """Trains and reports at the smallest scale; returns results.json.
 
-  The points are the commands that the sweep prints. Each runs in a process that
-  has imported everything.
+  The points are the commands that the sweep prints.
   """
   log = folder.with_name('log')
-
-  def run(*words):
-    argv = [sys.executable, '-m', 'ctxlm', *words]
-    status = tiny.ended(tiny.fork(argv, 1, log, haste=True))
-    assert status == 0, log.read_text()
-    return log.with_name('log.out').read_text()
-
-  path, where = f'experiments/{name}.py', f'--workdir={folder}'
-  flags = ['--scale=smoke', '--seeds=1', '--launcher=print']
-  for line in run('sweep', path, where, *flags, *settings).splitlines():
-    run(*shlex.split(line)[1:])
-  run('report', path, where)
-  return _finished(folder)
-
-
-def _finished(folder):
+  argv = [sys.executable, '-m', 'ctxlm', 'sweep', f'experiments/{name}.py']
+  argv += [f'--workdir={folder}', '--scale=smoke', '--seeds=1', *settings]
+  status = tiny.ended(tiny.fork(argv, 1, log, haste=True, main=in_turn.main))
+  assert status == 0, log.read_text()
   summary = json.loads((folder / 'results.json').read_text())
   assert summary['points']
   assert all(p['done'] for p in summary['points'].values())
   return summary
-
-
-def smoke_by_command(name, folder):
-  """Does so by the commands alone, whose points the sweep starts itself."""
-  for verb, flags in (
-    ('sweep', ['--scale=smoke', '--seeds=1', '--jobs=2']),
-    ('report', []),
-  ):
-    argv = [sys.executable, '-m', 'ctxlm', verb, f'experiments/{name}.py']
-    argv += [f'--workdir={folder}', *flags]
-    done = subprocess.run(
-      argv,
-      cwd=tiny.ROOT,
-      env=tiny.environment(haste=True),
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-  return _finished(folder)
 
 
 def write_bert(folder, texts):
@@ -91,7 +57,12 @@ def write_bert(folder, texts):
 def points(module):
   """Returns the points of the small sweep, of five seeds that are judged."""
   first = module.SEEDS.first
-  return sweep.points(module, 'small', range(first, first + 5), {})
+  seeds = range(first, first + 5)
+  return [  # of one seed they are checked, as the others are the same
+    (name.replace(f'seed={first}', f'seed={d}'), own | {'seed': d}, config)
+    for name, own, config in sweep.points(module, 'small', seeds[:1], {})
+    for d in seeds
+  ]
 
 
 def results(module, rows_of, done=True):
@@ -120,6 +91,7 @@ LETTERS = {
   'N': 'not reproduced',
   'U': 'not judged: untrained',
   'L': 'not judged: better than the best, a leak',
+  'O': 'not judged: another text',
 }
 
 
@@ -143,7 +115,7 @@ def check(module, rows, cases, coarse=None, without=()):
       change,
       verdicts,
     )
-    found.append((these, verdicts))
+    found.append((these, verdicts, [failing(finding) for finding in these]))
   undecided = []
   for i, finding in enumerate(found[0][0]):
     for part, bound in finding.bounds:
@@ -156,8 +128,8 @@ def check(module, rows, cases, coarse=None, without=()):
         if not any(
           loosened(these[i], bound.what, part, looser).verdict(5, 5)
           != verdicts[i]
-          for these, verdicts in found
-          if (part, bound.what) in failing(these[i])
+          for these, verdicts, failed in found
+          if (part, bound.what) in failed[i]
         ):
           undecided.append((i, part, bound.what, side))
   assert not undecided, undecided
@@ -183,7 +155,7 @@ def loosened(finding, what, part, change):
   return dataclasses.replace(finding, **{part: new})
 
 
-def draw(module, rows_of, folder):
+def draw(module, rows_of):
   """Draws the report's plots of made-up metrics."""
   whole, first = module.report(results(module, rows_of)), module.SEEDS.first
   # One seed is done, and the other has just begun: it takes nothing away.
@@ -199,7 +171,7 @@ def draw(module, rows_of, folder):
       assert both.label == one.label and len(both.x) == len(one.x) > 0
       assert np.isfinite(both.ys).all()
       np.testing.assert_array_equal(np.asarray(both.ys)[:1], one.ys)
-    plots.draw(plot, folder / f'{plot.name}.png')
+    show(plot)
     show(begun)
   # Nothing has begun, and there is a report all the same.
   for plot in module.report(results(module, lambda own: [], done=False)):

@@ -66,8 +66,8 @@ def test_criteria():
   common.check(demonstrations, rows, CASES)
 
 
-def test_plots(tmp_path):
-  common.draw(demonstrations, rows, tmp_path)
+def test_plots():
+  common.draw(demonstrations, rows)
 
 
 def test_other_words_are_of_no_set():

@@ -114,5 +114,5 @@ def test_criteria():
   common.check(icl_regression, rows, CASES)
 
 
-def test_plots(tmp_path):
-  common.draw(icl_regression, rows, tmp_path)
+def test_plots():
+  common.draw(icl_regression, rows)

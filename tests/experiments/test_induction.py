@@ -19,30 +19,6 @@ def test_smoke(tmp_path):
     assert last['eval/theory/above_error'] > 0
 
 
-def test_heads_scores_by_hand():
-  tokens = np.array([[5, 7, 5, 9]])
-  weights = np.zeros((1, 1, 4, 4))
-  weights[0, 0, [1, 2, 3], [0, 1, 2]] = [0.5, 0.25, 1.0]
-
-  def sown(*layers):
-    return {
-      'stack': {
-        f'layers_{i}': {'attention': {'attention': (w,)}}
-        for i, w in enumerate(layers)
-      }
-    }
-
-  scores = induction.heads(tokens, sown(weights))
-  assert scores['previous'] == np.mean([0.5, 0.25, 1.0])
-  # Only place 2 (a 5) follows an earlier copy, whose next token is place 1.
-  assert scores['prefix'] == 0.25
-  # The first layer looks back, the last one at what followed.
-  scores = induction.heads(tokens, sown(weights, 0 * weights, 2 * weights))
-  assert scores['previous'] == np.mean([0.5, 0.25, 1.0])
-  assert scores['prefix'] == 0.5
-  assert scores['prefix_even'] == pytest.approx(1 / 3)  # of 3 places
-
-
 NAN = float('nan')
 
 
@@ -143,5 +119,5 @@ def test_criteria():
   common.check(induction, rows, CASES, {'steps apart': 0.3})
 
 
-def test_plots(tmp_path):
-  common.draw(induction, rows, tmp_path)
+def test_plots():
+  common.draw(induction, rows)

@@ -125,5 +125,5 @@ def test_criteria():
   common.check(length, rows, CASES)
 
 
-def test_plots(tmp_path):
-  common.draw(length, rows, tmp_path)
+def test_plots():
+  common.draw(length, rows)

@@ -8,7 +8,7 @@ from tests.experiments import common
 
 @pytest.mark.slow
 def test_smoke(tmp_path):
-  summary = common.smoke_by_command('mqar', tmp_path / 'dir')
+  summary = common.smoke('mqar', tmp_path / 'dir')
   assert len(summary['points']) == 3
   for point in summary['points'].values():
     assert 0 <= point['last']['eval/recall/accuracy'] <= 1
@@ -97,5 +97,5 @@ def test_criteria():
   common.check(mqar, rows, CASES)
 
 
-def test_plots(tmp_path):
-  common.draw(mqar, rows, tmp_path)
+def test_plots():
+  common.draw(mqar, rows)

@@ -101,5 +101,5 @@ def test_criteria():
   common.check(task_diversity, rows, CASES)
 
 
-def test_plots(tmp_path):
-  common.draw(task_diversity, rows, tmp_path)
+def test_plots():
+  common.draw(task_diversity, rows)

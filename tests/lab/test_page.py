@@ -59,6 +59,7 @@ def check(path):
 
 
 HOSTILE = '<script>alert(1)</script>|"\'&'
+FOLDER = 'a "run"=<1>&2'
 
 
 def test_a_page_holds_its_pictures_and_their_tables(tmp_path):
@@ -71,24 +72,31 @@ def test_a_page_holds_its_pictures_and_their_tables(tmp_path):
     [Series('ours', [5, 10], ys)],
     [Line('b', 0.5)],
   )
-  plots.draw(plot, tmp_path / 'p.png')
-  (tmp_path / 'run=1').mkdir()
+  plots.save(plots.make(plot), tmp_path / 'p.png')
+  (tmp_path / FOLDER).mkdir()
   page.write(
     tmp_path,
     HOSTILE,
     [
-      page.Heading('Claims'),
+      page.Heading(HOSTILE),
+      page.Text(HOSTILE),
       page.Table(
         ['verdict', HOSTILE],
         [[page.Cell('reproduced', strong=True), f'one\n{HOSTILE}']],
       ),
       page.Picture(plot.title, tmp_path / 'p.png', tables.plot_table(plot)),
       page.Text(HOSTILE, code=True),
-      page.Table(['run'], [[page.Cell('run', to='run=1/')]]),
+      page.Table([''], [[page.Cell(HOSTILE, f'{FOLDER}/', strong=True)]]),
     ],
   )
   parsed = check(tmp_path / 'report.html')
-  assert parsed.text.count(HOSTILE) >= 5  # as text
+  assert parsed.text.count(HOSTILE) == 9  # as text, wherever it stands
+  assert parsed.all('img')[0]['alt'] == HOSTILE
+  assert [x.get('data-head') for x in parsed.all('td')][:2] == [
+    'verdict',
+    HOSTILE,
+  ]
+  assert parsed.all('td')[-1] == {}
   names = [tag for tag, _ in parsed.tags]
   assert names.index('table') < names.index('figure') < names.index('img')
   data = names[names.index('img') :]
