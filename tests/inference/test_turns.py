@@ -2,10 +2,10 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import shutil
-import types
 
 import pytest
 
@@ -35,11 +35,7 @@ def model(loaded):
   """A loading.Loaded whose tokenizer has a chat template."""
   tokenizer = copy.copy(loaded['causal'].tokenizer)
   tokenizer.chat_template = TEMPLATE
-  return types.SimpleNamespace(
-    **vars(loaded['causal']) | {'tokenizer': tokenizer},
-    max_length=24,
-    finder=None,
-  )
+  return dataclasses.replace(loaded['causal'], tokenizer=tokenizer)
 
 
 @pytest.fixture(scope='module')
@@ -144,8 +140,8 @@ def test_dialogues_from_python(model, monkeypatch):
 
 
 def test_a_folder_without_a_template_has_no_systems(loaded, model, capsys):
-  base = types.SimpleNamespace(**vars(model))
-  base.tokenizer, base.run = loaded['causal'].tokenizer, None
+  plain = loaded['causal'].tokenizer
+  base = dataclasses.replace(model, tokenizer=plain, run=None)
   _, encode = writing.generator_of(base, decoding.base(), turns=True)
   assert 'has no chat template: a turn ends with <|endoftext|>' in (
     capsys.readouterr().err
@@ -238,11 +234,21 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize('template, wanted', TEMPLATES)
+def test_templates_that_fail(model, template, wanted):
+  tokenizer = copy.copy(model.tokenizer)
+  tokenizer.chat_template = template
+  own = dataclasses.replace(model, tokenizer=tokenizer)
+  with pytest.raises(UserError, match=wanted):
+    _, encode = writing.generator_of(own, decoding.base(), turns=True)
+    encode(chat_of('a', system='b'))
+
+
 def test_a_template_that_fails_is_one_line(
-  folder, tmp_path, monkeypatch, capsys, template, wanted
+  folder, tmp_path, monkeypatch, capsys
 ):
   own = tmp_path / 'run'
   shutil.copytree(folder, own)
+  template, wanted = TEMPLATES[2]
   (own / 'tokenizer' / chat_template.FILE).write_text(template)
   path = tmp_path / 'talk.jsonl'
   flags = '--system=b', f'--save={path}'
