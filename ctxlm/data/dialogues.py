@@ -248,10 +248,19 @@ class Templated:
     return self._render(turns, going_on)[0]
 
   def begun(self, turns):
-    """Returns the text of turns of which the last one goes on."""
+    """Returns the text of turns of which the last one goes on.
+
+    Raises:
+      UserError: the template does not say it as it is.
+    """
     *before, last = turns
     text = self.text([*before, last | {'content': last['content'] + GOES_ON}])
-    end = text.rindex(GOES_ON.strip())
+    end = text.rfind(GOES_ON.strip())
+    if end < 0:
+      raise UserError(
+        'the chat template does not give the last turn as it is, so that it '
+        "can't go on"
+      )
     own = text[:end]
     return own if text[end:].startswith(GOES_ON) else own.rstrip()
 
@@ -294,7 +303,7 @@ class Templated:
       return whole
     system = [turn for turn in turns if turn['role'] == 'system']
     others = [turn for turn in turns if turn['role'] != 'system']
-    starts = [i for i, turn in enumerate(others) if turn['role'] == 'user'][1:]
+    starts = [i for i, x in enumerate(others) if i and x['role'] == 'user']
     made = functools.cache(lambda start: function(system + others[start:]))
     at = bisect.bisect_left(
       starts, True, key=lambda start: size(made(start)) <= room

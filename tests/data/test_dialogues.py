@@ -101,6 +101,9 @@ def test_the_oldest_turns_go_and_the_system_stays(folder):
   assert len(join.prompt(TURNS[:4], len(short) + 1)) == len(short)
   with pytest.raises(dialogues.NoRoom, match='the newest turns have more than'):
     join.prompt(TURNS[:4], len(short) - 1)
+  # Also where the first one is the assistant's, who greets.
+  alone = join.prompt(TURNS[3:4])
+  assert join.prompt(TURNS[2:4], len(alone)) == alone
   before, answer = join.answered(TURNS, len(short) + 20)
   assert before == short and len(before + answer) <= len(short) + 20
   assert join.whole(TURNS, [2, 4], 30) is None
@@ -206,6 +209,12 @@ def test_templates_of_strangers_fail_in_a_line(source, wanted):
   with pytest.raises(UserError, match=wanted) as e:
     template([{'role': 'user', 'content': 'hi'}])
   assert str(e.value).startswith('the chat template fails: ')
+
+
+def test_a_turn_that_a_template_changes_does_not_go_on(folder):
+  ours, _ = both(folder, '{{ messages[-1].content | lower }}')
+  with pytest.raises(UserError, match='does not give the last turn as it is'):
+    dialogues.of(ours).prompt(TURNS[:3], goes_on=True)
 
 
 def test_what_a_template_is_given():
