@@ -9,7 +9,8 @@ ctxlm evaluate --model gpt2 \
   --few_shot configs/tasks/hellaswag.py:hellaswag_val.jsonl,completion
 
 lm-evaluation-harness's, which is the first, puts the activity before, takes
-marks in brackets out, and divides by bytes: GPT-2 124M has 0.3114 there, and
+marks in brackets out, and divides by characters (here by bytes, as its
+acc_bytes; endings are nearly all ASCII): GPT-2 124M has 0.3114 there, and
 0.2892 undivided, which is accuracy_sum here. In completion style the text is as
 it stands, and an ending's log-probability is divided by its tokens: 0.2955, and
 0.2859 undivided.

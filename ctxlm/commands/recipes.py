@@ -22,28 +22,23 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm recipes`."""
-  tasks = recipes.ours(recipes.TASK)
+  known, tasks = recipes.ours(), recipes.ours(recipes.TASK)
   if F.paths:
     for name in F.paths:
       path = tasks.get(name) or recipes.find(name)
       print(f'{path.resolve()}\n\n{recipes.docstring(path)}\n')
     return
-  listed = recipes.ours() | tasks
-  width = max(map(len, listed)) + 2
-  for folder, usage, names in (
+  width = max(map(len, known | tasks)) + 2
+  for folder, usage, listed in (
     (
       'configs',
       'recipes: ctxlm train --config NAME[:ARGUMENT] --workdir DIR',
-      listed.keys() - tasks,
+      known,
     ),
     ('configs', 'tasks: ctxlm evaluate --model DIR --few_shot NAME', tasks),
-    (
-      'experiments',
-      'experiments: ctxlm sweep NAME --workdir DIR',
-      listed.keys() - tasks,
-    ),
+    ('experiments', 'experiments: ctxlm sweep NAME --workdir DIR', known),
   ):
     print(usage)
     for name, path in listed.items():
-      if name in names and path.is_relative_to(recipes.HOME / folder):
+      if path.is_relative_to(recipes.HOME / folder):
         print(f'  {name:<{width}}{recipes.docstring(path).splitlines()[0]}')
