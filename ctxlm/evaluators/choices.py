@@ -50,6 +50,11 @@ class Example:
     return next(iter(self.references), '')
 
   @property
+  def asked(self):
+    """The texts whose probability is asked for."""
+    return self.options or self.references[:1]
+
+  @property
   def told(self):
     """What is said of it beside the model's answers."""
     if self.options:
@@ -104,7 +109,7 @@ def calibrated(scores, without):
   """Returns scores without what the prompt itself prefers.
 
   W p with W = diag(p of the content-free input)^-1, Zhao et al. 2021, equation
-  1 and section 4; here it is normalised, where they have a softmax of it.
+  1 in section 5; here it is normalised, where they have a softmax of it.
 
   Args:
     scores: of a query.

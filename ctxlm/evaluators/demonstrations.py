@@ -35,8 +35,8 @@ def draw(count, shots, rng, labels=None):
 def nearest(similarity, shots, rng, labels=None):
   """Returns the numbers of the most alike examples, the most alike last.
 
-  kNN-augmented in-context examples, Liu et al. 2022 (arXiv:2101.06804). Of
-  equal ones the first is the more alike.
+  kNN-augmented in-context examples, Liu et al. 2022 (arXiv:2101.06804), who
+  have the most alike first. Of equal ones the first is the more alike.
 
   Args:
     similarity: float [count]; -inf of what may not be shown.

@@ -76,7 +76,7 @@ class Evaluator:
       its perplexity; or 'generate', which writes and looks which option it is.
     premise: such as 'Answer:'; '' is the beginning of a text.
     calibrated: whether options' probabilities are divided by those of inputs
-      that say nothing (Zhao et al. 2021, arXiv:2102.09690, section 4).
+      that say nothing (Zhao et al. 2021, arXiv:2102.09690, section 5).
     parse: of what is written, regular expression whose first group, or all of
       it, is the answer, where it is first found; '' takes all.
     decoding, metrics: of what is written, see evaluators.generation; it ends
@@ -144,7 +144,7 @@ class Evaluator:
     elif self.metrics or self.parse or self.decoding:
       raise ValueError("metrics, parse and decoding are for score='generate'")
 
-  @property
+  @functools.cached_property
   def filled(self):
     """The template.Template."""
     return template.Template(self.template, tuple(map(tuple, self.clean)))

@@ -4,7 +4,7 @@ import dataclasses
 
 from ctxlm.evaluators import choices, prompting
 
-CONTENT_FREE = ('N/A', '[MASK]', '')  # Zhao et al. 2021, section 4.2
+CONTENT_FREE = ('N/A', '[MASK]', '')  # Zhao et al. 2021, section 5
 
 
 class Ranking:
@@ -44,19 +44,17 @@ class Ranking:
         premises[key] = self._add([bare.ask((), *key, self._room)])
     prompting.say_cut((p for own, _ in mine for p in own), self._room)
     answers = self._judge(self._pairs)
-    found = []
-    for example, (_, place) in zip(asked, mine):
+
+    def told(example, place):
       before = premises and answers[premises[self._alone(example)]]
-      texts = example.options or example.references[:1]
-      found.append(choices.Asked.of(answers[place], texts, before))
+      return choices.Asked.of(answers[place], example.asked, before)
+
+    found = [told(one, place) for one, (_, place) in zip(asked, mine)]
     if e.chooses:
       rank = choices.SCORES[e.score]
       scores = [rank(one) for one in found]
       for i, shots in enumerate(kept if without else ()):
-        free = [
-          rank(choices.Asked.of(answers[place], asked[i].options))
-          for place in without[shots]
-        ]
+        free = [rank(told(asked[i], place)) for place in without[shots]]
         scores[i] = choices.calibrated(scores[i], free)
       right = [example.right for example in asked]
       figures, rows = choices.of_options(
@@ -74,8 +72,8 @@ class Ranking:
       texts = [example.filled(option) for option in example.options]
       prompts = self._prompter.whole(shots, texts, self._room)
     else:
-      options = example.options or example.references[:1]
-      prompts = [self._prompter.ask(shots, example.before, options, self._room)]
+      ask = self._prompter.ask
+      prompts = [ask(shots, example.before, example.asked, self._room)]
     return prompts, self._add(prompts)
 
   def _without(self, example, kept):
