@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+import ctxlm
 from ctxlm import config as config_lib
 from ctxlm import trees
 from ctxlm.configs import finetune
@@ -12,6 +14,7 @@ from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.errors import UserError
 from ctxlm.inference import conversion
 from ctxlm.parallel import placement as placement_lib
+from ctxlm.parallel import pmap
 from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
 from tests.families import reference
@@ -192,3 +195,12 @@ def test_run_folders_of_another_layout_are_refused(
     with pytest.raises(UserError, match='of layout 1, and this is for 2') as e:
       use()
     assert '\n' not in str(e.value)
+
+
+def test_vectors_are_those_of_the_encoder(runs):
+  """Whose likeness is then of meaning, and not of the folder's first texts."""
+  folder = runs['contrastive'].workdir
+  placement = pmap.Pmap(jax.devices()[:2])
+  texts = ['the cat sees the moon', 'a bird likes two stones']
+  found = initial.vectors_by(placement, folder, texts)
+  np.testing.assert_allclose(found, ctxlm.load(folder).embed(texts), atol=1e-5)
