@@ -36,6 +36,7 @@ HEAVY = [
 OBJECTIVES = {
   'causal': {'name': 'causal'},
   'judged': {'name': 'causal'},
+  'stream': {'name': 'causal', 'kind': 'stream'},
   'mlm': {'name': 'mlm'},
   'nsp': {'name': 'mlm', 'pair': 'next_sentence'},
   'contrastive': {'name': 'contrastive', 'pooling': 'mean'},
@@ -64,6 +65,8 @@ def get_config(name='causal'):
     'max_length': 24,
     'dropout': 0.1,
   }
+  if name == 'stream':
+    c.model = {'name': 'lstm', 'hidden_size': 32, 'dropout': 0.1}
   data = {'name': 'files', 'pattern': os.environ.get('TINY_TEXT', '')}
   for task in MIXTURES.get(name, (name,)):
     c.tasks[task] = {

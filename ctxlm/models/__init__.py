@@ -76,8 +76,9 @@ class HasOptions(Protocol):
 class Carries(Protocol):
   """A Model that can go on, in a batch, from where the one before ended.
 
-  Called with `places`, its layers find what they kept in the flax collection
-  `cache`, arrays [b, ...], and leave there what they keep; see states.empty.
+  Called with `places`, a cache.Places, its layers find what they kept in the
+  flax collection `cache`, arrays [b, ...], and leave there what they keep; see
+  states.empty.
 
   Attributes:
     carries: whether this one can, as its options are.

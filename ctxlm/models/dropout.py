@@ -56,6 +56,26 @@ def drop(x, keep, rate):
   return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
 
 
+def of_weights(module, rows, rate, whole):
+  """Returns the `dropout` of attention.attention.
+
+  Args:
+    module: the layer, whose key it is drawn by.
+    rows: int32 [b], see Dropout.
+    rate: share that is dropped.
+    whole: (h, q, k), of which attention may give it parts.
+  """
+  key = jax.random.key_data(module.make_rng('dropout'))
+
+  def dropout(weights, first):
+    keep = keep_mask(
+      key, rows, weights.shape, rate, first=(0, *first), whole=whole
+    )
+    return drop(weights, keep, rate)
+
+  return dropout
+
+
 class Dropout(nn.Module):
   """Drops values at `rate`, by key, row and element (Srivastava et al. 2014).
 

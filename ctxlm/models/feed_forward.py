@@ -68,12 +68,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
   ):
     """Returns tanh(d + H x), and behind it x if `direct`: [b, l, m].
 
-    Args:
-      tokens: int32 [b, l].
-      segment_ids: int32 [b, l]; None is one segment, 0 is padding.
-      positions, type_ids: of other models.
-      rows: int32 [b], see ctxlm.models.dropout.
-      places: where the last tokens are kept, see states; or None.
+    See models.Carries; what it keeps is the last tokens.
     """
     del positions, type_ids
     reach, length = self.order - 2, tokens.shape[1]  # tokens before the newest

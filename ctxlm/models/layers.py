@@ -40,6 +40,31 @@ def make_norm(options, name):
   )
 
 
+def projection(options, heads, name):
+  """Returns the map of [b, l, m] to attention's [b, l, h, d]."""
+  o = options
+  return nn.DenseGeneral(
+    (heads, o.head_dim or o.hidden_size // o.num_heads),
+    use_bias=o.bias or o.attention_bias,
+    dtype=jnp.dtype(o.dtype),
+    kernel_init=normal(o.init_stddev),
+    name=name,
+  )
+
+
+def joined(options, size):
+  """Returns the map of what attention gives [b, l, h, d] to [b, l, size]."""
+  o = options
+  return nn.DenseGeneral(
+    size,
+    axis=(-2, -1),
+    use_bias=o.bias or o.attention_bias,
+    dtype=jnp.dtype(o.dtype),
+    kernel_init=normal(o.out_stddev),
+    name='out',
+  )
+
+
 class Attention(nn.Module):
   """Multi-head attention with projections (Vaswani et al. 2017, 3.2.2).
 
@@ -69,44 +94,20 @@ class Attention(nn.Module):
   ):
     """Returns [b, l, m] of x [b, l, m]; places: see ctxlm.models.cache."""
     o = self.options
-    m = x.shape[-1]
-    d = o.head_dim or o.hidden_size // o.num_heads
-    dtype = jnp.dtype(o.dtype)
-
-    def project(heads, name, source):
-      return nn.DenseGeneral(
-        (heads, d),
-        use_bias=o.bias or o.attention_bias,
-        dtype=dtype,
-        kernel_init=normal(o.init_stddev),
-        name=name,
-      )(source)
-
     source = memory if self.cross else x
-    q = project(o.num_heads, 'query', x)
+    q = projection(o, o.num_heads, 'query')(x)
     if source is not None:  # else they are kept, see ctxlm.models.cache
-      k = project(o.num_kv_heads or o.num_heads, 'key', source)
-      v = project(o.num_kv_heads or o.num_heads, 'value', source)
+      groups = o.num_kv_heads or o.num_heads
+      k = projection(o, groups, 'key')(source)
+      v = projection(o, groups, 'value')(source)
     if o.position == 'rotary' and not self.cross:
       q = positions_lib.rotary(q, positions, o.rotary_base)
       k = positions_lib.rotary(k, positions, o.rotary_base)
     dropout, before = None, self.before()
     ahead = 0 if before is None else len(before[0])
     if o.attention_dropout and rows is not None:
-      key = jax.random.key_data(self.make_rng('dropout'))
-      whole = (o.num_heads, q.shape[1], ahead + k.shape[1])
-
-      def dropout(weights, first):
-        keep = dropout_lib.keep_mask(
-          key,
-          rows,
-          weights.shape,
-          o.attention_dropout,
-          first=(0, *first),
-          whole=whole,
-        )
-        return dropout_lib.drop(weights, keep, o.attention_dropout)
-
+      whole = o.num_heads, q.shape[1], ahead + k.shape[1]
+      dropout = dropout_lib.of_weights(self, rows, o.attention_dropout, whole)
     seen = dict(
       causal=self.causal,
       window=None if self.cross else (o.window or None),
@@ -142,14 +143,7 @@ class Attention(nn.Module):
         backend=o.attention_backend,
         **seen,
       )
-    return nn.DenseGeneral(
-      m,
-      axis=(-2, -1),
-      use_bias=o.bias or o.attention_bias,
-      dtype=dtype,
-      kernel_init=normal(o.out_stddev),
-      name='out',
-    )(out)
+    return joined(o, x.shape[-1])(out)
 
   def before(self):
     """Returns keys and values [n, g, d] that every query sees, or None.

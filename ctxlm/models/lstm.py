@@ -214,15 +214,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
     rows=None,
     places=None,
   ):
-    """Returns what the softmax reads [b, l, m].
-
-    Args:
-      tokens: int32 [b, l].
-      segment_ids: int32 [b, l]; None is one segment, 0 is padding.
-      positions, type_ids: of other models.
-      rows: int32 [b], see ctxlm.models.dropout.
-      places: where states are kept, see models.states; or None.
-    """
+    """Returns what the softmax reads [b, l, m]; see models.Carries."""
     del positions, type_ids
     x = self.token_embed(tokens)
     if self.word_dropout and rows is not None:

@@ -40,30 +40,16 @@ class Memory(nn.Module):
     the last ones. Those of an earlier segment are not seen.
     """
     o, (b, l, m) = self.options, x.shape
-    d = o.head_dim or o.hidden_size // o.num_heads
-    g = o.num_kv_heads or o.num_heads
-
-    def project(heads, name):
-      return nn.DenseGeneral(
-        (heads, d),
-        use_bias=o.bias or o.attention_bias,
-        dtype=jnp.dtype(o.dtype),
-        kernel_init=layers.normal(o.init_stddev),
-        name=name,
-      )(x)
-
-    q, k, v = (
-      project(o.num_heads, 'query'),
-      project(g, 'key'),
-      project(g, 'value'),
-    )
+    groups = o.num_kv_heads or o.num_heads
+    q = layers.projection(o, o.num_heads, 'query')(x)
+    k = layers.projection(o, groups, 'key')(x)
+    v = layers.projection(o, groups, 'value')(x)
     begun = jnp.cumsum(states.begins(x, segment_ids), axis=1)  # [b, l]
     used = jnp.ones((b, l), bool) if segment_ids is None else segment_ids > 0
     nearest = self.layer + 1 in o.looking
     far = o.nearest_memory if nearest else 0
     size = max(o.memory_length, far) if places is not None else 0
-    shape = b, size, g, d
-    old_k, old_v = jnp.zeros(shape, k.dtype), jnp.zeros(shape, v.dtype)
+    old_k = old_v = jnp.zeros((b, size, *k.shape[2:]), k.dtype)
     there = jnp.zeros((b, size), bool)
     if places is not None:
       kept = [
@@ -94,14 +80,7 @@ class Memory(nn.Module):
         kept, ((old_k, k), (old_v, v), (goes_on, whole)), strict=True
       ):
         one.value = jnp.concatenate(new, axis=1)[:, l:]
-    return nn.DenseGeneral(
-      m,
-      axis=(-2, -1),
-      use_bias=o.bias or o.attention_bias,
-      dtype=jnp.dtype(o.dtype),
-      kernel_init=layers.normal(o.out_stddev),
-      name='out',
-    )(out)
+    return layers.joined(o, m)(out)
 
   def _near(self, q, k, v, mask, rows):
     # Softmax over the row and the last `memory_length` tokens before it.
@@ -111,15 +90,8 @@ class Memory(nn.Module):
     k = positions.rotary(k, place, o.rotary_base)
     dropout = None
     if o.attention_dropout and rows is not None:
-      key = jax.random.key_data(self.make_rng('dropout'))
-
-      def dropout(weights, first):
-        del first  # the weights are whole
-        keep = dropout_lib.keep_mask(
-          key, rows, weights.shape, o.attention_dropout
-        )
-        return dropout_lib.drop(weights, keep, o.attention_dropout)
-
+      whole = o.num_heads, q.shape[1], k.shape[1]
+      dropout = dropout_lib.of_weights(self, rows, o.attention_dropout, whole)
     return attention.attention(
       q, k, v, mask=mask[:, None], dropout=dropout, backend='xla'
     )
@@ -187,12 +159,7 @@ class Options(transformer.Options):
       raise ValueError("what is kept has no place but in position='rotary'")
     if self.window or self.scan_layers or self.attention_scale:
       raise ValueError('it takes no window, scan_layers or attention_scale')
-    far = [i for i in self.nearest_layers if i > self.num_layers]
-    if far:
-      raise ValueError(
-        f'nearest_layers has {far[0]}, and the layers are 1 to '
-        f'num_layers={self.num_layers}'
-      )
+    self.check_layers('nearest_layers')
 
   @property
   def kind(self):

@@ -149,13 +149,8 @@ class Model(states.Decoder, nn.Module):
     """Returns int32 [b, l, max(n - 1, 1)]: the k-grams that end at each token.
 
     Of each k the place in its table; counts.UNSEEN is in none, and
-    counts.ABSENT would begin before the text.
-
-    Args:
-      tokens: int32 [b, l].
-      segment_ids: int32 [b, l]; None is one segment.
-      positions, type_ids, rows: of other models.
-      places: where the last of them is kept, see states; or None.
+    counts.ABSENT would begin before the text. See models.Carries; what it keeps
+    is those of the last token.
     """
     del positions, type_ids, rows
     width = max(self.order - 1, 1)

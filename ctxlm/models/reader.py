@@ -47,12 +47,7 @@ class Options(transformer.Options):
     super().__post_init__()
     if not self.causal:
       raise ValueError('a model that reads passages is causal')
-    far = [i for i in self.passage_layers if i > self.num_layers]
-    if far:
-      raise ValueError(
-        f'passage_layers has {far[0]}, and the layers are 1 to '
-        f'num_layers={self.num_layers}; 0 is the embeddings'
-      )
+    self.check_layers('passage_layers', '; 0 is the embeddings')
     if self.reading != 'output' and self.scan_layers:
       raise ValueError(
         f'scan_layers makes all layers one, and reading={self.reading!r} '

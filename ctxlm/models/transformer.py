@@ -132,6 +132,15 @@ class Options:
         'be at least 1, and fewer than t5_max_distance'
       )
 
+  def check_layers(self, name, more=''):
+    """Raises ValueError if the option of that name has layers past the last."""
+    far = [i for i in getattr(self, name) if i > self.num_layers]
+    if far:
+      raise ValueError(
+        f'{name} has {far[0]}, and the layers are 1 to '
+        f'num_layers={self.num_layers}{more}'
+      )
+
   @property
   def options(self):
     """The plain options, for submodules (a Module can't hold its parent)."""

@@ -1,7 +1,5 @@
 """Bengio's network against its equation, and how it writes."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ from ctxlm import config, plugins
 from ctxlm.decoding import generator
 from ctxlm.errors import UserError
 from ctxlm.models import feed_forward
+from ctxlm.objectives import task as task_lib
 from ctxlm.training import fit
 from tests.decoding import checkpoints
 from tests.decoding.whole import Whole
@@ -103,9 +102,7 @@ def test_writes_as_repeated_full_passes():
 def test_heads_that_are_of_a_transformers_options_are_refused(name, fits):
   c = config.base()
   c.model = {'name': 'feed_forward'}
-  task = types.SimpleNamespace(
-    name='t', objective=plugins.build('objectives', {'name': name})
-  )
+  task = task_lib.Task('t', plugins.build('objectives', {'name': name}))
   if fits:
     fit.check_parts(c, build()[0], [task])
     return

@@ -157,10 +157,13 @@ def test_examples_by_hand(tokenizer):
 
 def test_mistakes(tokenizer):
   tokenizer.chat_template = None
-  with pytest.raises(ValueError, match="prefix=0.5 is for kind='text'"):
-    Objective(kind='completion', prefix=0.5)
+  for kind in ('completion', 'stream'):
+    with pytest.raises(ValueError, match="prefix=0.5 is for kind='text'"):
+      Objective(kind=kind, prefix=0.5)
   with pytest.raises(ValueError, match="are for kind='dialogue'"):
     Objective(kind='completion', context=0)
+  with pytest.raises(ValueError, match="rows of kind='stream' are read once"):
+    Objective(kind='stream', regularizer={'name': 'r_drop'})
   o = Objective(tokenizer=tokenizer, kind='completion', max_length=8)
   for record, wanted in (
     ({'prompt': '5', 'completion': ' '}, 'its completion is empty'),

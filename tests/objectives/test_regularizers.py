@@ -285,7 +285,7 @@ def test_models_that_can_not_be(block, model, wanted):
   options = dict(MODEL) | model
   if 'name' in model:
     del options['causal']
-  task = types.SimpleNamespace(name='t', objective=build(None, block))
+  task = task_lib.Task('t', build(None, block))
   config = types.SimpleNamespace(
     batch_size=8, model=types.SimpleNamespace(name='x')
   )

@@ -51,7 +51,7 @@ def alone(text, tmp_path_factory):
 @pytest.mark.parametrize(
   'name, flags',
   [
-    ('causal', ()),
+    ('stream', ()),
     ('causal', (*MESH, 'config.accumulation=4')),
     ('encoders', ('config.accumulation=4',)),
     ('encoders', MESH),

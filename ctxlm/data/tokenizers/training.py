@@ -68,10 +68,7 @@ def train_wordpiece(vocab_size, texts):
   tokenizer = wordpiece({'[UNK]': 0}, lowercase=True)
   letters = collections.Counter()
   for text in texts:
-    words = tokenizer.pre_tokenizer.pre_tokenize_str(
-      tokenizer.normalizer.normalize_str(text)
-    )
-    for word, _ in words:
+    for word in _words(tokenizer, text):
       letters.update(word)
   # The commonest characters; a word with another one is [UNK].
   ranked = sorted(letters, key=lambda c: (-letters[c], c))
@@ -139,21 +136,28 @@ def train_unigram(vocab_size, texts):
 def train_word(vocab_size, texts):
   """Whole words, between spaces: the commonest, and the rest is [UNK]."""
   _check_size(vocab_size, len(SPECIAL) + 1)
-  often = collections.Counter(
-    word for text in _some(texts) for word in text.split()
-  )
-  ranked = sorted(often, key=lambda word: (-often[word], word))
-  entries = [*SPECIAL, *('▁' + word for word in ranked)][:vocab_size]
-  tokenizer = tokenizers.Tokenizer(
-    models.WordLevel({e: i for i, e in enumerate(entries)}, unk_token='[UNK]')
-  )
+  tokenizer = tokenizers.Tokenizer(models.WordLevel({}, unk_token='[UNK]'))
   tokenizer.normalizer = normalizers.Sequence(
     [normalizers.Strip(), normalizers.Replace(Regex(r'\s+'), ' ')]
   )
   tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
   tokenizer.decoder = decoders.Metaspace()
+  often = collections.Counter(
+    word for text in _some(texts) for word in _words(tokenizer, text)
+  )
+  ranked = sorted(often, key=lambda word: (-often[word], word))
+  entries = [*SPECIAL, *ranked][:vocab_size]
+  tokenizer.model = models.WordLevel(
+    {e: i for i, e in enumerate(entries)}, unk_token='[UNK]'
+  )
   tokenizer.add_special_tokens(special_tokens())
   return tokenizer
+
+
+def _words(tokenizer, text):
+  # What its model is given, one after the other.
+  text = tokenizer.normalizer.normalize_str(text)
+  return [w for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def _some(texts):
