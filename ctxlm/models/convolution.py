@@ -74,7 +74,7 @@ class BaseConv(nn.Module):
       m, dtype=dtype, kernel_init=layers.normal(m**-0.5), name='gate'
     )(x)
     if places is not None and self.has_variable('cache', 'inputs'):
-      line = self._go_on(x, kernel)
+      line = self._go_on(x, kernel, segment_ids)
     else:
       line = causal_convolution(
         x, kernel, None if segment_ids is None else positions
@@ -89,14 +89,22 @@ class BaseConv(nn.Module):
     x = jnp.pad(x, [(0, 0), (count, 0), (0, 0)])
     self.put_variable('cache', 'inputs', x[:, x.shape[1] - count :])
 
-  def _go_on(self, x, kernel):
+  def _go_on(self, x, kernel, segment_ids):
     kept = self.get_variable('cache', 'inputs')
     count, new = kept.shape[1], x.shape[1]
+    begun = jnp.cumsum(states.begins(x, segment_ids), axis=1)
+    begun = jnp.pad(begun, [(0, 0), (count, 0)])
     x = jnp.concatenate([kept, x], axis=1)
-    self._keep(x, count)
-    reached = [x[:, i : i + count + 1] for i in range(new)]
+
+    def reached(i, size):  # those of one segment that end at the i-th new one
+      at = slice(count + i + 1 - size, count + i + 1)
+      same = begun[:, at] == begun[:, count + i, None]
+      return jnp.where(same[..., None], x[:, at], 0)
+
+    self._keep(reached(new - 1, count), count)
     taps = kernel[: count + 1][::-1]
-    return jnp.einsum('bqkm,km->bqm', jnp.stack(reached, axis=1), taps)
+    rows = jnp.stack([reached(i, count + 1) for i in range(new)], axis=1)
+    return jnp.einsum('bqkm,km->bqm', rows, taps)
 
 
 @dataclasses.dataclass(unsafe_hash=True)

@@ -14,6 +14,8 @@ from flax import struct
 from ctxlm.models import cache as cache_lib
 from ctxlm.models import decoder
 
+ENDLESS = 2**31 - 1  # places of a text that is read for as long as it goes on
+
 
 def begins(tokens, segment_ids):
   """Returns bool [b, l]: where segments begin, but for a row's first one.
@@ -43,7 +45,7 @@ def empty(apply, params, rows):
       nothing,
       segment_ids=nothing,
       positions=nothing,
-      places=cache_lib.Places(model.max_length),
+      places=cache_lib.Places(ENDLESS),
     )
 
   return apply(params, read, mutable=['cache'])[1]['cache']
