@@ -7,6 +7,7 @@ from ctxlm.data.views import answers
 from ctxlm.errors import UserError
 from ctxlm.models.variables import make_apply
 from ctxlm.objectives.causal import Objective
+from ctxlm.objectives.regularizers import r_drop
 from tests.decoding import checkpoints
 
 
@@ -163,7 +164,7 @@ def test_mistakes(tokenizer):
   with pytest.raises(ValueError, match="are for kind='dialogue'"):
     Objective(kind='completion', context=0)
   with pytest.raises(ValueError, match="rows of kind='stream' are read once"):
-    Objective(kind='stream', regularizer={'name': 'r_drop'})
+    Objective(kind='stream', regularizer=r_drop.Regularizer())
   o = Objective(tokenizer=tokenizer, kind='completion', max_length=8)
   for record, wanted in (
     ({'prompt': '5', 'completion': ' '}, 'its completion is empty'),
