@@ -23,10 +23,11 @@ NAMES = sorted(
 )
 QUICK = ('finetune', 'ngram', 'quickstart_causal', 'quickstart_mlm')
 # What makes a recipe large. Its shape - norms, positions, gates, scan, mesh,
-# precision, objectives, optimizer - stays.
+# precision, objectives, optimizer - stays. Layers that are scanned, or have
+# dropout between them, are two.
 SIZES = {
   'hidden_size': 32,
-  'num_layers': 2,
+  'num_layers': 1,
   'num_heads': 4,
   'mlp_dim': 48,
   'max_length': 32,
@@ -221,6 +222,8 @@ def shrink(c, text):
   if not c.init_from:
     c.tokenizer.vocab_size = 400
     c.model.update({k: v for k, v in SIZES.items() if k in c.model})
+    if c.model.get('scan_layers') or c.model.name == 'lstm':
+      c.model.num_layers = 2
     if c.model.get('num_kv_heads'):
       c.model.num_kv_heads = 2
   for task in c.tasks.values():

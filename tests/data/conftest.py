@@ -1,6 +1,9 @@
 """A cache of the tests' own, and a tokenizer whose tokens are numbers."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +19,34 @@ def cache_root(tmp_path_factory):
 def own_cache(cache_root, monkeypatch):
   """Points the cache there."""
   monkeypatch.setenv('CTXLM_CACHE', str(cache_root))
+
+
+PREPARE = """
+import socket, sys
+def refuse(*args, **kwargs):
+  raise SystemExit('the network was asked')
+socket.socket.connect = socket.getaddrinfo = refuse
+from ctxlm.data.sources import corpus
+source = corpus.Source()
+print(source.fingerprint('train'), source.records('test')[0]['name'])
+assert 'tensorflow' not in sys.modules
+"""
+
+
+@pytest.fixture(scope='session')
+def prepared(cache_root):
+  """The embedded corpus, in the cache.
+
+  Returns:
+    what each of two processes said that prepared it at once: [(exit status,
+    standard output, standard error)].
+  """
+  env = os.environ | {'CTXLM_CACHE': str(cache_root)}
+  command = [sys.executable, '-c', PREPARE]
+  pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+  both = [subprocess.Popen(command, env=env, **pipes) for _ in range(2)]
+  outputs = [p.communicate(timeout=120) for p in both]
+  return [(p.returncode, *said) for p, said in zip(both, outputs)]
 
 
 class Numbers:

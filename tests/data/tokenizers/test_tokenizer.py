@@ -21,7 +21,7 @@ HARD = 'Ünïcode  ½ 漢字 \n\n\ttabs… don\'t "x=1" 🙂 e\u0301 [PAD'
 
 
 @pytest.fixture(scope='module')
-def texts(cache_root):
+def texts(cache_root, prepared):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('CTXLM_CACHE', str(cache_root))
     records = corpus.Source().records('validation')
