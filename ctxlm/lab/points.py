@@ -14,6 +14,7 @@ from ctxlm.errors import UserError, note
 from ctxlm.lab import SCALES, experiment, provenance
 from ctxlm.parallel import locks
 from ctxlm.recipes import overrides as overrides_lib
+from ctxlm.training import run_folder
 
 MOST = 100_000  # points of a sweep
 
@@ -233,13 +234,13 @@ def write(workdir, plan):
       now = listed.get(bare(point), point['recipe'])
       if now == point['recipe']:
         continue
-      if (workdir / name).exists():
+      if not run_folder.is_unbegun(workdir / name):
         raise UserError(
           f'{workdir} holds {name} of another recipe: its config had the hash '
           f'{point["recipe"]}, now {now}; use another --workdir, or put the '
           'recipe back'
         )
-      del stay[name]  # nothing of it was run
+      del stay[name]  # nothing of it was trained
     plan['points'] = stay | plan['points']
   commits = [*(old or {}).get('commits', []), provenance.commit()]
   plan['commits'] = list(dict.fromkeys(commits))

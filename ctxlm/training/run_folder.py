@@ -105,7 +105,7 @@ def agree(config, workdir):
       )
     return
   old = read_config(workdir)
-  if _is_unbegun(workdir):
+  if is_unbegun(workdir):
     return
   new = json.loads(config_lib.to_json(config))
   for key in FREE:
@@ -130,8 +130,8 @@ def held(workdir):
   return locks.held(workdir, 'trains')
 
 
-def _is_unbegun(workdir):
-  # Whether a folder has the marks of a run, but nothing that was trained.
+def is_unbegun(workdir):
+  """Whether nothing was trained in a folder, whatever a run has left there."""
   return not model_folder.is_one(workdir) and not (
     checkpoint.steps(workdir) or (workdir / 'damaged').exists()
   )

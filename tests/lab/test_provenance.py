@@ -1,5 +1,6 @@
 """Where points come from: hashes of recipes, seeds and commits."""
 
+import shutil
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ import ctxlm
 from ctxlm.errors import UserError
 from ctxlm.experiments import low_resource
 from ctxlm.lab import points, provenance, results, verdicts
+from ctxlm.parallel import locks
 from tests import toy
 
 
@@ -41,7 +43,9 @@ def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
   plan = points.write(tmp_path, plan_of(toy, range(2, 3)))  # more seeds
   assert len(plan['points']) == 6 and len(plan['commits']) == 1
   for name in plan['points']:
-    (tmp_path / name).mkdir()  # it has begun
+    step = tmp_path / name / 'checkpoints' / '5'
+    step.mkdir(parents=True)
+    (step / '_CHECKPOINT_METADATA').touch()
   old = toy.get_config
 
   def edited(scale):
@@ -55,7 +59,9 @@ def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
       points.write(tmp_path, plan_of(toy, seeds))
   assert points.read(tmp_path) == plan
   for name in plan['points']:
-    (tmp_path / name).rmdir()  # nothing was run, so nothing is merged
+    # One that was killed early leaves a folder, with nothing to be merged.
+    shutil.rmtree(tmp_path / name / 'checkpoints')
+    (tmp_path / name / locks.NAME).touch()
   again = points.write(tmp_path, plan_of(toy, range(2)))
   assert len(again['points']) == 4
   assert not {p['recipe'] for p in again['points'].values()} & {
