@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,30 +21,18 @@ from tests import tiny
 TESTS = tiny.ROOT / 'tests'
 
 
-def environment():
-  return tiny.environment() | {'PYTHONPATH': str(tiny.ROOT)}
-
-
-def start(verb, *argv, cwd=tiny.ROOT):
-  """Starts `ctxlm VERB`."""
-  return subprocess.Popen(
-    [sys.executable, '-m', 'ctxlm', verb, *map(str, argv)],
-    cwd=cwd,
-    env=environment(),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def start(verb, *argv):
+  """Starts `ctxlm VERB`; returns (process, file of its standard error)."""
+  _, log = tempfile.mkstemp(dir=os.environ['CTXLM_CACHE'])
+  argv = [sys.executable, '-m', 'ctxlm', verb, *map(str, argv)]
+  return tiny.fork(argv, 1, log, haste=True), Path(log)
 
 
 def ctxlm(verb, *argv):
   """Runs it; returns (exit status, standard output, standard error)."""
-  process = start(verb, *argv)
-  try:
-    out, err = process.communicate(timeout=120)
-  finally:
-    process.kill()
-  return process.returncode, out, err
+  process, log = start(verb, *argv)
+  status = tiny.ended(process)
+  return status, Path(f'{log}.out').read_text(), log.read_text()
 
 
 @pytest.mark.slow
@@ -166,7 +156,7 @@ def test_sigkill_at_three_moments(whole, tmp_path):
   argv = ['tests/toy.py', '--workdir', folder, '--seeds=2', '--jobs=2']
   argv.append('--config.num_steps=60')
   for i in range(3):
-    process = start('sweep', *argv)
+    process, _ = start('sweep', *argv)
     lines = sum(map(tiny.logged, folder.glob('*=*')))
 
     def more():
@@ -174,9 +164,9 @@ def test_sigkill_at_three_moments(whole, tmp_path):
 
     assert tiny.wait_until(more, process)
     time.sleep(rng.uniform(0, 0.5))
-    assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.is_alive()
+    process.kill()
+    tiny.ended(process)
   # A report of what there is, half way.
   status, out, err = ctxlm('report', 'tests/toy.py', '--workdir', folder)
   assert status == 0 and out.startswith('unfinished'), err
@@ -213,14 +203,9 @@ def test_a_failed_point_is_reported_and_stops_no_other(tmp_path):
 @pytest.mark.slow
 def test_print_gives_a_command_a_point(tmp_path):
   folder = tmp_path / 'dir'
-  status, out, _ = ctxlm(
-    'sweep',
-    'tests/toy.py',
-    f'--workdir={folder}',
-    '--launcher=print',
-    '--scale=smoke',
-    '--seeds=1',
-  )
+  argv = ['tests/toy.py', f'--workdir={folder}', '--launcher=print']
+  argv += ['--scale=smoke', '--seeds=1']
+  status, out, _ = ctxlm('sweep', *argv)
   lines = out.splitlines()
   assert status == 0 and len(lines) == 2
   assert lines[1] == (
@@ -238,18 +223,9 @@ def test_print_gives_a_command_a_point(tmp_path):
     shell=True,
     check=True,
     cwd=tiny.ROOT,
-    env=environment() | {'SLURM_ARRAY_TASK_ID': '2'},
+    env=tiny.environment(haste=True) | {'SLURM_ARRAY_TASK_ID': '2'},
   )
-  process = start(
-    'sweep',
-    'tests/toy.py',
-    f'--workdir={folder}',
-    '--launcher=print',
-    '--scale=smoke',
-    '--seeds=1',
-  )
-  out, _ = process.communicate()
-  assert out.splitlines() == lines[:1]
+  assert ctxlm('sweep', *argv)[1].splitlines() == lines[:1]
 
 
 @pytest.mark.slow
@@ -268,7 +244,7 @@ def test_another_sweep_of_the_folder_is_refused(tmp_path):
   folder = tmp_path / 'dir'
   argv = ['tests/toy.py', '--workdir', folder, '--seeds=1']
   argv.append('--config.num_steps=1000000')
-  process = start('sweep', *argv)
+  process, _ = start('sweep', *argv)
   assert tiny.wait_until(
     lambda: any(map(tiny.logged, folder.glob('*=*'))), process
   )
@@ -276,7 +252,7 @@ def test_another_sweep_of_the_folder_is_refused(tmp_path):
   assert status == 2 and ' sweeps there; wait' in err
   # A sweep that is asked to stop has its points save.
   process.terminate()
-  process.wait()
+  tiny.ended(process)
   log = next((folder / 'logs').iterdir()).read_text()
   assert 'run the same command again to go on' in log
   assert os.listdir(folder / 'learning_rate=0.1,seed=0' / 'checkpoints')
@@ -315,7 +291,7 @@ def test_a_recipe_is_swept_and_its_best_point_said(tmp_path):
     '| 1000000000.0 |  | 1 of 1 failed |' in (folder / 'report.md').read_text()
   )
   # The command that it says trains the best point, in a folder of its own.
-  words = lines[-1].split()
+  words = shlex.split(lines[-1])
   words[-1] = '--config.num_steps=66'
   status, _, err = ctxlm(*words[1:])
   assert status == 0, err
