@@ -65,7 +65,8 @@ class Model(lm_model.TemplateLM):
     loading.need_tokenizer(self._loaded)
     score.need_causal(self._loaded)
     self._placement, self._own = placement, self._loaded.tokenizer
-    rows = BATCH if str(batch_size) in ('1', 'auto') else int(batch_size)
+    said = str(batch_size).partition(':')[0]  # 'auto:4' is as 'auto'
+    rows = BATCH if said in ('1', 'auto') else int(batch_size)
     self.batch_size = -(-rows // placement.shards) * placement.shards
     own = READ_ON if score.reads_on(self._loaded) else self._loaded.max_length
     self.max_length = max_length or own
