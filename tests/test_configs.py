@@ -13,6 +13,7 @@ from ctxlm import config, plugins, recipes
 from ctxlm.evaluators import generation
 from ctxlm.parallel import pmap
 from ctxlm.training import loop as train
+from ctxlm.training import program as program_lib
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -236,7 +237,7 @@ def shrink(c, text):
       task.data = {'name': 'files', 'pattern': str(text), 'unit': unit}
     if 'corpus' in task.objective:
       task.objective.corpus = task.data
-      task.objective.passage_length = 8
+      task.objective.passage_length = 4
   return c
 
 
@@ -278,6 +279,17 @@ def test_recipe_takes_a_step(text, request, tmp_path, name):
     assert 0 < row['train/loss'] < 40 and row['train/grad_norm'] > 0
   evaluated = {k.split('/')[1] for k in results}
   assert evaluated == set(c.evaluators)
+
+
+@pytest.mark.parametrize('reading', ['prepended', 'gate', 'output'])
+def test_retrieved_has_a_step_of_each_reading(text, loaded, reading):
+  from ctxlm.configs import retrieved
+
+  c = shrink(retrieved.get_config(reading), text)
+  config.check(c)
+  tokenizer = loaded['causal'].tokenizer
+  step = program_lib.build(c, place(c), tokenizer).lower()
+  assert ('gate' in str(step.out_info)) == (reading != 'prepended')
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,8 @@ class Bench:
     """Yields (batch, what the function makes of it) of a whole split, in order.
 
     Args:
-      task, split: see `sums`.
+      task, split: see `sums`. Every batch begins anew, so none of
+        kind='stream', which inference.judging.causal_task refuses.
       function: (model, batch) -> tree of arrays [b, ...], inside of `apply`.
       params: parameters, placed.
       start: number of the first batch.

@@ -9,7 +9,6 @@ import numpy as np
 
 from ctxlm import models, plugins
 from ctxlm.context import passages as passages_lib
-from ctxlm.data.views import windows
 from ctxlm.decoding.generator import bucket
 from ctxlm.errors import note
 from ctxlm.inference import passes
@@ -101,11 +100,10 @@ class Finder:
         batch[name] = np.zeros((len(own), length), np.int32)
         for i, row in enumerate(own):
           batch[name][i, : len(row) - 1] = row[cut]
-      used = np.arange(length) < np.array([[len(row) - 1] for row in own])
+      place = np.arange(length, dtype=np.int32)
+      used = place < np.array([[len(row) - 1] for row in own])
       batch['segment_ids'] = used.astype(np.int32)
-      batch['positions'] = np.stack(
-        [windows.positions(row) for row in batch['segment_ids']]
-      )
+      batch['positions'] = np.broadcast_to(place, used.shape)
       found = jax.device_get(self._ask(self._params, batch))
       out += [x[: len(row) - 1] for row, x in zip(own, found)]
     return out

@@ -135,13 +135,18 @@ def test_a_killed_writer_goes_on_bit_for_bit(tmp_path, monkeypatch):
 def test_what_a_store_cannot_hold_is_said(tmp_path):
   """And what has a writer has no other."""
   writer = store.Writer(tmp_path / 'a', 2, 'model', 'text')
-  writer.put(np.array([[65504.0, 0.0]]), [1])
+  writer.put(np.array([[65504.0, 0.0]]), [70000])
   with pytest.raises(UserError, match='hidden states of more than 65504'):
     writer.put(np.array([[65536.0, 0.0]]), [1])
   assert writer.count == 1
   with pytest.raises(UserError, match='of another model, text or batch size'):
     writer.close(False)
     store.Writer(tmp_path / 'a', 2, 'model', 'another text')
+  store.Writer(tmp_path / 'a', 2, 'model', 'text').close(True)
+  kept = store.open_folder(tmp_path / 'a').arrays
+  assert kept['keys'].tolist() == [[65504.0, 0.0]]
+  assert kept['norms'].tolist() == [65504.0**2]
+  assert kept['tokens'].tolist() == [70000]
 
 
 def test_a_store_has_one_writer(loaded, text_file, tmp_path):
@@ -198,15 +203,14 @@ class Flat:
     self.keys = np.concatenate([self.keys, keys])
 
   def search(self, states, k):
-    return tuple(
-      x.astype(kind)
-      for x, kind in zip(brute(self.keys, states, k), ('f4', 'i8'), strict=True)
-    )
+    apart, places = brute(self.keys, states, k)
+    places[0] = -1  # as where no cluster that is looked at has a key
+    return apart.astype('f4'), places
 
 
 @pytest.fixture
 def faiss(monkeypatch):
-  kept = {}
+  kept, clusters = {}, types.SimpleNamespace(nprobe=1)
 
   def keep(index, path):
     kept[path.rpartition('index_')[2].split('.')[0]] = index
@@ -215,7 +219,8 @@ def faiss(monkeypatch):
   module = types.SimpleNamespace(
     index_factory=lambda width, name: Flat(width),
     write_index=keep,
-    try_extract_index_ivf=lambda index: None,
+    try_extract_index_ivf=lambda index: clusters,
+    clusters=clusters,
     read_index=lambda path: kept[path.rpartition('index_')[2]],
   )
   monkeypatch.setitem(sys.modules, 'faiss', module)
@@ -230,6 +235,9 @@ def test_neighbours_are_the_papers(loaded, stored, row, faiss, index):
   wide = widening.widen(run, [said])
   logps, hidden = told(run, row)
   near = neighbours(stored, hidden, logps.shape[1], 9, 0.5)
+  if index:
+    near[0] = np.exp(logps[0])  # nothing is found
+    assert faiss.clusters.nprobe == faiss_index.PROBES
   want = np.log(0.6 * np.exp(logps) + 0.4 * near)
   (said,) = score.scores(wide, [row])
   np.testing.assert_allclose(

@@ -127,6 +127,9 @@ def test_a_corpus_of_nothing_is_one_line(capsys):
   view = open_view([[7, 8], [9]])
   assert 'no row of' in capsys.readouterr().err
   assert not view.read(0, None)['passage_ids'].any()
+  # A query's tokens may be greater than all of the corpus.
+  view = open_view([list(range(90, 99))], corpus=Source([7, 8]))
+  assert not view.read(1, None)['passage_ids'].any()
 
 
 def test_what_bm25_needs_is_said(monkeypatch):

@@ -159,12 +159,15 @@ def test_writing_on_keeps_what_was_read_of_the_passages(reading):
       jnp.pad(TOKENS[:, :3], [(0, 0), (1, 0)]), jnp.ones(2, jnp.int32),
       PASSAGES, IDS, ahead=4,
     )  # fmt: skip
-    logits, cache = model.begin(params, prompts)
-    steps = [logits]
-    for i in (3, 4):
-      logits, cache = model.advance(params, TOKENS[:, i : i + 1], cache)
-      steps.append(logits[:, 0])
-    return whole, plain, jax.nn.log_softmax(jnp.stack(steps, 1)), gates
+    first, cache = model.begin(params, prompts)
+
+    def step(cache, tokens):
+      logits, cache = model.advance(params, tokens[:, None], cache)
+      return cache, logits[:, 0]
+
+    _, more = jax.lax.scan(step, cache, jnp.array(TOKENS.T[3:5]))
+    steps = jnp.stack([first, *more], 1)
+    return whole, plain, jax.nn.log_softmax(steps), gates
 
   whole, plain, steps, gates = both(params)
   np.testing.assert_allclose(steps, whole[:, 2:5], atol=1e-4)

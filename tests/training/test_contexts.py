@@ -1,15 +1,17 @@
 """Contexts in the loss: a gate that is trained, in one loop with the model."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ctxlm import cli, config
+from ctxlm import config
 from ctxlm.errors import UserError
-from ctxlm.inference import conversion, judging, loading, score
+from ctxlm.inference import conversion, judging, loading, score, widening
+from ctxlm.models import decoder
 from ctxlm.training import loop, run_folder
 from tests import tiny
-from tests.context.test_widened import cached, counted
+from tests.context.test_widened import cached, counted, told
 
 
 def get_config(folder, grams):
@@ -32,78 +34,64 @@ def get_config(folder, grams):
 
 @pytest.fixture(scope='module')
 def gated(runs, tmp_path_factory):
-  """(run folder, its first loss, the n-grams' folder)."""
+  """A run with a gate, and the n-grams in it, opened."""
   here = tmp_path_factory.mktemp('gated')
   grams = counted(here / 'ngram', runs, order=3)
-  c = get_config(runs['causal'].workdir, grams)
-  loop.train(c, here / 'run')
-  return here / 'run', grams
+  loop.train(get_config(runs['causal'].workdir, grams), here / 'run')
+  return loading.load(here / 'run'), loading.load(grams)
 
 
-def said(loaded, grams, row):
-  """Returns p [l, 3, v] of model, cache and n-grams; hidden [l, m]."""
-  tokens = np.array([row])
-
-  @jax.jit
-  def own(params):
-    hidden = base.apply({'params': params}, tokens)
-    logits = base.apply({'params': params}, hidden, method=base.logits)
-    return jax.nn.log_softmax(logits)[0], hidden[0]
-
-  base = loaded.model.model
-  logps, hidden = (np.asarray(x, np.float64) for x in own(loaded.params))
-  near = cached(row, logps, hidden, 0.2, 7)
-  rows = {'params': grams.params}
-  ends = grams.model.apply(rows, tokens)
-  other = grams.model.apply(rows, ends, method=grams.model.logits)[0]
-  return np.exp(np.stack([logps, near, other], 1)), hidden
-
-
-def test_the_gate_is_trained_with_the_loss(runs, gated):
+def test_the_gate_is_trained_with_the_loss(loaded, gated):
   """The rest stays; what is judged is softmax(W h + b) of three."""
-  folder, path = gated
-  loaded, grams = loading.load(folder), loading.load(path)
-  before = runs['causal'].params
-  for name in before:
-    jax.tree.map(
-      np.testing.assert_array_equal, loaded.params[name], before[name]
-    )
-  jax.tree.map(
-    np.testing.assert_array_equal, loaded.params['context']['1'], grams.params
-  )
-  rows = tiny.metrics(folder)
+  (run, grams), alone = gated, loaded['causal']
+  for tree, before in (
+    (run.params | {'context': {}}, alone.params | {'context': {}}),
+    (run.params['context']['1'], grams.params),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, tree, before)
+  rows = tiny.metrics(run.folder)
   losses = [row['train/loss'] for row in rows if 'train/loss' in row]
   assert losses[-1] < losses[0] - 0.1
-  gate = jax.device_get(loaded.params['context']['gate'])
+  gate = jax.device_get(run.params['context']['gate'])
   assert np.abs(gate['kernel']).max() > 0.01
-  t = loaded.tokenizer
+  t = run.tokenizer
   row = [t.bos_id, *t.encode('the cat sees the moon')][:20]
-  p, hidden = said(loaded, grams, row)
+  logps, hidden = told(alone, row)
+  near, other = cached(row, logps, hidden, 0.2, 7), told(grams, row)[0]
   logits = hidden @ gate['kernel'] + gate['bias']
   w = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-  want = np.log(np.einsum('lk,lkv->lv', w, p))[range(len(row) - 1), row[1:]]
-  (got,) = score.scores(loaded, [row])
-  np.testing.assert_allclose(got, want, atol=2e-5)
-  judged = judging.judge(folder)
+  p = np.exp(np.stack([logps, near, other], 1))
+  want = np.log(np.einsum('lk,lkv->lv', w, p))
+  (got,) = score.scores(run, [row])
+  picked = want[range(len(row) - 1), row[1:]]
+  np.testing.assert_allclose(got, picked, atol=2e-5)
+  np.testing.assert_allclose(written(run, row), want[-3:], atol=1e-4)
+  judged = judging.judge(run.folder)
   (logged,) = [r['eval/lm/loss'] for r in rows if 'eval/lm/loss' in r]
   assert judged.metrics['eval/lm/loss'] == pytest.approx(logged, abs=1e-6)
 
 
-def test_what_goes_without_contexts_says_so(gated, tmp_path, capsys):
-  folder, _ = gated
-  with pytest.raises(UserError, match='was trained with contexts around it'):
-    conversion.convert(folder, to=tmp_path / 'a')
-  with pytest.raises(SystemExit):
-    cli.main(
-      [
-        'ctxlm',
-        'score',
-        f'--model={folder}',
-        '--context=neural_cache',
-        '--text=a',
-      ]
+def written(run, row):
+  """Returns log p [3, v] at the end of a row, of which two ids are written."""
+
+  @jax.jit
+  def steps(params):
+    prompts = decoder.Prompts(
+      jnp.array([row[:-2]]), jnp.zeros(1, jnp.int32), ahead=2
     )
-  assert 'trained with contexts around it' in capsys.readouterr().err
+    said, cache = run.model.begin(params, prompts)
+    more, _ = run.model.advance(params, jnp.array([row[-2:]]), cache)
+    return jnp.concatenate([said[:, None], more], 1)[0]
+
+  return steps(run.params)
+
+
+def test_what_goes_without_contexts_says_so(gated, tmp_path):
+  run, _ = gated
+  with pytest.raises(UserError, match='was trained with contexts around it'):
+    conversion.convert(run.folder, to=tmp_path / 'a')
+  with pytest.raises(UserError, match='was trained with contexts around it'):
+    widening.widen(run, ['neural_cache'])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +108,7 @@ def test_what_goes_without_contexts_says_so(gated, tmp_path, capsys):
   ],
 )
 def test_mistakes_are_one_line(runs, gated, tmp_path, changes, words):
-  c = get_config(runs['causal'].workdir, gated[1])
+  c = get_config(runs['causal'].workdir, gated[1].folder)
   c.init_from = ''
   with c.unlocked():
     for key, value in changes.items():
