@@ -114,8 +114,9 @@ def trained(folder, tmp_path, **objective):
   c.num_steps, c.batch_size, c.max_length = 1, 8, 24
   c.optimizer.warmup_steps = 1
   c.evaluators = ConfigDict()
-  loop.train(c, tmp_path / 'run')
-  return loading.load(tmp_path / 'run')
+  placement = pmap_lib.Pmap(jax.devices()[:1])
+  loop.train(c, tmp_path / 'run', placement)
+  return loading.load(tmp_path / 'run', placement)
 
 
 def assert_out_as_theirs(found, tmp_path):
