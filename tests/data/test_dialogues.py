@@ -106,7 +106,24 @@ def test_the_oldest_turns_go_and_the_system_stays(folder):
   assert join.prompt(TURNS[2:4], len(alone)) == alone
   before, answer = join.answered(TURNS, len(short) + 20)
   assert before == short and len(before + answer) <= len(short) + 20
-  assert join.whole(TURNS, [2, 4], 30) is None
+  ids, marks = join.whole(TURNS, [2, 4])
+  assert join.whole(TURNS, [2, 4], len(ids)) == (ids, marks)
+  assert join.whole(TURNS, [2, 4], len(ids) - 1) is None
+
+
+def test_older_answers_that_a_template_leaves_out_are_not_learned(folder):
+  """Each is then a row of its own, with what the model is shown there."""
+  ours, _ = both(
+    folder,
+    '{% for m in messages %}{{ m.role }}|'
+    "{% if m.role != 'assistant' or loop.last %}{{ m.content }}{% endif %}"
+    '{% endfor %}{% if add_generation_prompt %}assistant|{% endif %}',
+  )
+  join = dialogues.of(ours)
+  assert join.whole(TURNS, [2, 4]) is None
+  ids, marks = join.whole(TURNS, [4])
+  before, answer = join.answered(TURNS)
+  assert ids == before + answer and sum(marks) == len(answer)
 
 
 def test_turns_end_where_no_template_is(tokenizer):
@@ -211,7 +228,12 @@ def test_templates_of_strangers_fail_in_a_line(source, wanted):
   assert str(e.value).startswith('the chat template fails: ')
 
 
-def test_a_turn_that_a_template_changes_does_not_go_on(folder):
+def test_a_turn_that_goes_on_ends_as_the_template_has_it(folder):
+  talk = turns_of('a', 'the cat ')
+  for end, text in (('', 'the cat '), (' | trim', 'the cat')):
+    ours, _ = both(folder, '{{ messages[-1].content' + end + ' }}')
+    found = dialogues.of(ours).prompt(talk, goes_on=True)
+    assert found == ours.encode(text)
   ours, _ = both(folder, '{{ messages[-1].content | lower }}')
   with pytest.raises(UserError, match='does not give the last turn as it is'):
     dialogues.of(ours).prompt(TURNS[:3], goes_on=True)
@@ -249,6 +271,10 @@ def test_mistakes_of_templates(folder, tokenizer):
     dialogues.of(
       both(folder, CHATML.replace('assistant\n', 'bot\n'))[0]
     ).answered(TURNS)
+  joined = '{% for m in messages %}{{ m.content }}{% endfor %}'
+  with pytest.raises(UserError, match='put {% generation %}'):
+    # Its first id would be of both.
+    dialogues.of(both(folder, joined)[0]).answered(turns_of('the c', 'at'))
   with pytest.raises(UserError, match="the model answers as 'assistant'"):
     dialogues.of(ours).answered(TURNS[:4])
   ours.chat_template = None
