@@ -96,7 +96,8 @@ def test_rendered_as_transformers_does(folder, template):
 def test_the_oldest_turns_go_and_the_system_stays(folder):
   ours, _ = both(folder, CHATML)
   join = dialogues.of(ours)
-  short = join.prompt([TURNS[0], TURNS[3]])
+  short, whole = join.prompt([TURNS[0], TURNS[3]]), join.prompt(TURNS[:4])
+  assert join.prompt(TURNS[:4], len(whole)) == whole
   assert join.prompt(TURNS[:4], len(short)) == short
   assert len(join.prompt(TURNS[:4], len(short) + 1)) == len(short)
   with pytest.raises(dialogues.NoRoom, match='the newest turns have more than'):
@@ -162,6 +163,7 @@ def test_who_answers():
     assert dialogues.answers(plain, False, speaker) == want
   assert dialogues.answers(TURNS, True) == [2, 4]
   assert dialogues.answers(TURNS, True, 'user') == [1, 3]
+  assert dialogues.answers([*TURNS, TURNS[0]], True, 'all') == [1, 2, 3, 4]
   assert dialogues.recent(TURNS[:4], 1) == [TURNS[0], TURNS[3]]
   assert dialogues.recent(TURNS[:4], 0) == TURNS[:1]
   assert dialogues.recent(TURNS[:4], None) == TURNS[:4]
@@ -237,6 +239,15 @@ def test_a_turn_that_goes_on_ends_as_the_template_has_it(folder):
   ours, _ = both(folder, '{{ messages[-1].content | lower }}')
   with pytest.raises(UserError, match='does not give the last turn as it is'):
     dialogues.of(ours).prompt(TURNS[:3], goes_on=True)
+
+
+@pytest.mark.parametrize(
+  'behind, name', [(' <|im_end|>', '<|im_end|>'), (' be kind', None)]
+)
+def test_ids_that_end_an_answer(folder, behind, name):
+  ours, _ = both(folder, '{{ messages[-1].content }}' + behind)
+  own = [] if name is None else [ours._backend.token_to_id(name)]
+  assert dialogues.of(ours).ends == (ours.eos_id, *own)
 
 
 def test_what_a_template_is_given():
