@@ -1,5 +1,7 @@
 """A user's mistake is one line, a non-zero exit, and nothing is written."""
 
+import shutil
+
 import pytest
 
 from tests import mistakes, tiny
@@ -12,8 +14,13 @@ ALL = [
 
 
 @pytest.fixture(scope='module')
-def folders(tmp_path_factory):
-  return mistakes.make_folders(tmp_path_factory.mktemp('mistakes'))
+def folders(text, runs, tmp_path_factory):
+  """What mistakes.make_folders makes, of runs that others use too."""
+  tmp = tmp_path_factory.mktemp('mistakes')
+  found = {'text': text}
+  for word, name in (('run', 'causal'), ('mlm', 'mlm')):
+    found[word] = shutil.copytree(runs[name].workdir, tmp / word)
+  return found
 
 
 @pytest.mark.slow  # the hundred of them together

@@ -11,7 +11,7 @@ from tests import tiny
 
 def call(folder, *flags):
   argv = [sys.executable, '-m', 'ctxlm', 'evaluate', *flags]
-  process = tiny.fork(argv, 2, folder / 'errors')
+  process = tiny.fork(argv, 2, folder / 'errors', haste=True)
   process.join(60)
   out = (folder / 'errors.out').read_text()
   return process.exitcode, out, (folder / 'errors').read_text()

@@ -27,7 +27,7 @@ def call(verb, *flags, tmp_path, devices=1):
   """Returns (status, output, errors) of a command."""
   errors = tmp_path / 'errors'
   argv = [sys.executable, '-m', 'ctxlm', verb, *flags]
-  process = tiny.fork(argv, devices, errors)
+  process = tiny.fork(argv, devices, errors, haste=True)
   process.join(120)
   out = (tmp_path / 'errors.out').read_text()
   return process.exitcode, out, errors.read_text()

@@ -116,7 +116,7 @@ def run(case, folders, tmp):
 def _answer(case, argv, tmp, room=None):
   # (exit status, standard error); None where it hangs.
   process = tiny.fork(
-    argv, case.devices, tmp / 'errors', str(tmp / 'stdin'), room
+    argv, case.devices, tmp / 'errors', str(tmp / 'stdin'), room, haste=True
   )
   process.join(SECONDS)
   status = process.exitcode

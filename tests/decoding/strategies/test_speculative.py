@@ -26,8 +26,9 @@ def pairs_of(p, first):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('draft', ['model', 'look-up'])
-@pytest.mark.parametrize('filtered', [False, True])
+@pytest.mark.parametrize(
+  'draft, filtered', [('model', False), ('model', True), ('look-up', True)]
+)
 def test_distribution_is_the_models(draft, filtered, optimized):
   step = (toys.markov(TARGET), toys.markov(DRAFT))
   processors = ()
