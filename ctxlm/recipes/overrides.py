@@ -236,6 +236,7 @@ def _within(old, keys, value, option, path):
     old = option.default
   if not keys:
     none = option.default is None and value in ('None', 'none')
+    none = none and value not in get_args(option.hint)  # where it is a name
     return None if none else read(value, option.hint, path)
   key, *rest = keys
   if old is None and kind_of(option.hint) is dict:

@@ -49,6 +49,7 @@ def change(lines, make=quickstart_mlm.get_config):
     ('optimizer.schedule=rsqrt', 'rsqrt'),
     ("optimizer.factors=(('heads/', 10.0),)", (('heads/', 10.0),)),
     ('init_from=runs/x', 'runs/x'),
+    ('tokenizer.kind=none', 'none'),
   ],
 )
 def test_what_recipes_write_is_read_as_ml_collections_does(line, value):
