@@ -70,6 +70,7 @@ class Layer(nn.Module):
       is 1 / sqrt(m), as torch has it.
     weight_dropout: rate of dropping entries of U, the same for all rows and
       steps of a batch (AWD-LSTM, section 2; DropConnect).
+    forget_bias: what an LSTM's forget gates begin with beside that.
     dtype: of W x; the state is float32.
   """
 
@@ -77,6 +78,7 @@ class Layer(nn.Module):
   cell: str = 'lstm'
   init_range: Any = None
   weight_dropout: float = 0.0
+  forget_bias: float = 0.0
   dtype: str = 'float32'
 
   @nn.compact
@@ -89,10 +91,17 @@ class Layer(nn.Module):
     m = self.size
     most = m**-0.5 if self.init_range is None else self.init_range
     init = uniform(most)
+
+    def begin(*args):
+      drawn = init(*args)
+      if not self.forget_bias:
+        return drawn
+      return drawn.at[m : 2 * m].add(self.forget_bias)
+
     inputs = nn.Dense(
       gates * m,
       kernel_init=init,
-      bias_init=init,
+      bias_init=begin,
       dtype=jnp.dtype(self.dtype),
       name='input',
     )(x).astype(jnp.float32)

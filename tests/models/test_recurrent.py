@@ -99,3 +99,14 @@ def test_options(cls):
   variables = with_mlp.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
   block = variables['params']['stack']['layers_0']
   assert block['mlp']['up']['kernel'].shape == (8, 16)
+
+
+def test_forget_gates_begin_open():
+  model = recurrent.Model(
+    vocab_size=3, hidden_size=16, num_layers=1, forget_bias=3.0
+  )
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+  mixer = variables['params']['stack']['layers_0']['mixer']
+  i, f, g, o = np.split(np.asarray(mixer['input']['bias']), 4)
+  assert abs(f - 3).max() <= 0.25 and abs(f - 3).min() > 0  # 16 ** -0.5
+  assert abs(np.concatenate([i, g, o])).max() <= 0.25
