@@ -46,18 +46,8 @@ class Evaluator:
     Gains are in nats a word, from the model alone; `X_low` is where the 95 %
     interval of X's gain begins.
     """
-    vocab_size = bench.model.vocab_size
-    frame = framing.document(bench.tokenizer)
-    data = bench.config.tasks[bench.task().name].data
-    source = plugins.build('data.sources', data)
-    found, streams = {}, {}
-    for split in splits.SPLITS:
-      own = bench.tokenizer.encode(source.records(split)[0]['text'], data=True)
-      found[f'{split}_words'] = len(own)
-      if bench.enough(len(own)):  # a rehearsal's
-        own = own[: self.window]
-      streams[split] = np.array(frame(own)[: None if split == 'train' else -1])
-    train = streams['train']
+    found, streams = self.streams(bench)
+    vocab_size, train = bench.model.vocab_size, streams['train']
     judged = {s: streams[s] for s in ('validation', 'test')}
     for order in ORDERS:
       model = ngram.Model(vocab_size=vocab_size, order=order)
@@ -65,25 +55,17 @@ class Evaluator:
       by_counts = {s: table(x, _begins(x))[1:] for s, x in judged.items()}
       found[f'counts_{order}'] = _perplexity(by_counts['test'])
       found[f'counts_{order}_validation'] = _perplexity(by_counts['validation'])
-    read = {s: self._read(bench, x) for s, x in streams.items()}
-    own, states = ({s: read[s][i] for s in judged} for i in (0, 1))
+    own, states = self.read(bench, judged)
     targets = {s: x[1:] for s, x in judged.items()}
     half = _mix(own['test'], by_counts['test'], 0.5)
     found |= {'alone': _perplexity(own['test']), 'half': _perplexity(half)}
     flat = {s: np.zeros((len(x), 1), np.float32) for s, x in targets.items()}
-
-    def cache(split, theta, states=states, own=own, window=500):
-      own = jnp.asarray(own[split], jnp.float32)
-      return _cached(states[split], targets[split], own, theta, window)
-
     grid = neural_cache.Context.grid['theta']
-    found |= _best('cache', cache, grid, own)
-    unigrams = functools.partial(cache, states=flat, own=by_counts, window=200)
-    found |= _best('counts_cache', unigrams, (0.0,), by_counts)
+    found |= best_cache('cache', own, states, targets, 500, grid)
+    found |= best_cache('counts_cache', by_counts, flat, targets, 200, (0.0,))
     few = {s: x[: self.asked] for s, x in own.items()}
-    near = {
-      s: _nearest(read['train'][1], states[s][: self.asked]) for s in judged
-    }
+    _, keys = self.read(bench, {'train': train})
+    near = {s: _nearest(keys['train'], states[s][: self.asked]) for s in judged}
 
     def neighbours(split, temperature):
       distances, places = near[split]
@@ -97,6 +79,28 @@ class Evaluator:
 
     grid = nearest.Neighbours.grid['temperature']
     return found | _best('nearest', neighbours, grid, few)
+
+  def streams(self, bench):
+    """Returns ({'SPLIT_words': how many}, {split: its ids int32 [t]})."""
+    frame = framing.document(bench.tokenizer)
+    data = bench.config.tasks[bench.task().name].data
+    source = plugins.build('data.sources', data)
+    found, streams = {}, {}
+    for split in splits.SPLITS:
+      own = bench.tokenizer.encode(source.records(split)[0]['text'], data=True)
+      found[f'{split}_words'] = len(own)
+      if bench.enough(len(own)):  # a rehearsal's
+        own = own[: self.window]
+      streams[split] = np.array(frame(own)[: None if split == 'train' else -1])
+    return found, streams
+
+  def read(self, bench, streams):
+    """Returns log p of each word but the first, and the states before them.
+
+    ({split: float32 [t - 1]}, {split: float32 [t - 1, m]}).
+    """
+    read = {s: self._read(bench, x) for s, x in streams.items()}
+    return tuple({s: read[s][i] for s in streams} for i in (0, 1))
 
   def _read(self, bench, stream):
     # (log p of each word but the first [t], the states before them [t, m]).
@@ -154,6 +158,26 @@ def _best(name, function, grid, own):
     f'{name}_share': share,
     f'{name}_option': option,
   }
+
+
+def best_cache(name, own, states, targets, window, grid):
+  """Returns what a cache brings, its theta of a grid and its weight the best.
+
+  All are by split: chosen on 'validation' and judged on 'test'.
+
+  Args:
+    name: of the figures, NAME, NAME_gain, NAME_low, NAME_share, NAME_option.
+    own: float32 [t], log p of each word by the model.
+    states: [t, m], before each word.
+    targets: int32 [t], the words.
+    window, grid: see neural_cache.Context; values of theta.
+  """
+
+  def said(split, theta):
+    logps = jnp.asarray(own[split], jnp.float32)
+    return _cached(states[split], targets[split], logps, theta, window)
+
+  return _best(name, said, grid, own)
 
 
 @functools.partial(jax.jit, static_argnames='window')
