@@ -64,7 +64,7 @@ class Objective(causal.Objective):
       return regularizers.loss(self, apply, params, batch, rng)
     rows = losses.rows(batch, rng)
     logits, gates = apply(
-      params, lambda model: self._forward(model, batch, rows), rng
+      params, lambda model: self.read(model, batch, rows), rng
     )
     sums = self.judged(logits, batch)
     if gates is not None:
@@ -74,9 +74,10 @@ class Objective(causal.Objective):
 
   def outputs(self, model, batch, rows=None):
     """See objectives.Regular: logits float32 [b, l, v]."""
-    return self._forward(model, batch, rows)[0]
+    return self.read(model, batch, rows)[0]
 
-  def _forward(self, model, batch, rows):
+  def read(self, model, batch, rows=None):
+    """Returns (logits float32 [b, l, v], gates float32 [b, l] or None)."""
     names = 'tokens', 'segment_ids', 'positions', 'passages', 'passage_ids'
     own = {name: batch[name] for name in names}
     if isinstance(model, models.ReadsPassages):

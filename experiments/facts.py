@@ -1,0 +1,226 @@
+"""Texts and passages that share hidden facts, and how well they are read.
+
+Plug-ins of experiments/context_fusion.py: the source, which is made in the
+compiled step, and its evaluator.
+"""
+
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctxlm.lab import verdicts
+from ctxlm.objectives import retrieved
+from ctxlm.objectives import task as task_lib
+from ctxlm.ranges import Count, Share
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Texts that ask for facts, beside passages that have some of them.
+
+  A title stands for a table in which every key has a value, drawn anew for
+  every example. The text is a title, and keys with their values: none comes
+  twice, so the text alone says nothing of them. A passage is likewise of a
+  title, and of a share of the keys. Of relevant passages the title is the
+  text's, and so are the values; of the others both are of other tables.
+
+  Attributes:
+    titles, keys, values: how many there are; tokens are numbered from 1 in this
+      order, and 0 is nothing.
+    asked: keys of the text.
+    told: keys of a passage.
+    passages: of a text; one at most is relevant, in a random place.
+    relevant: share of texts that have a relevant one.
+    num_examples: of an evaluation.
+  """
+
+  titles: Count = 8
+  keys: Count = 16
+  values: Count = 16
+  asked: Count = 8
+  told: Count = 8
+  passages: Count = 2
+  relevant: Share = 0.5
+  num_examples: Count = 512
+
+  def __post_init__(self):
+    if max(self.asked, self.told) > self.keys:
+      raise ValueError(f'asked and told are keys={self.keys} at most')
+    if self.titles <= self.passages:
+      raise ValueError('each of the passages and the text has its title')
+
+  @property
+  def vocab_size(self):
+    """Tokens, with the one that is nothing."""
+    return 1 + self.titles + self.keys + self.values
+
+  def example(self, key, step=None):
+    """Returns the features of objectives.retrieved, values alone predicted.
+
+    And 'known', where a relevant passage has the value; 'related', whether
+    there is one.
+    """
+    drawn, there, where, own, *others = jax.random.split(key, 4 + self.passages)
+    titles = 1 + jax.random.permutation(drawn, self.titles)
+    related = jax.random.uniform(there) < self.relevant
+    relevant = jax.random.randint(where, (), 0, self.passages)
+    table = self._table(own)
+    text, asked = self._said(own, titles[0], table, self.asked)
+    known, passages = jnp.zeros(self.asked, bool), []
+    for i, (other, title) in enumerate(zip(others, titles[1:])):
+      same = related & (relevant == i)
+      said, told = self._said(
+        other,
+        jnp.where(same, titles[0], title),
+        jnp.where(same, table, self._table(other)),
+        self.told,
+      )
+      passages.append(said)
+      known |= same & (asked[:, None] == told).any(1)
+    passages = jnp.stack(passages)
+    length = 2 * self.asked
+    value = jnp.arange(length) % 2 == 1  # the token there is a key
+    return {
+      'tokens': text[:-1],
+      'targets': text[1:],
+      'weights': value.astype(jnp.float32),
+      'segment_ids': jnp.ones(length, jnp.int32),
+      'positions': jnp.arange(length),
+      'passages': passages,
+      'passage_ids': jnp.ones(passages.shape, jnp.int32),
+      'known': jnp.repeat(known, 2) & value,
+      'related': related,
+    }
+
+  def _table(self, key):
+    # The value of each key.
+    drawn = jax.random.randint(
+      jax.random.fold_in(key, 0), (self.keys,), 0, self.values
+    )
+    return 1 + self.titles + self.keys + drawn
+
+  def _said(self, key, title, table, count):
+    # (a title, and keys with values of a table; the keys' numbers).
+    order = jax.random.permutation(jax.random.fold_in(key, 1), self.keys)
+    keys = order[:count]
+    pairs = jnp.stack([1 + self.titles + keys, table[keys]], axis=1)
+    return jnp.concatenate([title[None], pairs.ravel()]).astype(jnp.int32), keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """A model beside the best there is, its gate, and what passages cost it.
+
+  Attributes:
+    counts: of passages, whose cost is told in place of all else; () is none.
+  """
+
+  counts: tuple = ()
+
+  def run(self, bench):
+    """Returns nats of what is predicted, gates, and costs.
+
+    Of real text the 'loss' and the mean of the gates alone. Of facts also the
+    'best' there is with passages and 'alone'; 'known' and 'unknown', nats of
+    values that a relevant passage has and of others; 'let_in', what gates let
+    in of passages where one is relevant, and 'let_in_irrelevant', where none
+    is; 'above', see verdicts.excess. Of costs, of 8 texts with N passages each,
+    'operations_N' and 'seconds_N', see `cost`.
+    """
+    task = bench.task()
+    if self.counts:
+      return self._costs(bench.model, task)
+    if task.source is None:
+      sums = bench.sums(task, 'validation')
+      return {name: n / d for name, (n, d) in sums.items()}
+    batch = fixed_batch(task.source)
+    (nats, gates), _ = bench.call(_judged(task.objective), batch)
+    asked = np.asarray(batch['weights']) > 0
+    related = batch['related'][:, None] & asked
+    known, guess = batch['known'], np.log(task.source.values)
+    nats = np.asarray(nats, np.float64)
+    best = np.where(known, 0.0, guess)
+    found = {
+      'loss': nats[asked].mean(),
+      'best': best[asked].mean(),
+      'alone': guess,
+      'known': nats[known].mean(),
+      'unknown': nats[asked & ~known].mean(),
+    }
+    if not isinstance(task.objective, retrieved.Objective):
+      best = np.full_like(best, guess)
+    above = (nats - best)[asked].reshape(len(nats), -1).mean(1)
+    found |= verdicts.excess(above)
+    if gates is not None:
+      found['let_in'] = 1 - np.mean(gates[related])
+      found['let_in_irrelevant'] = 1 - np.mean(gates[asked & ~related])
+    return found
+
+  def _costs(self, model, task):
+    if task.source is None:
+      return {}
+    found, few = {}, {k: v[:8] for k, v in fixed_batch(task.source).items()}
+    for count in self.counts:
+      more = {
+        name: np.repeat(few[name][:, :1], count, axis=1)
+        for name in ('passages', 'passage_ids')
+      }
+      told = cost(model, task, few | more)
+      found[f'operations_{count}'], found[f'seconds_{count}'] = told
+    return found
+
+
+@functools.cache
+def fixed_batch(source):
+  """Returns the texts that all runs are judged on."""
+  keys = jax.random.split(jax.random.key(2024), source.num_examples)
+  batch = jax.device_get(jax.jit(jax.vmap(source.example))(keys))
+  index = np.arange(len(keys))
+  return batch | {'valid': np.ones(len(keys), np.float32), 'index': index}
+
+
+@functools.cache
+def _judged(objective):
+  # Of one objective one function, which is compiled once.
+  def judged(model, batch):
+    gates = None
+    if isinstance(objective, retrieved.Objective):
+      logits, gates = objective.read(model, batch)
+    else:
+      logits = objective.outputs(model, batch)
+    logps = jax.nn.log_softmax(logits)
+    targets = batch['targets'][..., None]
+    return -jnp.take_along_axis(logps, targets, -1)[..., 0], gates
+
+  return judged
+
+
+def cost(model, task, batch):
+  """Returns (floating-point operations, seconds) of logits of a batch.
+
+  The operations are those that XLA counts in the compiled program; the seconds
+  the least of five calls.
+  """
+  key = jax.random.key(0)
+  make = functools.partial(task_lib.init_params, model, [task])
+  params = jax.jit(make)({task.name: batch}, key)
+
+  @jax.jit
+  def logits(params, batch):
+    return model.apply(
+      {'params': params},
+      method=lambda model: task.objective.outputs(model, batch),
+    )
+
+  compiled = logits.lower(params, batch).compile()
+  operations = compiled.cost_analysis()['flops']
+  taken = []
+  for _ in range(5):
+    begun = time.perf_counter()
+    jax.block_until_ready(compiled(params, batch))
+    taken.append(time.perf_counter() - begun)
+  return operations, min(taken)

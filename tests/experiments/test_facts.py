@@ -1,0 +1,124 @@
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ctxlm.experiments import facts
+from ctxlm.objectives import causal, retrieved
+
+SOURCE = facts.Source(
+  titles=5, keys=6, values=4, asked=3, told=4, passages=2, num_examples=400
+)
+
+
+@pytest.fixture(scope='module')
+def batch():
+  return facts.fixed_batch(SOURCE)
+
+
+def pairs(said):
+  """Returns {key: value} of what stands behind a title."""
+  return dict(zip(said[1::2].tolist(), said[2::2].tolist()))
+
+
+def test_facts_are_those_of_the_title(batch):
+  known = []
+  for i in range(400):
+    title = batch['tokens'][i][0]
+    text = np.append(batch['tokens'][i], batch['targets'][i][-1])
+    own, asked = pairs(text), batch['weights'][i] > 0
+    assert 1 <= title <= 5 and len(own) == 3
+    assert all(6 <= k <= 11 and 12 <= v <= 15 for k, v in own.items())
+    np.testing.assert_array_equal(
+      batch['targets'][i][asked], list(own.values())
+    )
+    told = {}
+    for passage in batch['passages'][i]:
+      assert len(pairs(passage)) == 4
+      if passage[0] == title:
+        told = pairs(passage)
+        assert all(own[k] == v for k, v in told.items() if k in own)
+    assert bool(told) == batch['related'][i]
+    there = [k in told for k in own]
+    np.testing.assert_array_equal(batch['known'][i][asked], there)
+    assert not batch['known'][i][~asked].any()
+    known.append(np.mean(there))
+    titles = [title, *batch['passages'][i][:, 0]]
+    assert len({*titles}) == 3 - bool(told)
+  # Half have a relevant passage, which has four of six keys.
+  assert np.mean(batch['related']) == pytest.approx(0.5, abs=0.1)
+  assert np.mean(known) == pytest.approx(0.5 * 4 / 6, abs=0.06)
+
+
+def test_without_their_passage_facts_are_even(batch):
+  # Of another title a passage knows no more of a value than chance.
+  same = [
+    own[k] == v
+    for i in np.flatnonzero(~batch['related'])
+    for own in [pairs(np.append(batch['tokens'][i], batch['targets'][i][-1]))]
+    for passage in batch['passages'][i]
+    for k, v in pairs(passage).items()
+    if k in own
+  ]
+  assert len(same) > 500
+  assert np.mean(same) == pytest.approx(1 / 4, abs=0.05)
+  values = np.bincount(batch['targets'][batch['weights'] > 0])[12:]
+  assert values.min() > 0.8 * values.mean()
+
+
+def test_impossible_facts():
+  with pytest.raises(ValueError, match='keys=3'):
+    facts.Source(keys=3, told=4)
+  with pytest.raises(ValueError, match='has its title'):
+    facts.Source(titles=2, passages=2)
+
+
+@pytest.mark.parametrize('reads', [True, False])
+def test_figures_are_those_of_numpy(batch, reads):
+  rng = np.random.default_rng(0)
+  shape = batch['tokens'].shape
+  nats, gates = rng.uniform(0, 2, shape), rng.uniform(0, 1, shape)
+  objective = retrieved.Objective() if reads else causal.Objective()
+  task = types.SimpleNamespace(source=SOURCE, objective=objective)
+  answer = (jnp.asarray(nats), jnp.asarray(gates) if reads else None)
+  bench = types.SimpleNamespace(
+    task=lambda: task, call=lambda function, batch: (answer, {})
+  )
+  found = facts.Evaluator().run(bench)
+  asked, known = batch['weights'] > 0, batch['known']
+  guess = np.log(4)
+  assert found['loss'] == pytest.approx(nats[asked].mean())
+  assert found['alone'] == pytest.approx(guess)
+  share = known[asked].mean()
+  assert found['best'] == pytest.approx((1 - share) * guess)
+  assert found['known'] == pytest.approx(nats[known].mean())
+  assert found['unknown'] == pytest.approx(nats[asked & ~known].mean())
+  floor = found['best'] if reads else guess
+  assert found['above'] == pytest.approx(found['loss'] - floor)
+  assert 0 < found['above_error'] < 0.1
+  assert ('let_in' in found) == reads
+  if reads:
+    own = asked & batch['related'][:, None]
+    assert found['let_in'] == pytest.approx(1 - gates[own].mean(), abs=1e-6)
+    none = asked & ~batch['related'][:, None]
+    assert found['let_in_irrelevant'] == pytest.approx(
+      1 - gates[none].mean(), abs=1e-6
+    )
+
+
+def test_the_function_asks_for_targets():
+  # Of a model whose logits are its embeddings, of the tokens that are there.
+  table = jax.random.normal(jax.random.key(0), (9, 9))
+  model = types.SimpleNamespace(logits=lambda hidden: hidden)
+
+  class Objective:
+    def outputs(self, model, batch):
+      return model.logits(table[batch['tokens']])
+
+  batch = {'tokens': jnp.array([[1, 5]]), 'targets': jnp.array([[7, 2]])}
+  found, gates = facts._judged(Objective())(model, batch)
+  want = [jax.nn.log_softmax(table[a])[b] for a, b in ((1, 7), (5, 2))]
+  np.testing.assert_allclose(-found[0], want, rtol=1e-5)
+  assert gates is None
