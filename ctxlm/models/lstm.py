@@ -70,16 +70,16 @@ class Layer(nn.Module):
       is 1 / sqrt(m), as torch has it.
     weight_dropout: rate of dropping entries of U, the same for all rows and
       steps of a batch (AWD-LSTM, section 2; DropConnect).
-    forget_bias: what an LSTM's forget gates begin with beside that.
     dtype: of W x; the state is float32.
+    forget_bias: what an LSTM's forget gates begin with beside their draw.
   """
 
   size: int
   cell: str = 'lstm'
   init_range: Any = None
   weight_dropout: float = 0.0
-  forget_bias: float = 0.0
   dtype: str = 'float32'
+  forget_bias: float = 0.0
 
   @nn.compact
   def __call__(self, x, *, segment_ids=None, rows=None, places=None, **_):
