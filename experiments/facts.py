@@ -136,7 +136,8 @@ class Evaluator:
       return self._costs(bench.model, task)
     if task.source is None:
       sums = bench.sums(task, 'validation')
-      return {name: n / d for name, (n, d) in sums.items()}
+      # Rows of a rehearsal may all be without passages.
+      return {name: n / d for name, (n, d) in sums.items() if d}
     batch = fixed_batch(task.source)
     (nats, gates), _ = bench.call(_judged(task.objective), batch)
     asked = np.asarray(batch['weights']) > 0

@@ -61,14 +61,15 @@ def test_a_signal_saves_and_resume_is_bitwise(
 
 
 @pytest.mark.slow
-def test_sigkill_at_twenty_moments(text, tmp_path):
-  """Killed 20 times and restarted, a run ends as if nothing had been.
+def test_sigkill_at_five_moments(text, tmp_path):
+  """Killed 5 times and restarted, a run ends as if nothing had been.
 
-  A third of the kills come as soon as a save has begun, the others after a
-  random time: while it starts, restores, trains, evaluates or saves.
+  Two of the kills come as soon as a save has begun, the others after a random
+  time: while it starts, restores, trains, evaluates or saves. Many more are
+  those of tests/kill.py.
   """
   flags = (
-    'config.num_steps=150',
+    'config.num_steps=80',
     'config.checkpoint.every_steps=2',
     'config.optimizer.ema_decay=0.9',
   )
@@ -87,7 +88,7 @@ def test_sigkill_at_twenty_moments(text, tmp_path):
   def logs_more_than(lines):
     return lambda: tiny.logged(cut) > lines
 
-  for i in range(20):
+  for i in range(5):
     errors, left = tmp_path / 'errors', temporary()
     process = tiny.fork(argv, 1, errors)
     try:
@@ -107,6 +108,6 @@ def test_sigkill_at_twenty_moments(text, tmp_path):
     goes_on += 'going on from step' in errors.read_text()
     assert 'damaged' not in errors.read_text()
   tiny.train(cut, *flags)
-  tiny.assert_same_run(whole, cut, 150)
+  tiny.assert_same_run(whole, cut, 80)
   assert not temporary()
-  assert in_a_save >= 5 and goes_on >= 5
+  assert in_a_save >= 1 and goes_on >= 1
