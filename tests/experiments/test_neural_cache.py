@@ -17,7 +17,7 @@ def test_smoke(text, tmp_path):
   last = {k.split('/')[-1]: v for k, v in point['last'].items()}
   assert last['train_words'] == 272 and 1 < last['alone'] < 30
   # The text is shorter than both: all of it is seen.
-  assert last['cache_500'] == last['cache_2000'] > 1
+  assert last['cache_500'] == pytest.approx(last['cache_2000'])
 
 
 def rows(own, alone=100.0, words=neural_cache.WORDS, **caches):
