@@ -153,7 +153,7 @@ class Evaluator:
     """Returns error_I after I examples, NAME_I of theory, and intervals.
 
     'below_low' and 'below_high' bound least squares' error minus the model's
-    over d / 2 to d examples, see verdicts.bootstrap; 'above' is the model's
+    over d / 2 to 0.7 d examples, see verdicts.bootstrap; 'above' is the model's
     minus Bayes' over all, see verdicts.excess.
     """
     source = bench.task().source
@@ -168,10 +168,18 @@ class Evaluator:
       (lines[name] - ys) ** 2 / d
       for name in ('error', 'least_squares', 'bayes')
     )
-    gain = (line - own)[:, (d + 1) // 2 : d + 1].mean(1)
+    gain = (line - own)[:, halfway(d)].mean(1)
     low, high = verdicts.bootstrap(gain)
     metrics |= verdicts.excess((own - bayes).mean(1))
     return metrics | {'below_low': low, 'below_high': high}
+
+
+def halfway(dim):
+  """Returns the slice of places after d / 2 to 0.7 d examples.
+
+  After d least squares knows all, and before d / 2 nobody much.
+  """
+  return slice((dim + 1) // 2, 7 * dim // 10 + 1)
 
 
 @functools.cache
@@ -181,6 +189,7 @@ def fixed(source):
   lines = {
     'least_squares': theory.least_squares(xs, ys),
     'averaging': theory.averaging(xs, ys),
+    'nearest_neighbours': theory.nearest_neighbours(xs, ys),
   }
   if not source.sparsity:
     return xs, ys, lines | {'bayes': lines['least_squares']}

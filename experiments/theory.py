@@ -146,6 +146,21 @@ def averaging(xs, ys):
   )
 
 
+def nearest_neighbours(xs, ys, count=3):
+  """Returns predictions [b, k], the mean y of the nearest of the x before.
+
+  >>> nearest_neighbours([[[1.0], [5.0], [2.0]]], [[2.0, 4.0, 6.0]], 1).tolist()
+  [[0.0, 2.0, 2.0]]
+  """
+  xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+  out = np.zeros(ys.shape)
+  for t in range(1, ys.shape[1]):
+    away = ((xs[:, :t] - xs[:, t, None]) ** 2).sum(-1)
+    near = np.argsort(away, axis=1)[:, :count]
+    out[:, t] = np.take_along_axis(ys[:, :t], near, 1).mean(1)
+  return out
+
+
 def lasso(xs, ys, penalty):
   """Returns predictions [b, k] of least |y - x w|^2 / 2t + penalty |w|_1.
 

@@ -39,9 +39,12 @@ def rows(
   without_at=1500,
   level=0.1,
   flat=0.1,
+  warmup=None,
 ):
   """Least squares has 1 - i / d after i examples, and so has Bayes."""
   d, listed = own['dim'], []
+  if warmup not in (None, own.get('warmup_steps')):  # another one's are usual
+    with_at, without_at, level, flat, above = 1000, 1500, 0.1, 0.1, 0.01
   at = with_at if own['curriculum_steps'] else without_at
   for step in sorted({*range(100, 2001, 100), at}):
     row = {
@@ -65,6 +68,7 @@ def rows(
         f'eval/prompts/bayes_{i}': line,
         f'eval/prompts/lasso_{i}': line / 2,
         f'eval/prompts/averaging_{i}': averaging,
+        f'eval/prompts/nearest_neighbours_{i}': averaging,
         f'eval/prompts/error_{i}': error,
         f'eval/prompts/least_squares_{i}': error + gain
         if own['sparsity']
@@ -99,14 +103,22 @@ CASES = [
   ({'low': 0.001}, 'RRR'),
   ({'low': -0.001, 'gain': 0.0201}, 'RDR'),
   ({'low': -0.001, 'gain': 0.0199}, 'RNR'),
-  ({'with_at': 1799, 'without_at': 2000}, 'RRR'),
-  ({'with_at': 1801, 'without_at': 2000}, 'RRD'),
+  *(
+    (change | {'warmup': warmup}, letters)
+    for warmup in (100, 1000)
+    for change, letters in (
+      ({'with_at': 1799, 'without_at': 2000}, 'RRR'),
+      ({'with_at': 1801, 'without_at': 2000}, 'RRD'),
+      ({'level': 0.199}, 'RRR'),
+      ({'above': -0.0029}, 'RRR'),
+      ({'above': -0.0031}, 'RRL'),
+      ({'level': 0.201}, 'RRD'),  # never there
+      ({'flat': 1.099}, 'RRR'),  # never there without it
+      ({'flat': 1.101}, 'RRU'),
+    )
+  ),
   ({'with_at': 1899, 'without_at': 2000}, 'RRD'),
   ({'with_at': 1901, 'without_at': 2000}, 'RRN'),
-  ({'level': 0.199}, 'RRR'),
-  ({'level': 0.201}, 'RRN'),  # never there
-  ({'flat': 1.099}, 'RRR'),  # never there without it
-  ({'flat': 1.101}, 'RRU'),
 ]
 
 
