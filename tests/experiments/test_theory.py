@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from scipy import special
-from sklearn import linear_model
+from sklearn import linear_model, neighbors
 
 from ctxlm.experiments import markov, theory
 
@@ -242,3 +242,15 @@ def test_kneser_ney_is_a_distribution(order):
     total = sum(model.probability(history, w) for w in range(7))
     assert total == pytest.approx(1)
     assert all(model.probability(history, w) > 0 for w in range(6))
+
+
+def test_nearest_neighbours_are_scikit_learns():
+  rng = np.random.default_rng(0)
+  xs, ys = rng.normal(size=(2, 9, 3)), rng.normal(size=(2, 9))
+  found = theory.nearest_neighbours(xs, ys)
+  for b in range(2):
+    assert found[b, 0] == 0
+    for t in range(1, 9):
+      own = neighbors.KNeighborsRegressor(n_neighbors=min(3, t))
+      own.fit(xs[b, :t], ys[b, :t])
+      assert found[b, t] == pytest.approx(own.predict(xs[b, t : t + 1])[0])
