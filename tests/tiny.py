@@ -201,7 +201,7 @@ def _forked(main, argv, env, errors, stdin, room):
     atexit._run_exitfuncs()
 
 
-def finish(process, timeout=120):
+def finish(process, timeout=300):
   """Returns (exit status, standard error) of a process that ends."""
   _, err = process.communicate(timeout=timeout)
   return process.returncode, err
@@ -227,7 +227,7 @@ def running(process):
   return process.is_alive()
 
 
-def wait_until(done, process, seconds=60):
+def wait_until(done, process, seconds=180):
   """Waits until done() holds; False if the process ended before."""
   end = time.monotonic() + seconds
   while not done():

@@ -12,7 +12,7 @@ from tests import tiny
 def call(folder, *flags):
   argv = [sys.executable, '-m', 'ctxlm', 'evaluate', *flags]
   process = tiny.fork(argv, 2, folder / 'errors', haste=True)
-  process.join(60)
+  process.join(300)
   out = (folder / 'errors.out').read_text()
   return process.exitcode, out, (folder / 'errors').read_text()
 

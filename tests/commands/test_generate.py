@@ -28,7 +28,7 @@ def call(verb, *flags, tmp_path, devices=1):
   errors = tmp_path / 'errors'
   argv = [sys.executable, '-m', 'ctxlm', verb, *flags]
   process = tiny.fork(argv, devices, errors, haste=True)
-  process.join(120)
+  process.join(300)
   out = (tmp_path / 'errors.out').read_text()
   return process.exitcode, out, errors.read_text()
 

@@ -45,7 +45,7 @@ def prepared(cache_root):
   command = [sys.executable, '-c', PREPARE]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
   both = [subprocess.Popen(command, env=env, **pipes) for _ in range(2)]
-  outputs = [p.communicate(timeout=120) for p in both]
+  outputs = [p.communicate(timeout=300) for p in both]
   return [(p.returncode, *said) for p, said in zip(both, outputs)]
 
 

@@ -64,7 +64,7 @@ def call(tmp_path, verb, *flags, stdin=''):
   argv = [sys.executable, '-m', 'ctxlm', verb, *flags]
   errors = tmp_path / 'errors'
   process = tiny.fork(argv, 1, errors, str(tmp_path / 'stdin'))
-  process.join(60)
+  process.join(300)
   out = (tmp_path / 'errors.out').read_text().splitlines()
   return process.exitcode, [json.loads(x) for x in out], errors.read_text()
 

@@ -43,7 +43,7 @@ def test_command_prints_the_sum(loaded, tmp_path):
   argv = [sys.executable, '-m', 'ctxlm', 'score', f'--model={workdir}']
   errors = tmp_path / 'errors'
   process = tiny.fork([*argv, '--text=the cat sees the moon'], 1, errors)
-  process.join(60)
+  process.join(300)
   assert process.exitcode == 0, errors.read_text()
   lines = (tmp_path / 'errors.out').read_text().splitlines()
   _, logps = score.score(run, 'the cat sees the moon')

@@ -100,7 +100,7 @@ def test_lines_piped(trained):
   process = tiny.fork(
     [*argv, '--input', str(folder / 'lines')], 1, folder / 'errors'
   )
-  process.join(60)
+  process.join(300)
   assert not process.exitcode, (folder / 'errors').read_text()
   found = [row['answer'] for row in rows_of(folder / 'errors.out')]
   assert [one['answer'] for one in found] == ['gold7', '']
@@ -109,7 +109,7 @@ def test_lines_piped(trained):
   process = tiny.fork(
     [*argv, '--input', str(folder / 'lines')], 1, folder / 'errors'
   )
-  process.join(60)
+  process.join(300)
   said = (folder / 'errors').read_text()
   assert process.exitcode and said.count('\n') == 1
   assert 'record' in said or 'line 3' in said

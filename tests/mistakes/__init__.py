@@ -17,7 +17,7 @@ from pathlib import Path
 from ctxlm import files
 from tests import tiny
 
-SECONDS = 60  # a case that takes longer hangs
+SECONDS = 180  # a case that takes longer hangs
 LONGEST = 400  # characters of a line that a user reads
 
 

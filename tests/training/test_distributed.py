@@ -65,7 +65,7 @@ def test_losses_equal_those_of_one_process(alone, tmp_path, name, flags):
     for i, argv in enumerate(argvs(both, *STEPS, *flags, name=name))
   ]
   for i, process in enumerate(processes):
-    process.join(120)
+    process.join(300)
     assert process.exitcode == 0, (tmp_path / f'errors{i}').read_text()
   want = losses(alone(name))
   assert len(set(want)) == 10
