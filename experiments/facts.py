@@ -38,13 +38,13 @@ class Source:
     num_examples: of an evaluation.
   """
 
-  titles: Count = 8
-  keys: Count = 16
-  values: Count = 16
+  titles: Count = 4
+  keys: Count = 8
+  values: Count = 8
   asked: Count = 8
   told: Count = 8
   passages: Count = 2
-  relevant: Share = 0.5
+  relevant: Share = 0.75
   num_examples: Count = 512
 
   def __post_init__(self):

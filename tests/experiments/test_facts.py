@@ -9,7 +9,7 @@ from ctxlm.experiments import facts
 from ctxlm.objectives import causal, retrieved
 
 SOURCE = facts.Source(
-  titles=5, keys=6, values=4, asked=3, told=4, passages=2, num_examples=400
+  titles=5, keys=6, values=4, asked=3, told=4, relevant=0.5, num_examples=400
 )
 
 
