@@ -33,6 +33,8 @@ import jax
 import numpy as np
 import pytest
 
+from ctxlm import errors
+
 compiled = Path(os.environ['CTXLM_CACHE']) / 'compiled'
 jax.config.update('jax_compilation_cache_dir', str(compiled))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
@@ -47,6 +49,12 @@ def few_collections():
   hundred programs takes more than a second.
   """
   gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def noted():
+  """What is said once a process is said in every test again."""
+  errors.note.cache_clear()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -251,7 +251,7 @@ def test_a_template_that_fails_is_one_line(
   template, wanted = TEMPLATES[2]
   (own / 'tokenizer' / chat_template.FILE).write_text(template)
   path = tmp_path / 'talk.jsonl'
-  flags = '--system=b', f'--save={path}'
+  flags = '--system=b', f'--save={path}', '--max_new_tokens=4'
   assert chat(own, 'a\n', monkeypatch, *flags) == 2
   err = capsys.readouterr().err
   assert err.startswith('ctxlm chat: the ')
