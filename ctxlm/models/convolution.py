@@ -70,7 +70,7 @@ class BaseConv(nn.Module):
     init = nn.initializers.normal(size**-0.5)
     kernel = self.param('kernel', init, (size, m)).astype(dtype)
     bias = self.param('bias', nn.initializers.zeros, (m,)).astype(dtype)
-    gate = nn.Dense(
+    gate = layers.Linear(
       m, dtype=dtype, kernel_init=layers.normal(m**-0.5), name='gate'
     )(x)
     if places is not None and self.has_variable('cache', 'inputs'):

@@ -34,7 +34,7 @@ class Heads:
   def setup_heads(self):
     """Defines how the model writes; called in the Model's setup."""
     if not self.tie_embeddings:
-      self.lm_head = nn.Dense(
+      self.lm_head = layers.Linear(
         self.vocab_size,
         use_bias=False,
         dtype=jnp.dtype(self.dtype),
@@ -71,8 +71,11 @@ class Heads:
     if not self.tie_embeddings:
       return self.lm_head(hidden).astype(jnp.float32)
     table = self.inputs.token_embed.embedding.astype(hidden.dtype)
-    return jnp.einsum(
-      '...m,vm->...v', hidden, table, preferred_element_type=jnp.float32
+    return layers.product(
+      hidden,
+      table.T,
+      (((hidden.ndim - 1,), (0,)), ((), ())),
+      preferred_element_type=jnp.float32,
     )
 
 

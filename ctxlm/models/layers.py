@@ -1,5 +1,7 @@
 """Layers: normalisation, attention, MLP, and the stack of blocks."""
 
+import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -40,6 +42,39 @@ def make_norm(options, name):
   )
 
 
+def product(
+  x, kernel, dimension_numbers, precision=None, preferred_element_type=None
+):
+  """The dot_general of linear maps, on rows: flattened to [n, k] @ [k, m].
+
+  The gradient of the kernel is then one product of matrices as they lie in
+  memory; of [b, l, m] XLA copies both for it on a CPU, and makes anew what
+  gave them. Rows that lie on several devices can't be flattened.
+
+  Args:
+    x: [..., k...].
+    kernel: [k..., m...].
+    dimension_numbers: the last axes of x and the first of the kernel.
+    precision, preferred_element_type: see jax.lax.dot_general.
+
+  Returns:
+    [..., m...].
+  """
+  more = dict(
+    precision=precision, preferred_element_type=preferred_element_type
+  )
+  if jax.sharding.get_abstract_mesh().shape.get('sequence', 1) > 1:
+    return jax.lax.dot_general(x, kernel, dimension_numbers, **more)
+  axes = len(dimension_numbers[0][0])
+  lead, rest = x.shape[: x.ndim - axes], kernel.shape[axes:]
+  size = math.prod(kernel.shape[:axes])
+  y = jax.lax.dot(x.reshape(-1, size), kernel.reshape(size, -1), **more)
+  return y.reshape(*lead, *rest)
+
+
+Linear = functools.partial(nn.Dense, dot_general=product)
+
+
 def projection(options, heads, name):
   """Returns the map of [b, l, m] to attention's [b, l, h, d]."""
   o = options
@@ -48,6 +83,7 @@ def projection(options, heads, name):
     use_bias=o.bias or o.attention_bias,
     dtype=jnp.dtype(o.dtype),
     kernel_init=normal(o.init_stddev),
+    dot_general=product,
     name=name,
   )
 
@@ -61,6 +97,7 @@ def joined(options, size):
     use_bias=o.bias or o.attention_bias,
     dtype=jnp.dtype(o.dtype),
     kernel_init=normal(o.out_stddev),
+    dot_general=product,
     name='out',
   )
 
@@ -168,7 +205,7 @@ class MLP(nn.Module):
     size = o.mlp_dim or 4 * o.hidden_size
 
     def dense(features, name, stddev=o.init_stddev):
-      return nn.Dense(
+      return Linear(
         features,
         use_bias=o.bias or o.mlp_bias,
         dtype=jnp.dtype(o.dtype),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ctxlm.models import dropout as dropout_lib
-from ctxlm.models import heads, states
+from ctxlm.models import heads, layers, states
 from ctxlm.ranges import AboveZero, BelowOne, Count, Range, Whole
 
 Rate = Annotated[float, Range('[0, 1)', -1)]
@@ -98,7 +98,7 @@ class Layer(nn.Module):
         return drawn
       return drawn.at[m : 2 * m].add(self.forget_bias)
 
-    inputs = nn.Dense(
+    inputs = layers.Linear(
       gates * m,
       kernel_init=init,
       bias_init=begin,
@@ -208,7 +208,7 @@ class Model(states.Decoder, heads.Heads, nn.Module):
     if self.tie_embeddings:
       self.output_bias = self.param('output_bias', init, (self.vocab_size,))
     else:
-      self.lm_head = nn.Dense(
+      self.lm_head = layers.Linear(
         self.vocab_size, kernel_init=init, bias_init=init, dtype=dtype
       )
     self.heads = heads.Host()

@@ -243,7 +243,7 @@ class Head(nn.Module):
   def __call__(self, x, decode):
     """Returns logits float32 [..., v] of x [..., m], by decode([..., m])."""
     o = self.options
-    x = nn.Dense(
+    x = layers.Linear(
       o.hidden_size,
       dtype=jnp.dtype(o.dtype),
       name='dense',

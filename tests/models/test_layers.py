@@ -31,6 +31,38 @@ def softmax(scores):
   return e / e.sum(-1, keepdims=True)
 
 
+@pytest.mark.parametrize('axes', [1, 2])
+def test_a_product_is_of_rows_unless_they_are_apart(axes):
+  """Values and gradients of lax.dot_general; flat but where b l is sharded."""
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(4, 5, 6, 7))
+  if axes == 1:
+    x, kernel = x[..., 0, :], kernel[0]
+  x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+  last = tuple(range(x.ndim - axes, x.ndim))
+  numbers = (last, tuple(range(axes))), ((), ())
+
+  def value(function, x, kernel):
+    return (jnp.sin(function(x, kernel, numbers)) ** 2).sum()
+
+  plain, flat = (
+    jax.value_and_grad(lambda *args, f=f: value(f, *args), (0, 1))(x, kernel)
+    for f in (jax.lax.dot_general, layers.product)
+  )
+  for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(flat), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+  def reshaped():
+    made = jax.make_jaxpr(layers.product, static_argnums=2)(x, kernel, numbers)
+    return 'reshape' in str(made)
+
+  assert reshaped()
+  kind = (jax.sharding.AxisType.Auto,)
+  for name, whole in {'data': True, 'sequence': False}.items():
+    with jax.set_mesh(jax.make_mesh((2,), (name,), axis_types=kind)):
+      assert reshaped() == whole
+
+
 @pytest.mark.parametrize('kv_heads', [0, 2])
 def test_multi_head_attention_equals_numpy(kv_heads):
   """Concat(head_1 .. head_h) W^O, head_i = softmax(QK^T / sqrt(d)) V."""
