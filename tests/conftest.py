@@ -1,6 +1,8 @@
 """Shared set-up: eight simulated devices, and a tokenizer made of nothing."""
 
 import atexit
+import contextlib
+import fcntl
 import gc
 import os
 import shutil
@@ -36,6 +38,7 @@ import pytest
 from ctxlm import errors
 
 compiled = Path(os.environ['CTXLM_CACHE']) / 'compiled'
+SHARED = Path(os.environ['CTXLM_CACHE']) / 'shared'  # by all workers
 jax.config.update('jax_compilation_cache_dir', str(compiled))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_disable_most_optimizations', True)
@@ -104,30 +107,62 @@ def tokenizer():
 
 
 @pytest.fixture(scope='session')
-def text(tmp_path_factory):
-  """The text file of tests/tiny.py."""
+def text():
+  """The text file of tests/tiny.py, one for all workers."""
   from tests import tiny
 
-  path = tiny.write_text(tmp_path_factory.mktemp('tiny') / 'text.txt')
+  path = SHARED / 'text.txt'
+  with once(path) as there:
+    if not there:
+      tiny.write_text(path)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('TINY_TEXT', str(path))
     yield path
 
 
+@contextlib.contextmanager
+def once(path):
+  """Holds what all workers share; gives whether one has made it already."""
+  SHARED.mkdir(exist_ok=True)
+  done = SHARED / f'{path.name}.done'
+  with open(SHARED / f'{path.name}.lock', 'w') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield done.exists()
+    done.touch()
+
+
+class Lazy(dict):
+  """What `make(name)` gives of each name, made when it is first asked for."""
+
+  def __init__(self, make):
+    self._make = make
+
+  def __missing__(self, name):
+    self[name] = self._make(name)
+    return self[name]
+
+
 @pytest.fixture(scope='session')
-def runs(text, tmp_path_factory):
-  """A few steps of each objective of tests/tiny.py; {name: Run}."""
+def runs(text):
+  """A few steps of an objective of tests/tiny.py; {name: Run}.
+
+  One worker trains for all.
+  """
   from ctxlm.training import loop, run_folder
   from tests import tiny
 
-  folder = tmp_path_factory.mktemp('runs')
-  found = {}
-  for name in ('causal', 'mlm', 'contrastive'):
-    c = tiny.get_config(name)
-    c.num_steps, c.checkpoint.every_steps = 4, 0
-    loop.train(c, folder / name)
-    found[name] = run_folder.load(folder / name)
-  return found
+  def make(name):
+    folder = SHARED / name
+    with once(folder) as there:
+      if not there:
+        c = tiny.get_config(name)
+        c.num_steps, c.checkpoint.every_steps = 4, 0
+        for task in c.tasks.values():
+          task.data.pattern = str(text)
+        loop.train(c, folder)
+    return run_folder.load(folder)
+
+  return Lazy(make)
 
 
 @pytest.fixture(scope='session')
@@ -135,4 +170,4 @@ def loaded(runs):
   """The runs, opened as the commands open them; {name: Loaded}."""
   from ctxlm.inference import loading
 
-  return {name: loading.load(run.workdir) for name, run in runs.items()}
+  return Lazy(lambda name: loading.load(runs[name].workdir))
