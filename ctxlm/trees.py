@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 
 
@@ -63,17 +64,36 @@ def abstract(shapes, shardings):
   return jax.tree.map(one, shapes, shardings)
 
 
+def of_leaves(leaves, on_devices, on_host):
+  """Returns {path: on_host(array)} of {path: array}, however they are placed.
+
+  Few numbers are brought here: a program for them takes longer to compile.
+
+  Args:
+    leaves: arrays.
+    on_devices: compiled, gives the same of all of them, where they are.
+    on_host: function of a numpy array.
+  """
+  near = all(getattr(x, 'is_fully_addressable', True) for x in leaves.values())
+  if near and sum(x.size for x in leaves.values()) <= FEW:
+    return {name: on_host(x) for name, x in jax.device_get(leaves).items()}
+  return jax.device_get(on_devices(leaves))
+
+
+FEW = 2**20  # numbers
+
+
 def non_finite(tree):
   """Returns the path of the first leaf with a NaN or an infinity, or None.
 
-  However the leaves are placed: they are looked through where they are.
+  However the leaves are placed.
   """
   floats = {
     name: x
     for name, x in flatten(tree).items()
     if jnp.issubdtype(x.dtype, jnp.floating)
   }
-  finite = jax.device_get(_finite(floats))
+  finite = of_leaves(floats, _finite, lambda x: np.isfinite(x).all())
   return next((name for name in floats if not finite[name]), None)
 
 

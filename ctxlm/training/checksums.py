@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ctxlm import trees
 
 
 def of(tree):
   """Returns {path: int} of a tree of arrays, however they are placed."""
-  sums = jax.device_get(_checksums(trees.flatten(tree)))
+  sums = trees.of_leaves(trees.flatten(tree), _checksums, _on_host)
   return {name: int(sum_) for name, sum_ in sums.items()}
 
 
@@ -24,7 +25,7 @@ def _checksum(x):
   # the same in any order, so on any number of devices.
   if x.dtype == bool:
     x = x.astype(jnp.uint8)
-  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+  unsigned = UNSIGNED[x.dtype.itemsize]
   bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
   index, stride = jnp.zeros(x.shape, jnp.uint32), 1
   for axis in reversed(range(x.ndim)):
@@ -32,6 +33,16 @@ def _checksum(x):
     index += place * jnp.uint32(stride % 2**32)
     stride *= x.shape[axis]
   return (bits * (2 * index + 1)).sum(dtype=jnp.uint32)
+
+
+def _on_host(x):
+  # The same of a numpy array.
+  bits = x.ravel().view(UNSIGNED[x.dtype.itemsize]).astype(np.uint32)
+  index = np.arange(bits.size, dtype=np.uint32)
+  return (bits * (2 * index + 1)).sum(dtype=np.uint32)
+
+
+UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}  # by bytes
 
 
 def verify(tree, saved):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ctxlm import config
+from ctxlm import config, trees
 from ctxlm.errors import UserError
 from ctxlm.training import checkpoint, checksums, damage, step
 
@@ -240,8 +240,9 @@ def test_commands_name_a_damaged_checkpoint(tmp_path):
     checkpoint.find(tmp_path)
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_what_is_not_finite_is_never_saved(tmp_path, value):
+@pytest.mark.parametrize('value, few', [(np.nan, 0), (np.inf, 2**20)])
+def test_what_is_not_finite_is_never_saved(tmp_path, value, few, monkeypatch):
+  monkeypatch.setattr(trees, 'FEW', few)  # by the devices, or here
   saved(tmp_path, [1])
   run, broken = open_run(tmp_path), state(2)
   dense = broken.params['dense']
@@ -336,7 +337,9 @@ def test_other_model_and_other_data_are_not_damage(tmp_path):
   assert steps_of(tmp_path) == [1] and not (tmp_path / 'damaged').exists()
 
 
-def test_checksums_by_hand_however_placed():
+@pytest.mark.parametrize('few', [0, 2**20])
+def test_checksums_by_hand_however_placed(few, monkeypatch):
+  monkeypatch.setattr(trees, 'FEW', few)  # by the devices, or here
   tree = state(0).params
   mesh = jax.make_mesh((8,), ('a',))
   cut = NamedSharding(mesh, PartitionSpec('a'))
