@@ -14,7 +14,6 @@ import numpy as np
 
 from ctxlm.lab import verdicts
 from ctxlm.objectives import retrieved
-from ctxlm.objectives import task as task_lib
 from ctxlm.ranges import Count, Share
 
 
@@ -133,7 +132,7 @@ class Evaluator:
     """
     task = bench.task()
     if self.counts:
-      return self._costs(bench.model, task)
+      return self._costs(bench, task)
     if task.source is None:
       sums = bench.sums(task, 'validation')
       # Rows of a rehearsal may all be without passages.
@@ -161,16 +160,18 @@ class Evaluator:
       found['let_in_irrelevant'] = 1 - np.mean(gates[asked & ~related])
     return found
 
-  def _costs(self, model, task):
+  def _costs(self, bench, task):
     if task.source is None:
       return {}
     found, few = {}, {k: v[:8] for k, v in fixed_batch(task.source).items()}
+    logits = _logits(bench.model, task.objective)
+    params = jax.device_put(bench.params, jax.local_devices()[0])
     for count in self.counts:
       more = {
         name: np.repeat(few[name][:, :1], count, axis=1)
         for name in ('passages', 'passage_ids')
       }
-      told = cost(model, task, few | more)
+      told = cost(logits, params, few | more)
       found[f'operations_{count}'], found[f'seconds_{count}'] = told
     return found
 
@@ -200,28 +201,29 @@ def _judged(objective):
   return judged
 
 
-def cost(model, task, batch):
-  """Returns (floating-point operations, seconds) of logits of a batch.
+@functools.cache
+def _logits(model, objective):
+  # Of one model one function, which is compiled once for its rehearsal too.
+  @jax.jit
+  def logits(params, batch):
+    return model.apply(
+      {'params': params}, method=lambda model: objective.outputs(model, batch)
+    )
+
+  return logits
+
+
+def cost(function, *args):
+  """Returns (floating-point operations, seconds) of a jitted function's call.
 
   The operations are those that XLA counts in the compiled program; the seconds
   the least of five calls.
   """
-  key = jax.random.key(0)
-  make = functools.partial(task_lib.init_params, model, [task])
-  params = jax.jit(make)({task.name: batch}, key)
-
-  @jax.jit
-  def logits(params, batch):
-    return model.apply(
-      {'params': params},
-      method=lambda model: task.objective.outputs(model, batch),
-    )
-
-  compiled = logits.lower(params, batch).compile()
+  compiled = function.lower(*args).compile()
   operations = compiled.cost_analysis()['flops']
   taken = []
   for _ in range(5):
     begun = time.perf_counter()
-    jax.block_until_ready(compiled(params, batch))
+    jax.block_until_ready(compiled(*args))
     taken.append(time.perf_counter() - begun)
   return operations, min(taken)

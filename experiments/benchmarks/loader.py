@@ -42,7 +42,8 @@ def main(arguments=None):
   for recipe in args.recipes:
     config = importlib.import_module(f'configs.{recipe}').get_config()
     if args.smoke:
-      config.batch_size, config.model.num_layers = 8, 1
+      config.batch_size, config.tokenizer.vocab_size = 8, 300
+      config.model.num_layers, config.model.hidden_size = 1, 48
     program = build(config)
     need = time_step(program, seconds)
     rows.append(show(recipe, 'the step takes', need, need))
