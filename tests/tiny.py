@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ctxlm import cli, config
+from ctxlm.lab import local
 from tests.haste import FLAGS
 
 ROOT = Path(__file__).parent.parent
@@ -181,6 +183,17 @@ def fork(
   )
   process.start()
   return process
+
+
+def forks_points(argv):
+  """What `fork` may call: a sweep there forks its points from itself.
+
+  It has imported everything, so that it needs no server that does so again;
+  but points share its locks.
+  """
+  own = multiprocessing.get_context('fork')
+  local.multiprocessing = types.SimpleNamespace(get_context=lambda _: own)
+  cli.main(argv)
 
 
 def _forked(main, argv, env, errors, stdin, room):

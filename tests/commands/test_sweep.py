@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ctxlm import cli
 from ctxlm.errors import UserError
 from ctxlm.lab import report
 from tests import tiny
@@ -21,11 +22,11 @@ from tests import tiny
 TESTS = tiny.ROOT / 'tests'
 
 
-def start(verb, *argv):
+def start(verb, *argv, main=tiny.forks_points):
   """Starts `ctxlm VERB`; returns (process, file of its standard error)."""
   _, log = tempfile.mkstemp(dir=os.environ['CTXLM_CACHE'])
   argv = [sys.executable, '-m', 'ctxlm', verb, *map(str, argv)]
-  return tiny.fork(argv, 1, log, haste=True), Path(log)
+  return tiny.fork(argv, 1, log, haste=True, main=main), Path(log)
 
 
 def ctxlm(verb, *argv):
@@ -156,7 +157,7 @@ def test_sigkill_at_three_moments(whole, tmp_path):
   argv = ['tests/toy.py', '--workdir', folder, '--seeds=2', '--jobs=2']
   argv.append('--config.num_steps=60')
   for i in range(3):
-    process, _ = start('sweep', *argv)
+    process, _ = start('sweep', *argv, main=cli.main)  # as it is for users
     lines = sum(map(tiny.logged, folder.glob('*=*')))
 
     def more():
@@ -244,7 +245,7 @@ def test_another_sweep_of_the_folder_is_refused(tmp_path):
   folder = tmp_path / 'dir'
   argv = ['tests/toy.py', '--workdir', folder, '--seeds=1']
   argv.append('--config.num_steps=1000000')
-  process, _ = start('sweep', *argv)
+  process, _ = start('sweep', *argv, main=cli.main)
   assert tiny.wait_until(
     lambda: any(map(tiny.logged, folder.glob('*=*'))), process
   )

@@ -10,10 +10,10 @@ from ctxlm.lab import asha
 from tests import tiny
 
 
-def sweep(*argv):
-  return tiny.finish(
-    tiny.start([sys.executable, '-m', 'ctxlm', 'sweep', *argv])
-  )
+def sweep(log, *argv):
+  argv = [sys.executable, '-m', 'ctxlm', 'sweep', *argv]
+  process = tiny.fork(argv, 1, log, haste=True, main=tiny.forks_points)
+  return tiny.ended(process), log.read_text()
 
 
 def rows(*losses):
@@ -74,7 +74,7 @@ def test_a_sweep_with_it_and_without_it_again(tmp_path):
   argv += ['--config.checkpoint.every_steps=20000']
   argv += ['--config.optimizer.schedule=constant']
   halving = ['--asha=eval/line/loss', '--asha_mode=max', '--asha_least=100']
-  status, err = sweep(*argv, *halving)
+  status, err = sweep(tmp_path / 'log', *argv, *halving)
   assert status == 0, err
   assert '1 of 2 points are done, 1 stopped early' in err
   fast = folder / 'learning_rate=0.3,seed=0'
@@ -82,9 +82,9 @@ def test_a_sweep_with_it_and_without_it_again(tmp_path):
   assert note['metric'] == 'eval/line/loss' and note['step'] >= 111
   step = tiny.metrics(fast)[-1]['step']
   assert step < 60000
-  status, err = sweep(*argv, *halving)  # it stays so
+  status, err = sweep(tmp_path / 'log', *argv, *halving)  # it stays so
   assert status == 0 and tiny.metrics(fast)[-1]['step'] == step
-  status, err = sweep(*argv)  # now it ends
+  status, err = sweep(tmp_path / 'log', *argv)  # now it ends
   assert '2 of 2 points are done' in err
   assert tiny.metrics(fast)[-1]['step'] == 60000
   assert not (fast / asha.NAME).exists()
