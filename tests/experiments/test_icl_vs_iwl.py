@@ -21,10 +21,19 @@ NAN = float('nan')
 MANY, FEW, MIDDLE, NONE, ZIPF = 'many', 'few', 'middle', 'none', 'zipf'
 CONTEXT = {MANY: 0.97, FEW: 0.2, MIDDLE: 0.9, NONE: 0.1, ZIPF: 0.8}
 WEIGHTS = {MANY: 0.1, FEW: 0.98, MIDDLE: 0.4, NONE: 0.9, ZIPF: 0.7}
-FLIPPED = {MANY: 0.97, FEW: 0.1, MIDDLE: 0.8, NONE: 0.1, ZIPF: 0.7}
+FLIPPED = {MANY: 0.97, FEW: 0.06, MIDDLE: 0.8, NONE: 0.1, ZIPF: 0.7}
+OLD = {MANY: 0.01, FEW: 0.58, MIDDLE: 0.1, NONE: 0.8, ZIPF: 0.2}
 
 
-def rows(own, context=None, weights=None, flipped=None, trained=None, gap=None):
+def rows(
+  own,
+  context=None,
+  weights=None,
+  flipped=None,
+  old=None,
+  trained=None,
+  gap=None,
+):
   """Bayes has 1 - `gap` less than the model: above is what is given."""
   arm = {64: FEW, 512: MIDDLE, 4096: MANY}.get(own['num_classes'])
   arm = ZIPF if own['zipf'] else arm if own['burstiness'] else NONE
@@ -32,6 +41,7 @@ def rows(own, context=None, weights=None, flipped=None, trained=None, gap=None):
     'in_context': (CONTEXT | (context or {}))[arm],
     'in_weights': (WEIGHTS | (weights or {}))[arm],
     'flipped': (FLIPPED | (flipped or {}))[arm],
+    'by_weights': (OLD | (old or {}))[arm],
     'accuracy': (trained or {}).get(arm, 0.95),
     'in_context_bayes': 1.0,
     'in_weights_bayes': 1.0,
@@ -58,10 +68,14 @@ CASES = [
   ({'flipped': {MANY: 0.899}}, 'DRR'),
   ({'weights': {MANY: 0.299}}, 'RRR'),
   ({'weights': {MANY: 0.301}}, 'DRR'),
-  ({'context': {FEW: 0.349}}, 'RRR'),
-  ({'context': {FEW: 0.351}}, 'DRR'),
-  ({'weights': {FEW: 0.901}}, 'RRR'),
-  ({'weights': {FEW: 0.899}}, 'DRR'),
+  ({'context': {FEW: 0.299}}, 'RRR'),
+  ({'context': {FEW: 0.301}}, 'DRR'),
+  ({'weights': {FEW: 0.401}}, 'RRR'),
+  ({'weights': {FEW: 0.399}}, 'DRR'),
+  ({'flipped': {FEW: 0.1449}}, 'RRR'),
+  ({'flipped': {FEW: 0.1451}}, 'DRR'),
+  ({'flipped': {MANY: 0.92}, 'old': {MANY: 0.2299}}, 'RRR'),
+  ({'flipped': {MANY: 0.92}, 'old': {MANY: 0.2301}}, 'DRR'),
   ({'context': {MANY: 0.302}, 'weights': {MANY: 0.88, FEW: 0.98}}, 'DRR'),
   ({'context': {MANY: 0.298}, 'weights': {MANY: 0.88, FEW: 0.98}}, 'NRR'),
   ({'trained': {MANY: 0.851, FEW: 0.851}}, 'RRR'),
