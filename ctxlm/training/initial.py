@@ -52,9 +52,7 @@ def begin(program, workdir):
   meta = program.meta
   if not checkpoint.steps(workdir):
     taken = choose(program)
-    state = program.init()
-    if taken:
-      state = program.init(_read(taken, program, state.params))
+    state = program.init(_read(taken, program) if taken else None)
     program.rehearse(state.judged)
   run_folder.agree_on_progress(workdir)
   with contextlib.ExitStack() as undo:
@@ -265,7 +263,7 @@ def distinct(taken):
   return list({id(opened): opened for opened in taken.values()}.values())
 
 
-def _read(taken, program, fresh):
+def _read(taken, program):
   # The parameters that are taken, read, and fresh ones for the others.
   places = trees.flatten(program.abstract.params)
   loaded, folders = {}, []
@@ -279,7 +277,9 @@ def _read(taken, program, fresh):
     f'parameters from {", ".join(folders)}; '
     + (f'initialised afresh: {", ".join(missing)}' if missing else 'all found')
   )
-  return trees.map_with_name(lambda name, x: loaded.get(name, x), fresh)
+  if missing:
+    loaded |= program.init_some(missing)
+  return trees.nest(loaded)
 
 
 def say(text):

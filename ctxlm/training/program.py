@@ -102,6 +102,15 @@ class Program:
     key = jax.random.key(self.config.seed)
     return task_lib.init_params(self.model, self.tasks, self.features, key)
 
+  def init_some(self, names):
+    """Returns {path: fresh parameter}, placed, of some; see init_params."""
+
+    def some():
+      fresh = trees.flatten(self.init_params())
+      return {name: fresh[name] for name in names}
+
+    return self.placement.init(some)
+
   @property
   def counts(self):
     """Whether the model is counted, and not trained; see models.Counts."""
