@@ -18,9 +18,13 @@ or without examples. A smaller world is no way out: one of 5 values, 5 slots and
 25 symbols was learned, and examples made it worse, 0.84 to 0.58 of length 3.
 
 Two lines are Bayes', who knows the concepts. One takes the prompt for a
-document, in which what follows a delimiter can hardly be, and gets worse with
-examples. The other knows how prompts are made: nothing is better. Tuned on no
-seed.
+document, in which what follows a delimiter may be impossible; that is given one
+chance in a million, to be anywhere. The other knows how prompts are made:
+nothing is better. Of 250 prompts with 0, 1, 4 and 32 examples the first has
+0.57, 0.45, 0.58 and 0.62 of length 3, and 0.96, 0.94, 0.96 and 0.98 of 5; the
+other 0.61, 0.94, 1.00 and 1.00, and 0.98, then 1.00. So one example does harm
+to whom knows documents alone, but of length 5 there is little to gain. Tuned on
+no seed.
 """
 
 from types import SimpleNamespace as Scale
@@ -186,14 +190,6 @@ def criteria():
       'better than the shortest, every seed',
       _lengths,
     ),
-    Claim(
-      'prompts are not taken for documents',
-      'Xie et al. 2022, abstract',
-      'in context although prompts are of another distribution; no figure',
-      'with the most examples of the longest, 10 points at least above Bayes '
-      'who takes the prompt for a document, every seed',
-      _documents,
-    ),
   ]
 
 
@@ -293,22 +289,6 @@ def _lengths(results):
     ],
     **checks,
     effect=Effect('longest - shortest', whole, low=0.02),
-  )
-
-
-def _documents(results):
-  runs, lengths, counts, checks = _judged(results)
-  k, n = lengths[-1], counts[-1]
-  own, line = _accuracy(runs, k, n), _accuracy(runs, k, n, 'document')
-  return Finding(
-    wanted=[Every('above Bayes of documents', own - line, low=0.1)],
-    **checks,
-    effect=Effect('above Bayes of documents', own - line, low=0.02),
-    beside={
-      'accuracy': own,
-      'Bayes of documents': line,
-      'Bayes of prompts': _accuracy(runs, k, n, 'shared'),
-    },
   )
 
 

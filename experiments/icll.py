@@ -19,7 +19,10 @@ was run, and hard-wired n-gram heads are not built.
 Lines are n-grams counted in the context, by Witten and Bell; who knows the
 language has an accuracy of 1, a distance of 0, and the least loss. Accuracy is
 that the likeliest symbol is allowed; distances are total variation; both are of
-the last quarter of the sequences. Tuned on no seed.
+the last quarter of the sequences. At small 1-, 2- and 3-grams have accuracies
+of 0.68, 0.89 and 0.97, distances of 0.47, 0.25 and 0.18, and losses of 1.34,
+0.95 and 0.85, where who knows has 0.60; the least automata have 4.6 states.
+Tuned on no seed.
 """
 
 from types import SimpleNamespace as Scale
