@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from ctxlm import cli, config
 from ctxlm.lab import local
+from ctxlm.training import tracking
 from tests.haste import FLAGS
 
 ROOT = Path(__file__).parent.parent
@@ -266,12 +267,9 @@ def stop(process, how=signal.SIGTERM):
 
 
 def metrics(workdir):
-  """Returns the rows of metrics.jsonl, without the one that tells time."""
+  """Returns the rows of metrics.jsonl, without timings."""
   lines = (Path(workdir) / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  for row in rows:
-    row.pop('train/tokens_per_second', None)
-  return rows
+  return [tracking.untimed(json.loads(line)) for line in lines]
 
 
 def state(workdir, step):

@@ -7,11 +7,13 @@ The same command again goes on from the newest checkpoint.
     --config.optimizer.learning_rate=3e-4 --config.num_steps=500
   ctxlm train --config finetune:bert-base-uncased --workdir runs/tuned \
     --data 'text/*.txt'
+  ctxlm train --config gpt2_small --workdir runs/gpt2 --profile=5
 
 `ctxlm recipes` lists those of ours. Every key of a recipe stands with a comment
 in `ctxlm/config.py`; --config.KEY=VALUE sets it, and any option of a plug-in.
 """
 
+from ctxlm import ranges
 from ctxlm.commands import flags
 
 
@@ -25,6 +27,16 @@ def add_flags(parser):
     metavar='DIR',
     needed=True,
     help='the run folder',
+  )
+  parser.add(
+    'what is written',
+    '--profile',
+    metavar='STEPS',
+    type=flags.number(ranges.Count),
+    default=0,
+    help='a trace of so many steps, after the first ones, which compile: '
+    'DIR/profile, for TensorBoard and Perfetto; and a table of the five '
+    'dearest operations',
   )
   flags.add_processes(parser)
 
@@ -43,4 +55,4 @@ def main(F):
   overrides.apply(config, F.overrides)
   config_lib.check(config)
   processes.start(F.coordinator, F.num_processes, F.process_id)
-  loop.train(config, F.workdir)
+  loop.train(config, F.workdir, profile=F.profile)

@@ -48,10 +48,7 @@ class Point:
 
 def read_rows(folder):
   """Returns the rows of a run's metrics.jsonl, without timings."""
-  rows = tracking.read(Path(folder))
-  for row in rows:
-    row.pop('train/tokens_per_second', None)
-  return rows
+  return [tracking.untimed(row) for row in tracking.read(Path(folder))]
 
 
 def is_done(folder, num_steps):

@@ -2,6 +2,8 @@
 
 import math
 import os
+import resource
+import sys
 from pathlib import Path
 
 import jax
@@ -54,6 +56,22 @@ def machine():
   total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
   said = [path.read_text().strip() for path in LIMITS if path.is_file()]
   return min([total, *(int(x) for x in said if x.isdigit())])
+
+
+def peak():
+  """Returns (name, bytes) of the most memory that was had at once.
+
+  It is 'peak_device_gib', of the device of this process that had the most,
+  where its allocator counts, and 'peak_process_gib', of this process without
+  those that it started, where it does not, as on a CPU.
+  """
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  counted = [s['peak_bytes_in_use'] for s in stats if 'peak_bytes_in_use' in s]
+  if counted:
+    return 'peak_device_gib', max(counted)
+  unit = 1 if sys.platform == 'darwin' else 1024  # see getrusage(2)
+  usage = resource.getrusage(resource.RUSAGE_SELF)
+  return 'peak_process_gib', usage.ru_maxrss * unit
 
 
 def size(count):

@@ -209,16 +209,17 @@ def train_step(
     made = jax.random.fold_in(data_key(seed, task.name, 'train'), state.step)
     own = features(task, batch[task.name], made, state.step)
     kept = state.memory[task.name] if task.carries else {}
-    summed, g, kept = loss_and_grads(
-      task,
-      whole,
-      trained,
-      own,
-      jax.random.fold_in(key, i),
-      axis,
-      accumulation,
-      own_rows(kept, own['index'], axis),
-    )
+    with jax.named_scope(task.name):  # as a trace names its operations
+      summed, g, kept = loss_and_grads(
+        task,
+        whole,
+        trained,
+        own,
+        jax.random.fold_in(key, i),
+        axis,
+        accumulation,
+        own_rows(kept, own['index'], axis),
+      )
     if task.carries:
       memory[task.name] = whole_rows(kept, own['index'], axis)
     grads = g if grads is None else jax.tree.map(jnp.add, grads, g)
@@ -227,8 +228,9 @@ def train_step(
       c * ratios[name] for name, c in task.objective.terms.items()
     )
     metrics |= {f'{task.name}/{name}': r for name, r in ratios.items()}
-  updates, opt_state = tx.update(grads, state.opt_state, trained)
-  trained = optax.apply_updates(trained, updates)
+  with jax.named_scope('optimizer'):
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
+    trained = optax.apply_updates(trained, updates)
   ema = state.ema
   if ema_decay:
     # Few steps have been averaged at first; see optax.ema's debiasing, here

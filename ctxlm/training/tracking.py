@@ -50,6 +50,19 @@ def read(workdir):
   return rows
 
 
+def untimed(row):
+  """Returns a row of `read` without what no two runs have the same.
+
+  >>> untimed({'step': 1, 'train/loss': 5.0, 'machine/mfu': 0.4})
+  {'step': 1, 'train/loss': 5.0}
+  """
+  return {
+    name: value
+    for name, value in row.items()
+    if name != 'train/tokens_per_second' and not name.startswith('machine/')
+  }
+
+
 class Tracker:
   """Writes metrics; only the first process writes."""
 
