@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
+from ctxlm import cli
 from ctxlm.training import loop as train
 from tests import tiny
 
 
-def call(folder, *flags):
+def on_two_devices(folder, *flags):
   argv = [sys.executable, '-m', 'ctxlm', 'evaluate', *flags]
   process = tiny.fork(argv, 2, folder / 'errors', haste=True)
   process.join(300)
@@ -17,13 +18,21 @@ def call(folder, *flags):
   return process.exitcode, out, (folder / 'errors').read_text()
 
 
+def call(capsys, *flags):
+  """Returns (status, output, errors) of the command, in this process."""
+  capsys.readouterr()
+  with pytest.raises(SystemExit) as e:
+    cli.main(['ctxlm', 'evaluate', *flags])
+  return e.value.code, *capsys.readouterr()
+
+
 @pytest.mark.slow
-def test_equals_the_training_loop(text, tmp_path):
+def test_equals_the_training_loop(text, tmp_path, capsys):
   c = tiny.get_config('causal')
   c.num_steps, c.checkpoint.every_steps = 4, 2
   c.evaluators.perplexity = {'name': 'perplexity', 'every_steps': 2}
   want = train.train(c, tmp_path / 'run')
-  status, out, err = call(tmp_path, f'--model={tmp_path}/run')
+  status, out, err = on_two_devices(tmp_path, f'--model={tmp_path}/run')
   assert status == 0, err
   found = json.loads(out.splitlines()[-1])
   assert found.pop('step') == 4
@@ -35,7 +44,7 @@ def test_equals_the_training_loop(text, tmp_path):
     r for r in tiny.metrics(tmp_path / 'run') if found.keys() & r.keys()
   ]
   assert [r['step'] for r in logged] == [2, 4]
-  status, out, err = call(tmp_path, f'--model={tmp_path}/run', '--step=2')
+  status, out, err = call(capsys, f'--model={tmp_path}/run', '--step=2')
   assert status == 0, err
   found = json.loads(out.splitlines()[-1])
   name = 'eval/perplexity/loss'
@@ -52,8 +61,8 @@ def test_equals_the_training_loop(text, tmp_path):
     (['--model={run}', '--output=/no/a'], 'name a file in a folder that is'),
   ],
 )
-def test_mistakes_are_one_line(runs, tmp_path, flags, wanted):
+def test_mistakes_are_one_line(runs, capsys, flags, wanted):
   flags = [f.format(run=runs['causal'].workdir) for f in flags]
-  status, _, err = call(tmp_path, *flags)
+  status, _, err = call(capsys, *flags)
   assert status == 2 and wanted in err
   assert err.startswith('ctxlm evaluate: ') and err.count('\n') == 1
