@@ -4,6 +4,7 @@ import functools
 import json
 import pydoc_data.topics
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from ctxlm.data import loader
 from ctxlm.data.tokenizers import tokenizer as tokenizer_lib
 from ctxlm.experiments.benchmarks import reference as updates
 from ctxlm.parallel import placement as placement_lib
+from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.training import loop as train
 from ctxlm.training import program as program_lib
 from tests import tiny
@@ -40,13 +42,13 @@ def make(kind, tokenizer):
   size = tokenizer.vocab_size
   if kind == 'gpt2':
     config = tr.GPT2Config(
-      vocab_size=size, n_positions=LENGTH, n_embd=24, n_layer=2, n_head=3,
+      vocab_size=size, n_positions=LENGTH, n_embd=24, n_layer=1, n_head=3,
       resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     return tr.GPT2LMHeadModel(config)
   config = tr.BertConfig(
     vocab_size=size, max_position_embeddings=LENGTH, hidden_size=24,
-    num_hidden_layers=2, num_attention_heads=3, intermediate_size=50,
+    num_hidden_layers=1, num_attention_heads=3, intermediate_size=50,
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=3,
   )  # fmt: skip
   if kind == 'labels':
@@ -102,7 +104,7 @@ def test_curves(kind, prose, tmp_path, capsys):
   config.optimizer.learning_rate = 3e-3
   config.optimizer.warmup_steps = 10
   config.evaluators = ConfigDict()
-  train.train(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run', pmap_lib.Pmap(jax.devices()[:1]))
   assert 'parameters from' in capsys.readouterr().err
   ours, theirs = both_curves(kind, config, model, tokenizer, tmp_path / 'run')
   assert len(ours) == len(theirs) == STEPS
@@ -143,7 +145,7 @@ def test_curve_of_a_head(tmp_path):
   config.optimizer.learning_rate = 3e-3
   config.optimizer.warmup_steps = 10
   config.evaluators = ConfigDict()
-  train.train(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run', pmap_lib.Pmap(jax.devices()[:1]))
   ours, theirs = both_curves(
     'labels', config, model, tokenizer, tmp_path / 'run'
   )
@@ -186,8 +188,8 @@ def test_missing_heads_are_fresh_and_named(prose, tmp_path, capsys):
   config = finetune.get_config(tmp_path / 'a')
   config.tasks.text.objective = ConfigDict({'name': 'mlm'})
   config.tasks.text.data = ConfigDict({'name': 'files', 'pattern': str(prose)})
-  config.num_steps, config.batch_size = 1, BATCH
-  config.optimizer.warmup_steps = 1
+  config.num_steps, config.batch_size = 0, BATCH
+  config.optimizer.warmup_steps = 0
   config.evaluators = ConfigDict()
   train.train(config, tmp_path / 'run')
   line = next(

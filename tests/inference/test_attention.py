@@ -69,7 +69,7 @@ def test_an_encoder_decoders_are_its_encoders(loaded):
     vocab_size=t.vocab_size, hidden_size=8, num_layers=2, num_heads=2
   )
   ids = np.array([framing.source(t)(t.encode(TEXT))])
-  params = model.init(jax.random.key(0), ids, ids)['params']
+  params = jax.jit(model.init)(jax.random.key(0), ids, ids)['params']
   run = types.SimpleNamespace(
     model=model,
     params=params,
@@ -97,7 +97,9 @@ def test_an_encoder_decoders_are_its_encoders(loaded):
 def test_a_model_without_attention_is_one_line(loaded):
   t = loaded['causal'].tokenizer
   model = recurrent.Model(vocab_size=t.vocab_size, hidden_size=8)
-  params = model.init(jax.random.key(0), np.ones((1, 3), int))['params']
+  params = jax.jit(model.init)(jax.random.key(0), np.ones((1, 3), int))[
+    'params'
+  ]
   run = types.SimpleNamespace(
     model=model,
     params=params,

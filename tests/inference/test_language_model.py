@@ -2,6 +2,7 @@
 
 import warnings
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -119,7 +120,7 @@ def test_strings_are_framed_and_the_tokenizer_makes_arrays(runs):
   assert t('the cat sees', length=3)['tokens'].shape == (1, 3)
   assert t([])['tokens'].shape == (0, 0)
   # They go into the model as they are.
-  out = lm.model.apply({'params': lm.params}, **made)
+  out = jax.jit(lm.model.apply)({'params': lm.params}, **made)
   np.testing.assert_allclose(out[1, :short], lm.hidden('a')[-1], atol=1e-5)
   one, two = lm.fill(['the [MASK]', 'a [MASK] cat'], top=3)
   assert len(one[0]) == len(two[0]) == 3

@@ -63,7 +63,7 @@ def call(tmp_path, verb, *flags, stdin=''):
   (tmp_path / 'stdin').write_text(stdin)
   argv = [sys.executable, '-m', 'ctxlm', verb, *flags]
   errors = tmp_path / 'errors'
-  process = tiny.fork(argv, 1, errors, str(tmp_path / 'stdin'))
+  process = tiny.fork(argv, 1, errors, str(tmp_path / 'stdin'), haste=True)
   process.join(300)
   out = (tmp_path / 'errors.out').read_text().splitlines()
   return process.exitcode, [json.loads(x) for x in out], errors.read_text()

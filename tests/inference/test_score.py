@@ -24,15 +24,17 @@ def test_each_token_is_conditioned_on_those_before(loaded):
   ids = run.tokenizer.encode(text)
   assert run.tokenizer.pieces(ids) == tokens and len(tokens) == len(logps)
   row = [run.tokenizer.bos_id, *ids]
+
+  @jax.jit
+  def forward(params, x, last):
+    return run.model.apply(
+      {'params': params}, method=lambda m: m.logits(m(x))[0, last]
+    )
+
   for t, got in enumerate(logps):
     # The prefix alone, so nothing of what follows can have been seen.
-    before = np.array([row[: t + 1]])
-    apply = jax.jit(
-      lambda params, x: run.model.apply(
-        {'params': params}, method=lambda m: m.logits(m(x))[0, -1]
-      )
-    )
-    out = np.asarray(apply(run.params, before), np.float64)
+    before = np.array([row[: t + 1] + [0] * (len(ids) - t)])
+    out = np.asarray(forward(run.params, before, t), np.float64)
     want = out[row[t + 1]] - np.log(np.exp(out).sum())
     assert got == pytest.approx(want, abs=1e-4)
 
@@ -42,7 +44,9 @@ def test_command_prints_the_sum(loaded, tmp_path):
   workdir = run.folder
   argv = [sys.executable, '-m', 'ctxlm', 'score', f'--model={workdir}']
   errors = tmp_path / 'errors'
-  process = tiny.fork([*argv, '--text=the cat sees the moon'], 1, errors)
+  process = tiny.fork(
+    [*argv, '--text=the cat sees the moon'], 1, errors, haste=True
+  )
   process.join(300)
   assert process.exitcode == 0, errors.read_text()
   lines = (tmp_path / 'errors.out').read_text().splitlines()

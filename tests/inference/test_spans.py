@@ -98,7 +98,10 @@ def test_lines_piped(trained):
   model = str(folder / 'run')
   argv = [sys.executable, '-m', 'ctxlm', 'predict', '--model', model]
   process = tiny.fork(
-    [*argv, '--input', str(folder / 'lines')], 1, folder / 'errors'
+    [*argv, '--input', str(folder / 'lines')],
+    1,
+    folder / 'errors',
+    haste=True,
   )
   process.join(300)
   assert not process.exitcode, (folder / 'errors').read_text()
@@ -107,7 +110,10 @@ def test_lines_piped(trained):
   assert (found[0]['start'], found[0]['end']) == (13, 18)
   (folder / 'lines').write_text(lines + 'where is gold?\n')
   process = tiny.fork(
-    [*argv, '--input', str(folder / 'lines')], 1, folder / 'errors'
+    [*argv, '--input', str(folder / 'lines')],
+    1,
+    folder / 'errors',
+    haste=True,
   )
   process.join(300)
   said = (folder / 'errors').read_text()
