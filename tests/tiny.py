@@ -9,9 +9,9 @@ import json
 import multiprocessing
 import os
 import resource
-import signal
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from pathlib import Path
@@ -221,11 +221,30 @@ def finish(process, timeout=300):
   return process.returncode, err
 
 
-def train(workdir, *flags, name='causal', devices=1):
-  """Trains to the end; returns standard error, having checked the status."""
-  status, err = finish(start(command(workdir, *flags, name=name), devices))
-  assert status == 0, err
+def over(process, errors, timeout=300):
+  """Waits for a process of `fork`; returns standard error.
+
+  It checks the status.
+
+  Args:
+    process: of `fork`.
+    errors: file of its standard error.
+    timeout: seconds, after which it is killed.
+  """
+  process.join(timeout)
+  process.kill()
+  process.join()
+  err = Path(errors).read_text()
+  assert process.exitcode == 0, f'exit {process.exitcode}: {err}'
   return err
+
+
+def train(workdir, *flags, name='causal', devices=1):
+  """Trains to the end, compiled in haste; returns standard error."""
+  with tempfile.TemporaryDirectory() as folder:
+    errors = Path(folder) / 'errors'
+    argv = command(workdir, *flags, name=name)
+    return over(fork(argv, devices, errors, haste=True), errors)
 
 
 def logged(workdir):
@@ -258,12 +277,6 @@ def ended(process):
     return process.wait()
   process.join()
   return process.exitcode
-
-
-def stop(process, how=signal.SIGTERM):
-  """Sends a signal and returns (status, standard error)."""
-  process.send_signal(how)
-  return finish(process)
 
 
 def metrics(workdir):

@@ -1,5 +1,6 @@
 """An interrupted run goes on as if nothing had been."""
 
+import os
 import re
 import shutil
 import signal
@@ -31,16 +32,16 @@ def test_a_signal_saves_and_resume_is_bitwise(
   text, tmp_path, name, devices, flags, elsewhere, how
 ):
   """SIGTERM or Ctrl-C; and equal to rounding on other devices."""
-  flags += ('config.num_steps=40', 'config.checkpoint.every_steps=7')
+  flags += ('config.num_steps=40', 'config.checkpoint.every_steps=15')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   tiny.train(whole, *flags, name=name, devices=devices)
   argv = tiny.command(cut, *flags, name=name)
 
-  process = tiny.start(argv, devices)
+  errors = tmp_path / 'errors'
+  process = tiny.fork(argv, devices, errors, haste=True)
   assert tiny.wait_until(lambda: tiny.logged(cut) >= 3, process)
-  status, err = tiny.stop(process, how)
-  assert status == 0, err
-  last = err.splitlines()[-1]
+  os.kill(process.pid, how)
+  last = tiny.over(process, errors).splitlines()[-1]
   step = int(re.match(r'stopped at step (\d+) of 40, saved in', last)[1])
   assert last.endswith('run the same command again to go on')
   assert 3 <= step < 40
@@ -68,13 +69,10 @@ def test_sigkill_at_five_moments(text, tmp_path):
   time: while it starts, restores, trains, evaluates or saves. Many more are
   those of tests/kill.py.
   """
-  flags = (
-    'config.num_steps=80',
-    'config.checkpoint.every_steps=2',
-    'config.optimizer.ema_decay=0.9',
-  )
+  flags = ('config.num_steps=80', 'config.optimizer.ema_decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-  tiny.train(whole, *flags)
+  tiny.train(whole, *flags, 'config.checkpoint.every_steps=80')
+  flags += ('config.checkpoint.every_steps=2',)
   argv = tiny.command(cut, *flags)
   rng = np.random.default_rng(0)
   in_a_save = goes_on = 0
@@ -90,7 +88,7 @@ def test_sigkill_at_five_moments(text, tmp_path):
 
   for i in range(5):
     errors, left = tmp_path / 'errors', temporary()
-    process = tiny.fork(argv, 1, errors)
+    process = tiny.fork(argv, 1, errors, haste=True)
     try:
       if i % 3 == 0:
         assert tiny.wait_until(begins_to_save(left), process)
