@@ -35,7 +35,7 @@ def two_at_once(folder):
 def test_a_node_is_lost_half_way(cluster, tmp_path):
   folder = tmp_path / 'dir'
   argv = [sys.executable, '-m', 'ctxlm', 'sweep', 'tests/toy.py']
-  argv += [f'--workdir={folder}', '--seeds=2', '--launcher=ray']
+  argv += [f'--workdir={folder}', '--seeds=1', '--launcher=ray']
   argv += [f'--ray_address={cluster.address}', '--config.num_steps=1500']
   argv += ['--config.checkpoint.every_steps=50']
   argv += ['--config.evaluators.line.every_steps=300']
@@ -57,7 +57,7 @@ def test_a_node_is_lost_half_way(cluster, tmp_path):
   finally:
     process.kill()
   assert process.returncode == 0, err
-  assert '4 of 4 points are done' in err and 'FAILED' not in err
+  assert '2 of 2 points are done' in err and 'FAILED' not in err
   logs = [p.read_text() for p in (folder / 'logs').iterdir()]
   assert any('going on from step' in text for text in logs)
   for run in folder.glob('*=*'):

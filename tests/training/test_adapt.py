@@ -56,7 +56,9 @@ def stepped(program, steps=2):
 
 @pytest.fixture(scope='module')
 def whole():
-  program = program_of()
+  optimizer = tiny.get_config('mlm').optimizer
+  optimizer.ema_decay = 0.9
+  program = program_of(optimizer=optimizer)
   return program, *stepped(program)
 
 
@@ -84,32 +86,29 @@ def test_the_frozen_have_no_gradient_to_compute():
   """A probe's step costs little more than its forward pass, as XLA counts."""
 
   def flops(program):
-    return program.lower().compile().cost_analysis()['flops']
+    return program.lower().cost_analysis()['flops']
 
   probe = program_of({'name': 'probe'})
   assert flops(probe) < 0.6 * flops(program_of({}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('how', ['accumulation', 'mesh', 'pmap'])
+@pytest.mark.parametrize('how', ['mesh', 'pmap'])
 def test_the_same_losses_however_it_is_cut(how, whole):
   _, _, _, want = whole
   devices = jax.devices()
   placement = {
-    'accumulation': lambda: None,
     'mesh': lambda: mesh.Mesh(devices[:4], data=1, fsdp=2, tensor=2),
     'pmap': lambda: pmap.Pmap(devices[:4]),
   }[how]()
-  more = {'accumulation': 2} if how == 'accumulation' else {}
+  more = {'accumulation': 2} if how == 'pmap' else {}
   _, _, found = stepped(program_of(placement=placement, **more))
   for name in ('loss', 'grad_norm'):
     assert found[name] == pytest.approx(want[name], rel=1e-5)
 
 
 def test_averages_of_the_frozen_stay(whole):
-  optimizer = tiny.get_config('mlm').optimizer
-  optimizer.ema_decay = 0.9
-  before, state, _ = stepped(program_of(optimizer=optimizer))
+  _, before, state, _ = whole
   for name, x in trees.flatten(state.ema).items():
     moves = '/lora/' in name or name.startswith('heads/')
     assert np.array_equal(x, before[name]) != moves, name

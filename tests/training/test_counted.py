@@ -19,9 +19,19 @@ from tests import tiny
 def get_config(**model):
   """Returns a recipe whose text is one row, so that no document is cut."""
   c = tiny.get_config('judged')
-  c.num_steps, c.max_length = 0, 6000
+  c.num_steps, c.max_length = 0, 1500
   c.model = {'name': 'ngram', 'order': 3} | model
   return c
+
+
+@pytest.fixture(scope='module')
+def text(tmp_path_factory):
+  """A short text."""
+  path = tmp_path_factory.mktemp('counted') / 'text.txt'
+  tiny.write_text(path, documents=20)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('TINY_TEXT', str(path))
+    yield path
 
 
 @pytest.fixture(scope='module')
