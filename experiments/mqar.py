@@ -374,23 +374,15 @@ def report(results):
     if last:
       ys = list(zip(*last.values()))  # of the seeds that all have
       widths.append(Series(mixer, list(last), ys))
+
+  def training(name, metric, unit, lines):
+    series = [_runs(cells, mixer).series(mixer, metric) for mixer in MIXERS]
+    title = 'recall of 8 pairs, width 64'
+    return Plot(name, title, 'step', unit, series, lines)
+
   return [
-    Plot(
-      'training',
-      'recall of 8 pairs, width 64',
-      'step',
-      'accuracy',
-      [_runs(cells, mixer).series(mixer, METRIC) for mixer in MIXERS],
-      chance,
-    ),
-    Plot(
-      'loss',
-      'recall of 8 pairs, width 64',
-      'step',
-      'nats a value',
-      [_runs(cells, mixer).series(mixer, LOSS) for mixer in MIXERS],
-      floor,
-    ),
+    training('training', METRIC, 'accuracy', chance),
+    training('loss', LOSS, 'nats a value', floor),
     Plot(
       'width',
       'recall of 8 pairs',

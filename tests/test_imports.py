@@ -26,11 +26,11 @@ LAYERS = [
   {'config'},  # the ground: every key and its check,
   {'plugins'},  # names that become classes,
   {'ranges'},  # what their options may be,
-  {'files', 'trees', 'chips'},  # files written whole, leaves by path, chips,
+  {'files', 'trees'},  # files written whole, leaves by path,
   {'errors'},  # and the one exception of a user's mistake
 ]
 GROUND = {'__init__', '__main__', 'cli', 'config', 'plugins', 'errors'}
-GROUND |= {'chips', 'files', 'ranges', 'trees'}
+GROUND |= {'files', 'ranges', 'trees'}
 
 
 def layer(name):

@@ -12,8 +12,8 @@ import time
 import jax
 import numpy as np
 
-from ctxlm import chips, trees
-from ctxlm.parallel import memory
+from ctxlm import trees
+from ctxlm.parallel import chips, memory
 
 # Metrics of the machine begin with it: no two runs have the same.
 MACHINE = 'machine/'

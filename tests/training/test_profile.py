@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from jax.profiler import ProfileData
 
-from ctxlm import chips, cli
+from ctxlm import cli
 from ctxlm.errors import UserError
+from ctxlm.parallel import chips
 from ctxlm.training import loop, pace, profile, trace, tracking
 from tests import tiny
 

@@ -3,7 +3,7 @@
 import pytest
 from jax._src.pallas.mosaic import tpu_info
 
-from ctxlm import chips
+from ctxlm.parallel import chips
 
 TPUS = [kind for kind in chips.CHIPS if kind.startswith('TPU')]
 
