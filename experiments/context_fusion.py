@@ -14,9 +14,11 @@ the best losses are known exactly: ln(values) nats a value without passages, and
 that times the share of values that no relevant passage has with them. A quarter
 of the texts have no relevant passage at all.
 
-Real text is the embedded corpus. Beside each row stand passages of the same
-document's earlier pages, found by BM25, `pip install 'ctxlm[retrieval]'`; the
-row is predicted by each way of reading, and without.
+Real text is the embedded corpus, or files that `sweep` is told of by
+`--config.tasks.text.data.name=files --config.tasks.text.data.pattern=FILES`.
+Beside each row stand passages of the same document's earlier pages, found by
+BM25, `pip install 'ctxlm[retrieval]'`; the row is predicted by each way of
+reading, and without.
 
 What a reading costs is told of 8 texts beside up to 64 passages of 17 tokens:
 floating-point operations that XLA counts, and seconds, which vary.

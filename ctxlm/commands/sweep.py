@@ -165,7 +165,7 @@ def add_flags(parser):
 def main(F):
   """Entry point of `ctxlm sweep`."""
   from ctxlm.lab import cluster, experiment, launchers
-  from ctxlm.lab.points import command, points, write
+  from ctxlm.lab.points import command, meant, points, write
   from ctxlm.lab.provenance import planned
   from ctxlm.parallel import locks
 
@@ -191,7 +191,11 @@ def main(F):
     launchers.Job(
       name,
       workdir / name,
-      command(f'{path}:{scale}', workdir / name, settings | overrides),
+      command(
+        f'{path}:{scale}',
+        workdir / name,
+        meant(settings, overrides) | overrides,
+      ),
       config.num_steps,
     )
     for name, overrides, config in listed

@@ -26,7 +26,8 @@ def points(module, scale, seeds, settings):
     module: see ctxlm.lab.experiment.load.
     scale: one of lab.SCALES.
     seeds: range; every override without a 'seed' is taken with each.
-    settings: {key: value} of every point's recipe, before its overrides.
+    settings: {key: value} of every point's recipe, before its overrides; see
+      `meant`.
 
   Raises:
     UserError: a key that the recipe lacks, a wrong value, a point twice, or a
@@ -54,7 +55,12 @@ def points(module, scale, seeds, settings):
   ]
   if len(expanded) > MOST:
     raise UserError(f'{where} and --seeds give more than {MOST:,} points')
-  both = [key for key in settings if any(key in o for o in expanded)]
+  taken = set().union(*(meant(settings, o) for o in expanded))
+  both = [
+    key
+    for key in settings
+    if key not in taken or any(key in o for o in expanded)
+  ]
   if both:
     raise UserError(
       f'{where} sets {both[0]} itself, so --config.{both[0]} would not count'
@@ -64,7 +70,8 @@ def points(module, scale, seeds, settings):
     config = recipes.run(module.get_config, path, scale)
     if not isinstance(config, ml_collections.ConfigDict):
       raise UserError(f'{path}: get_config() must return the config')
-    set_keys(config, settings, overrides, f'{where} sets ')
+    own = meant(settings, overrides)
+    set_keys(config, own, overrides, f'{where} sets ')
     try:
       config_lib.check(config)
     except UserError as e:
@@ -75,6 +82,23 @@ def points(module, scale, seeds, settings):
     names.add(name)
     checked.append((name, overrides, config))
   return checked
+
+
+def meant(settings, own):
+  """Returns the settings but those within a block that a point gives whole.
+
+  Args:
+    settings: {key: value} of --config.
+    own: {key: value} of the point.
+
+  >>> meant({'a.b': 1, 'c': 2}, {'a': {'name': 'x'}})
+  {'c': 2}
+  """
+  return {
+    key: value
+    for key, value in settings.items()
+    if not any(key.startswith(f'{name}.') for name in own)
+  }
 
 
 def set_keys(config, settings, own, said):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ctxlm.experiments import context_fusion as fusion
+from ctxlm.lab.points import points
 from tests.experiments import common
 
 
@@ -19,6 +20,19 @@ def test_smoke(tmp_path):
   assert gate['cost/operations_2'] > 1.1 * gate['cost/operations_1']
   assert 0 < gate['fusion/let_in'] < 1 and 'fusion/let_in' not in alone
   assert 'fusion/best' not in real
+
+
+def test_own_files_are_read_by_the_points_of_text():
+  given = {
+    'tasks.text.data.name': 'files',
+    'tasks.text.data.pattern': 'README.md',
+  }
+  listed = points(fusion, 'small', range(1), given)
+  drawn = 'ctxlm.experiments.facts'
+  for _, own, config in listed:
+    name = drawn if 'tasks.text.data' in own else 'files'
+    assert config.tasks.text.data.name == name
+  assert len(listed) == 2 * len(fusion.READINGS)
 
 
 GUESS = np.log(16)

@@ -44,6 +44,17 @@ def test_points_take_seeds_and_the_names_that_tell():
   assert config.optimizer.b1 == 0.6 and config.num_steps == 9
 
 
+def test_a_setting_is_of_points_that_do_not_give_its_block_whole():
+  block = toy.get_config().model.to_dict()
+  module = Toy({'model': block}, {'batch_size': 4})
+  (name, value), *_ = ((k, v) for k, v in block.items() if k != 'name')
+  given = {f'model.{name}': type(value)(value * 2)}
+  configs = [c for _, _, c in points(module, 'small', range(1), given)]
+  assert [c.model[name] for c in configs] == [value, value * 2]
+  with pytest.raises(UserError, match='would not count'):
+    points(Toy({'model': block}), 'small', range(1), given)
+
+
 @pytest.mark.parametrize(
   'overrides, wanted',
   [
