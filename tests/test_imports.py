@@ -93,14 +93,25 @@ def test_recipes_import_each_other_from_anywhere(folder):
         assert node.module.split('.')[0] not in ('configs', 'experiments'), path
 
 
-@pytest.mark.parametrize('name', ['attention', 'positions'])
+def modules(path):
+  """Yields the names of all modules that a file imports, ctxlm's in full."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        whole = f'{node.module}.{alias.name}'
+        yield whole if node.module.startswith('ctxlm') else node.module
+    elif isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize('name', ['models.attention', 'models.positions'])
 def test_pure_functions_import_jax_only(name):
-  tree = ast.parse((ROOT / 'models' / f'{name}.py').read_text())
-  modules = {
-    (n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split('.')[
-      0
-    ]
-    for n in ast.walk(tree)
-    if isinstance(n, (ast.Import, ast.ImportFrom))
-  }
-  assert modules <= {'jax', 'numpy', 'functools'}
+  """Nor does what they import of ours."""
+  todo, others = [name], set()
+  for own in todo:
+    for found in modules(ROOT / f'{own.replace(".", "/")}.py'):
+      if found.startswith('ctxlm.'):
+        todo.append(found.removeprefix('ctxlm.'))
+      else:
+        others.add(found.split('.')[0])
+  assert others <= {'jax', 'numpy', 'functools', 'math'}

@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+from ctxlm.models import ring, splash
+from ctxlm.parallel import layout
+
 MASKED = -1e30  # finite, so that a row with nothing to see gives no NaN
 BLOCK = 128  # least queries of a block, see attention
-BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
+BACKENDS = ('auto', 'xla', 'cudnn', 'splash', 'ring')
 
 
 def make_mask(
@@ -125,7 +128,10 @@ def attention(
     before: keys and values [n, g, d] that every query sees, whatever is
       masked, without a bias; they come before the others. None is none.
     backend: 'xla'; 'cudnn', fused on GPU, in half precision; 'splash', Pallas
-      on TPU; 'auto' takes the fused one where it can do what is asked.
+      on TPU; 'auto' takes the fused one where it can do what is asked. Where a
+      mesh cuts rows, these have whole rows of some heads, if there are as many
+      heads as devices, else keys and values are gathered; 'ring' sends keys
+      around, see ctxlm.models.ring, and is 'auto' where rows are whole.
 
   Raises:
     ValueError: the backend can't do what is asked.
@@ -149,10 +155,23 @@ def attention(
     causal, window, prefix = False, None, None
     q_segment_ids = kv_segment_ids = None
     seen = dict.fromkeys(seen) | dict(mask=mask, causal=False)
+  if backend == 'ring' and layout.devices(layout.PLACES) > 1:
+    asked = bias, mask, prefix, dropout
+    return _ring(q, k, v, q_segment_ids, causal, window, scale, asked)
+  q, k, v = _by_heads(q, k, v)
+  out = _of_whole_rows(q, k, v, bias, seen, dropout, scale, backend)
+  return layout.by_parts(out)
+
+
+def _of_whole_rows(q, k, v, bias, seen, dropout, scale, backend):
+  mask, prefix, window = seen['mask'], seen['prefix'], seen['window']
+  q_segment_ids, kv_segment_ids = seen['q_segment_ids'], seen['kv_segment_ids']
+  causal = seen['causal']
   backend = _choose(backend, q, k, bias, mask, prefix, dropout)
   if backend == 'splash':
-    return _splash(
-      q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale
+    scale = q.shape[3] ** -0.5 if scale is None else scale
+    return splash.attention(
+      q * scale, k, v, q_segment_ids, kv_segment_ids, causal, window
     )
   if backend == 'cudnn':
     return _cudnn(q, k, v, bias, seen, scale)
@@ -188,6 +207,41 @@ def attention(
     )
     start = end
   return jnp.concatenate(outs, axis=1)
+
+
+def _by_heads(q, k, v):
+  # Rows that several devices have parts of become whole, of some heads each.
+  parts = layout.devices(layout.PLACES)
+  if parts == 1 or q.shape[2] % layout.devices(layout.HEADS):
+    return q, k, v
+  if k.shape[2] % layout.devices(layout.HEADS):
+    # XLA would gather the few that there are.
+    times = q.shape[2] // k.shape[2]
+    k, v = (layout.by_parts(jnp.repeat(x, times, axis=2)) for x in (k, v))
+  return tuple(map(layout.by_heads, (q, k, v)))
+
+
+def _ring(q, k, v, ids, causal, window, scale, asked):
+  b, length, h, d = q.shape
+  parts = layout.devices(layout.PLACES) * (2 if causal else 1)
+  even = b % layout.devices(layout.ROWS) == 0 and length % parts == 0
+  even &= k.shape[2] % layout.devices(('tensor',)) == 0
+  if not even or k.shape[1] != length or any(x is not None for x in asked):
+    raise ValueError(
+      'backend ring takes no bias, mask, prefix or dropout, as many queries as '
+      f'keys, a multiple of {parts} here, and rows and heads that the mesh '
+      'divides'
+    )
+  if ids is None:
+    ids = jnp.zeros((b, length), jnp.int32)
+  where = P(layout.ROWS, layout.PLACES, 'tensor')
+  run = jax.shard_map(
+    functools.partial(ring.attention, causal=causal, window=window),
+    in_specs=(where, where, where, P(layout.ROWS, layout.PLACES)),
+    out_specs=where,
+    check_vma=False,
+  )
+  return run(q * (d**-0.5 if scale is None else scale), k, v, ids)
 
 
 def with_before(before, k, v, bias, mask, kept=False):
@@ -307,7 +361,7 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
   if backend not in BACKENDS:
     raise ValueError(f'backend must be one of {BACKENDS}, not {backend!r}')
   lengths, d = (q.shape[1], k.shape[1]), q.shape[3]
-  splash = (
+  whole = (
     all(x is None for x in (bias, mask, prefix, dropout))
     and all(length % 128 == 0 for length in lengths)
     and d % 64 == 0
@@ -319,7 +373,7 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
     and d % 8 == 0
     and d <= 128
   )
-  if backend == 'splash' and not splash:
+  if backend == 'splash' and not whole:
     raise ValueError(
       'backend splash takes no bias, mask, prefix or dropout, lengths that are '
       'multiples of 128 and head sizes that are multiples of 64'
@@ -329,89 +383,13 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
       'backend cudnn takes half precision, no dropout, even lengths and head '
       'sizes up to 128 that are multiples of 8'
     )
-  if backend != 'auto':
+  if backend not in ('auto', 'ring'):
     return backend
-  platform = jax.default_backend()
-  if platform == 'tpu' and splash and _cut_evenly(q.shape[0], q.shape[2]):
+  platform = layout.platform()
+  if platform == 'tpu' and whole and splash.cut_evenly(q.shape[0], q.shape[2]):
     return 'splash'
   # A bias that is learned (T5) needs a gradient that cuDNN lacks for some
   # shapes, so it is left to those who ask for cuDNN by name.
   if platform == 'gpu' and cudnn and bias is None:
     return 'cudnn'
   return 'xla'
-
-
-def _cut_evenly(batch_size, num_heads):
-  # Whether _splash can give each device of the mesh its own rows and heads.
-  # Under pmap each device has them already.
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or not mesh.auto_axes:
-    return jax.device_count() == 1 or mesh.are_all_axes_manual
-  rows = mesh.shape['data'] * mesh.shape['fsdp']
-  return batch_size % rows == 0 and num_heads % mesh.shape['tensor'] == 0
-
-
-@functools.lru_cache
-def _splash_kernel(heads, q_length, k_length, causal, window, interpret):
-  from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_kernel as kernel,
-  )
-  from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_mask as masks,
-  )
-
-  shape = q_length, k_length
-  if window is not None:
-    right = 0 if causal else window - 1
-    one = masks.LocalMask(shape, (window - 1, right), k_length - q_length)
-  elif causal:
-    one = masks.CausalMask(shape, k_length - q_length)
-  else:
-    one = masks.FullMask(shape)
-  # Constants of the mask must not be traced: the kernel is kept.
-  with jax.ensure_compile_time_eval():
-    return kernel.make_splash_mha(
-      masks.MultiHeadMask([one] * heads),
-      head_shards=1,
-      q_seq_shards=1,
-      interpret=interpret,
-    )
-
-
-def _splash(q, k, v, causal, window, q_segment_ids, kv_segment_ids, scale):
-  from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_kernel as kernel,
-  )
-
-  h, g = q.shape[2], k.shape[2]
-  scale = q.shape[3] ** -0.5 if scale is None else scale
-  k, v = (jnp.repeat(x, h // g, axis=2) for x in (k, v))
-
-  def local(q, k, v, q_ids, kv_ids):
-    run = _splash_kernel(
-      q.shape[2],
-      q.shape[1],
-      k.shape[1],
-      causal,
-      window,
-      jax.default_backend() != 'tpu',
-    )
-    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    if q_ids is None:
-      out = jax.vmap(run)(q, k, v)
-    else:
-      out = jax.vmap(run)(q, k, v, kernel.SegmentIds(q_ids, kv_ids))
-    return out.swapaxes(1, 2).astype(v.dtype)
-
-  mesh = jax.sharding.get_abstract_mesh()
-  if not mesh.empty and mesh.auto_axes:
-    # XLA can't cut a Pallas kernel over a mesh by itself: batch and heads are
-    # cut as ctxlm.parallel.placement cuts them.
-    batch, heads = P(('data', 'fsdp')), P(('data', 'fsdp'), None, 'tensor')
-    local = jax.shard_map(
-      local,
-      in_specs=(heads, heads, heads, batch, batch),
-      out_specs=heads,
-      check_vma=False,
-    )
-  return local(q * scale, k, v, q_segment_ids, kv_segment_ids)

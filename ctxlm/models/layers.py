@@ -12,6 +12,7 @@ from ctxlm.models import attention as attention_lib
 from ctxlm.models import cache as cache_lib
 from ctxlm.models import dropout as dropout_lib
 from ctxlm.models import positions as positions_lib
+from ctxlm.parallel.layout import by_entries, by_rows
 
 ACTIVATIONS = {
   # jax.nn.gelu goes through erfc, which takes twice the time on a CPU.
@@ -72,7 +73,12 @@ def product(
   return y.reshape(*lead, *rest)
 
 
+def _promoted(table, **kwargs):
+  return [by_entries(x) for x in nn.dtypes.promote_dtype(table, **kwargs)]
+
+
 Linear = functools.partial(nn.Dense, dot_general=product)
+Embed = functools.partial(nn.Embed, promote_dtype=_promoted)
 
 
 def projection(options, heads, name):
@@ -256,8 +262,10 @@ class Block(nn.Module):
     def add(x, function, name):
       norm = make_norm(o, f'{name}_norm')
       if o.norm_position == 'pre':
-        return x + dropout_lib.Dropout(o.dropout)(function(norm(x)), rows)
-      return norm(x + dropout_lib.Dropout(o.dropout)(function(x), rows))
+        y = x + dropout_lib.Dropout(o.dropout)(function(norm(x)), rows)
+      else:
+        y = norm(x + dropout_lib.Dropout(o.dropout)(function(x), rows))
+      return by_rows(y)
 
     own = {k: call.get(k) for k in OWN}
     if self.mixer is None:
@@ -327,6 +335,7 @@ class Stack(nn.Module):
     ctxlm.models.transformer.Model.
     """
     o = self.options
+    x = by_rows(x)
     call['memory'] = memory
     places = call.get('places')
     if places is None or places.relative is None:

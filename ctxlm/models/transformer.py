@@ -173,7 +173,7 @@ class Inputs(nn.Module):
     o = self.options
     init = layers.normal(o.init_stddev)
     dtype = jnp.dtype(o.dtype)
-    self.token_embed = nn.Embed(
+    self.token_embed = layers.Embed(
       o.vocab_size, o.hidden_size, embedding_init=init, dtype=dtype
     )
     if o.position == 'learned':

@@ -5,14 +5,35 @@ import re
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ctxlm.errors import UserError
 from ctxlm.parallel.compiled import Compiled
 from ctxlm.parallel.rules import ROWS, RULES
 from ctxlm.trees import path_name
 
 AXES = ('data', 'fsdp', 'tensor', 'sequence')
+
+
+def _laid_out(sizes, devices):
+  # Neighbours on an axis are neighbours in the torus of a TPU's slice; several
+  # slices are apart on the data axis alone, along which the least is sent.
+  split = dict(devices=devices, allow_split_physical_axes=True)
+  slices = len({getattr(d, 'slice_index', 0) for d in devices})
+  if slices == 1:
+    return mesh_utils.create_device_mesh(sizes, **split)
+  data, *rest = sizes
+  if data % slices:
+    raise UserError(
+      f'config.parallel.data={data} is not divisible by the {slices} slices, '
+      'which are apart on that axis'
+    )
+  apart = (slices, *(1 for _ in rest))
+  return mesh_utils.create_hybrid_device_mesh(
+    (data // slices, *rest), apart, **split
+  )
 
 
 class Mesh:
@@ -27,10 +48,9 @@ class Mesh:
       devices: list of jax devices, present or described by a topology.
       data, fsdp, tensor, sequence: how many there are along each axis.
     """
-    self.mesh = jax.make_mesh(
-      (data, fsdp, tensor, sequence),
+    self.mesh = jax.sharding.Mesh(
+      _laid_out((data, fsdp, tensor, sequence), devices),
       AXES,
-      devices=devices,
       axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
     )
     self.shards = data * fsdp  # parts that a batch is cut into
