@@ -139,7 +139,7 @@ def make_theirs(model, strategy, new, kind):
     options['compile_config'] = compile_config
 
   def run(prompts):
-    tokens = torch.from_numpy(prompts)
+    tokens = torch.from_numpy(prompts).to(model.device)
     found = model.generate(
       tokens, attention_mask=torch.ones_like(tokens), **options
     )
@@ -221,7 +221,7 @@ def row_of(strategy, batch_size, new, times, read, limit):
     'first_call_seconds': {k: v[0] for k, v in times.items()},
     'ratios': {k: speed['ctxlm'] / v for k, v in speed.items()},
     'ratio': speed['ctxlm'] / theirs,
-    'aim': AIMS[batch_size],
+    'aim': AIMS.get(batch_size, AIMS[8]),
   }
   if batch_size == 1 and strategy != 'beam':
     row['of_limit'] = {k: v * read / limit for k, v in speed.items()}

@@ -25,10 +25,15 @@ from ctxlm.training import optim
 # Five times the usual one: with that, all sentences are nearly one vector and
 # all logits nearly zero, and a wrong copy would give the same loss.
 STDDEV = 0.1
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def build(case, dropout):
   """Returns the torch model of a case, see `train_step.CASES`."""
+  return _build(case, dropout).to(DEVICE)
+
+
+def _build(case, dropout):
   if case.objective == 'causal':
     return transformers.GPT2LMHeadModel(
       transformers.GPT2Config(
@@ -64,6 +69,10 @@ def build(case, dropout):
 
 def features(case, batch):
   """Returns the torch model's view of a batch of ctxlm's features."""
+  return {k: x.to(DEVICE) for k, x in _features(case, batch).items()}
+
+
+def _features(case, batch):
   tokens = torch.from_numpy(batch['tokens']).long()
   if case.objective == 'causal':
     return {'input_ids': tokens, 'labels': tokens}
@@ -82,12 +91,14 @@ def features(case, batch):
 
 def loss(case, model, inputs):
   """Returns the mean loss of a batch."""
-  out = model(**inputs)
+  half = case.dtype == 'bfloat16'
+  with torch.autocast(DEVICE, torch.bfloat16, enabled=half):
+    out = model(**inputs)
   if case.objective != 'contrastive':
     return out.loss
-  vectors = F.normalize(out.pooler_output, dim=-1).unflatten(0, (-1, 2))
+  vectors = F.normalize(out.pooler_output.float(), dim=-1).unflatten(0, (-1, 2))
   scores = vectors[:, 0] @ vectors[:, 1].T / case.temperature
-  return F.cross_entropy(scores, torch.arange(len(scores)))
+  return F.cross_entropy(scores, torch.arange(len(scores), device=DEVICE))
 
 
 def make_step(model, features, loss, config, compiled=False):
@@ -151,7 +162,7 @@ def copied(case, model, shapes):
   """
   family = folder.find('gpt2' if case.objective == 'causal' else 'bert')
   state = {
-    name.removeprefix(family.prefix): value.numpy().copy()
+    name.removeprefix(family.prefix): value.cpu().numpy().copy()
     for name, value in model.state_dict().items()
   }
 

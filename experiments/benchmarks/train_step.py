@@ -55,6 +55,7 @@ class Case:
   num_layers: int = 6
   num_heads: int = 6
   temperature: float = 0.05
+  dtype: str = 'float32'
 
   @property
   def tokens(self):
@@ -75,6 +76,7 @@ class Case:
       max_length=self.max_length,
       dropout=dropout,
       attention_dropout=dropout,
+      dtype=self.dtype,
     )
 
 
@@ -153,12 +155,12 @@ def make_batches(case, seed=0):
   return batches
 
 
-def make_config(case, strategy='pmap', dropout=0.0):
+def make_config(case, strategy='pmap', dropout=0.0, backend='auto'):
   """Returns the config of a run: AdamW, constant rate, norm clipped."""
   config = config_lib.base()
   config.seed, config.num_steps = 0, 1
   config.batch_size, config.max_length = case.batch_size, case.max_length
-  config.model = case.model(dropout)
+  config.model = case.model(dropout) | {'attention_backend': backend}
   config.tasks.task = {
     'data': {'name': 'corpus'},  # not read: see make_batches
     'objective': {'name': case.objective},
@@ -171,18 +173,21 @@ def make_config(case, strategy='pmap', dropout=0.0):
   return config
 
 
-def make_ctxlm(case, strategy, dropout, torch_model):
-  """Returns (step, evaluate) of ctxlm: functions of a batch to its loss.
+def make_ctxlm(case, strategy, dropout, torch_model, backend='auto'):
+  """Returns (step, evaluate, program) of ctxlm.
+
+  The first two are functions of a batch to its loss.
 
   Args:
     case: Case.
     strategy: 'pmap' or 'mesh'.
     dropout: rate.
     torch_model: whose weights it starts from.
+    backend: of attention.
   """
   from ctxlm.experiments.benchmarks import reference
 
-  config = make_config(case, strategy, dropout)
+  config = make_config(case, strategy, dropout, backend)
   placement = placement_lib.make(config, jax.devices()[:1])
   sample = {k: v[:2] for k, v in make_batches(case)[0].items()}
   program = program_lib.build(
@@ -208,7 +213,7 @@ def make_ctxlm(case, strategy, dropout, torch_model):
     total, count = sums['loss']
     return float(total) / float(count)
 
-  return step, evaluate
+  return step, evaluate, program
 
 
 def make_contenders(case, dropout, compiled):
@@ -233,7 +238,7 @@ def make_contenders(case, dropout, compiled):
   steps = {}
   for strategy in ('pmap', 'mesh'):
     name = f'ctxlm {strategy}'
-    steps[name], evaluate = make_ctxlm(case, strategy, dropout, first)
+    steps[name], evaluate, _ = make_ctxlm(case, strategy, dropout, first)
     losses = [evaluate(b) for b in batches]
     np.testing.assert_allclose(losses, wanted, TOLERANCE, err_msg=name)
   for name in ('torch eager', 'torch compile')[: 2 if compiled else 1]:
