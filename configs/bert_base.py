@@ -26,6 +26,7 @@ def get_config():
     max_length=512,
     dropout=0.1,
     attention_dropout=0.1,
+    scan_layers=True,
     dtype='bfloat16',
   )
   c.tasks.text = common.task(

@@ -24,6 +24,7 @@ def get_config():
     max_length=1024,
     dropout=0.1,
     attention_dropout=0.0,
+    scan_layers=True,
     dtype='bfloat16',
   )
   c.tasks.text = common.task(

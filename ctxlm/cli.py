@@ -26,7 +26,7 @@ from ctxlm.errors import UserError
 VERBS = (
   *('train', 'sweep', 'report', 'evaluate', 'store', 'tune'),
   *('score', 'fill', 'predict', 'generate', 'chat', 'embed', 'attend'),
-  *('convert', 'recipes'),
+  *('convert', 'recipes', 'plan'),
 )
 INTERRUPTED, NO_READER = 130, 141  # as shells say it
 MEMORY = re.compile(r'MemoryError|RESOURCE_EXHAUSTED|Out of memory')

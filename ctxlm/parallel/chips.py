@@ -27,6 +27,8 @@ class Chip:
       an axis; those of NVIDIA lead to a switch, so any other gets all of them.
     link_rate: bytes a second of a link, one way.
     source: where this was read.
+    outside_rate: bytes a second to the network outside of the links, such as
+      another slice's; 0 where no maker's page that was read states it.
   """
 
   name: str
@@ -36,6 +38,7 @@ class Chip:
   links: int
   link_rate: float
   source: str
+  outside_rate: float = 0.0
 
   @property
   def half(self):
@@ -49,12 +52,13 @@ class Chip:
       hbm_bytes=self.hbm_bytes / 2,
       hbm_rate=self.hbm_rate / 2,
       link_rate=self.link_rate / 2,
+      outside_rate=self.outside_rate / 2,
     )
 
 
-def _tpu(name, flops, gib, rate, links, link_rate, page):
+def _tpu(name, flops, gib, rate, links, link_rate, page, outside=0.0):
   source = f'{TPU_DOCS}{page}; links: {BOOK}'
-  return Chip(name, flops, gib * GIB, rate, links, link_rate, source)
+  return Chip(name, flops, gib * GIB, rate, links, link_rate, source, outside)
 
 
 def _gpu(name, flops, size, rate, links):
@@ -64,8 +68,8 @@ def _gpu(name, flops, size, rate, links):
 
 V3 = _tpu('TPU v3', 123e12, 32, 900e9, 4, 100e9, 'v3').half
 V4 = _tpu('TPU v4', 275e12, 32, 1200e9, 6, 45e9, 'v4')
-V5E = _tpu('TPU v5e', 197e12, 16, 819e9, 4, 45e9, 'v5e')
-V5P = _tpu('TPU v5p', 459e12, 95, 2765e9, 6, 90e9, 'v5p')
+V5E = _tpu('TPU v5e', 197e12, 16, 819e9, 4, 45e9, 'v5e', 3.125e9)
+V5P = _tpu('TPU v5p', 459e12, 95, 2765e9, 6, 90e9, 'v5p', 6.25e9)
 V6E = _tpu('TPU v6e', 918e12, 32, 1638e9, 4, 90e9, 'v6e')
 TPU7X = _tpu('TPU7x', 2307e12, 192, 7380e9, 6, 90e9, 'tpu7x').half
 
