@@ -19,6 +19,10 @@ BLOCK = 128  # least queries of a block, see attention
 BACKENDS = ('auto', 'xla', 'cudnn', 'splash', 'ring')
 
 
+class Unsupported(ValueError):
+  """A backend was asked for what it can't do."""
+
+
 def make_mask(
   q_length,
   k_length,
@@ -134,7 +138,7 @@ def attention(
       around, see ctxlm.models.ring, and is 'auto' where rows are whole.
 
   Raises:
-    ValueError: the backend can't do what is asked.
+    Unsupported: the backend can't do what is asked.
 
   >>> q = k = jnp.zeros((1, 2, 1, 4))
   >>> v = jnp.array([[[[2.0]], [[4.0]]]])
@@ -227,7 +231,7 @@ def _ring(q, k, v, ids, causal, window, scale, asked):
   even = b % layout.devices(layout.ROWS) == 0 and length % parts == 0
   even &= k.shape[2] % layout.devices(('tensor',)) == 0
   if not even or k.shape[1] != length or any(x is not None for x in asked):
-    raise ValueError(
+    raise Unsupported(
       'backend ring takes no bias, mask, prefix or dropout, as many queries as '
       f'keys, a multiple of {parts} here, and rows and heads that the mesh '
       'divides'
@@ -365,31 +369,32 @@ def _choose(backend, q, k, bias, mask, prefix, dropout):
     all(x is None for x in (bias, mask, prefix, dropout))
     and all(length % 128 == 0 for length in lengths)
     and d % 64 == 0
+    and splash.cut_evenly(q.shape[0], q.shape[2])
   )
   cudnn = (
-    dropout is None
+    layout.platform() == 'gpu'
+    and dropout is None
     and q.dtype in (jnp.bfloat16, jnp.float16)
     and all(length % 2 == 0 for length in lengths)
     and d % 8 == 0
     and d <= 128
   )
   if backend == 'splash' and not whole:
-    raise ValueError(
-      'backend splash takes no bias, mask, prefix or dropout, lengths that are '
-      'multiples of 128 and head sizes that are multiples of 64'
+    raise Unsupported(
+      'backend splash takes no bias, mask, prefix or dropout, lengths in steps '
+      'of 128, head sizes in steps of 64, rows and heads that a mesh divides'
     )
   if backend == 'cudnn' and not cudnn:
-    raise ValueError(
-      'backend cudnn takes half precision, no dropout, even lengths and head '
-      'sizes up to 128 that are multiples of 8'
+    raise Unsupported(
+      'backend cudnn takes a GPU, half precision, no dropout, even lengths and '
+      'head sizes up to 128 that are multiples of 8'
     )
   if backend not in ('auto', 'ring'):
     return backend
-  platform = layout.platform()
-  if platform == 'tpu' and whole and splash.cut_evenly(q.shape[0], q.shape[2]):
+  if layout.platform() == 'tpu' and whole:
     return 'splash'
   # A bias that is learned (T5) needs a gradient that cuDNN lacks for some
   # shapes, so it is left to those who ask for cuDNN by name.
-  if platform == 'gpu' and cudnn and bias is None:
+  if cudnn and bias is None:
     return 'cudnn'
   return 'xla'

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ctxlm.errors import UserError
 from ctxlm.models import attention as attention_lib
 from ctxlm.models import cache as cache_lib
 from ctxlm.models import dropout as dropout_lib
@@ -175,17 +176,15 @@ class Attention(nn.Module):
     if places is not None and places.slot is not None:
       out = cache_lib.attend(self, q, places, bias, scale, before)
     else:
-      out = attention_lib.attention(
-        q,
-        k,
-        v,
-        bias=bias,
-        dropout=dropout,
-        scale=scale,
-        before=before,
-        backend=o.attention_backend,
-        **seen,
-      )
+      more = dict(dropout=dropout, scale=scale, before=before)
+      try:
+        out = attention_lib.attention(
+          q, k, v, bias=bias, backend=o.attention_backend, **more, **seen
+        )
+      except attention_lib.Unsupported as e:
+        raise UserError(
+          f"{e}: config.model.attention_backend='auto' takes another"
+        ) from e
     return joined(o, x.shape[-1])(out)
 
   def before(self):

@@ -76,6 +76,9 @@ FLAGS = (
   ('config.optimizer.learning_rate=fast', '=fast: it must be a number$'),
   ('config.optimizer.name=adam', "'adamw'"),
   ('config.model.num_heads=5', 'num_heads=5'),
+  # What a backend of attention lacks.
+  ('config.model.attention_backend=splash', 'splash takes no bias'),
+  ('config.model.attention_backend=cudnn', "'auto' takes another$"),
   # No such text.
   ('config.tasks.causal.data.pattern=/none/*.txt', 'no file matches'),
   # More tokens than embeddings.
