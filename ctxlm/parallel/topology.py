@@ -23,8 +23,10 @@ GPUS = {
   'h200': 'NVIDIA H200',
 }
 NODE = 8  # GPUs that NVLink joins
-# libtpu asks the machine which TPU it is of, unless these are set.
+# Unless these are set, libtpu asks the machine which TPU it is of, and lets one
+# process alone use it.
 NO_TPU = {
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   'TPU_ACCELERATOR_TYPE': 'v4-8',
   'TPU_WORKER_HOSTNAMES': 'localhost',
   'TPU_SKIP_MDS_QUERY': '1',

@@ -94,14 +94,17 @@ def of_text(text, shape, places=None):
         channel = re.search(r'channel_id=(\d+)', x.rest) if fused else None
         key = channel[1] if channel else (name, x.name)
         if key not in collectives or times < collectives[key][0]:
-          collectives[key] = times, x
+          collectives[key] = times, x, name
       if not fused:
         moved += times * _moved(program, x)
   sent = {}
-  for times, x in collectives.values():
+  for times, x, name in collectives.values():
     kind = x.opcode.removesuffix('-start')
     axes, n, far = span(x.rest, shape, places)
-    size = _whole(program, x, kind, n) * COLLECTIVES[kind](n)
+    size = _whole(program, x, kind, n)
+    if name.startswith('all-reduce-scatter'):  # a TPU's name of such a fusion
+      kind = 'reduce-scatter'
+    size *= COLLECTIVES[kind](n)
     if n > 1:
       key = kind, axes, far
       count, total = sent.get(key, (0, 0))

@@ -95,6 +95,22 @@ replica_groups=[1,8]<=[8], dimensions={{0}}
   assert (sent.count, sent.size) == (2, 2 * 64 * 2 * 7 / 8)
 
 
+def test_a_sum_of_which_a_part_is_kept_is_a_reduce_scatter():
+  text = """%all-reduce-scatter.1 (a: bf16[64]) -> bf16[8] {
+  %a = bf16[64]{0} parameter(0)
+  %all = bf16[64]{0} all-reduce(%a), channel_id=1, replica_groups=[1,8]<=[8]
+  %zero = s32[] constant(0)
+  ROOT %own = bf16[8]{0} dynamic-slice(%all, %zero), dynamic_slice_sizes={8}
+}
+ENTRY %main (m: bf16[64]) -> bf16[8] {
+  %m = bf16[64]{0} parameter(0)
+  ROOT %x = bf16[8]{0} fusion(%m), kind=kCustom, calls=%all-reduce-scatter.1
+}
+"""
+  (sent,) = work.of_text(text, MESH).sent
+  assert (sent.kind, sent.size) == ('reduce-scatter', 64 * 2 * 7 / 8)
+
+
 def test_what_goes_to_another_slice_is_told():
   places = [0, 0, 0, 0, 1, 1, 1, 1]
   far = {s.kind: s.slices for s in work.of_text(TEXT, MESH, places).sent}
