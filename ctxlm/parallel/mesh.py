@@ -1,6 +1,7 @@
 """Parameters sharded over a mesh of named axes."""
 
 import functools
+import math
 import re
 
 import jax
@@ -20,6 +21,7 @@ AXES = ('data', 'fsdp', 'tensor', 'sequence')
 def _laid_out(sizes, devices):
   # Neighbours on an axis are neighbours in the torus of a TPU's slice; several
   # slices are apart on the data axis alone, along which the least is sent.
+  devices = devices[: math.prod(sizes)]
   split = dict(devices=devices, allow_split_physical_axes=True)
   slices = len({getattr(d, 'slice_index', 0) for d in devices})
   if slices == 1:
@@ -45,7 +47,8 @@ class Mesh:
     """Lays the devices out.
 
     Args:
-      devices: list of jax devices, present or described by a topology.
+      devices: list of jax devices, present or described by a topology; the
+        first are taken, as many as it takes.
       data, fsdp, tensor, sequence: how many there are along each axis.
     """
     self.mesh = jax.sharding.Mesh(
