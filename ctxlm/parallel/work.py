@@ -59,7 +59,7 @@ class Work:
 
   Attributes:
     flops: of products of matrices and convolutions; a multiplication and an
-      addition are two.
+      addition are two. A kernel that doesn't say what it costs has none.
     moved: bytes to and from its memory, each operand and result once.
     sent: (Sent, ...).
   """

@@ -226,7 +226,8 @@ class Machine:
       rate = self.rate(mesh, sent)
       network += sent.size / rate if rate else 0.0
       uncounted += 0.0 if rate else sent.size
-    # A kernel may not say what it costs; less than the model's can't be.
+    # A kernel may not say what it costs, as Splash attention doesn't; less than
+    # the model's can't be.
     own = max(work.flops, model / plan.chips)
     return dataclasses.replace(
       plan,
