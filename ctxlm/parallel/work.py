@@ -59,12 +59,14 @@ class Work:
 
   Attributes:
     flops: of products of matrices and convolutions; a multiplication and an
-      addition are two. A kernel that doesn't say what it costs has none.
+      addition are two.
+    kernels: how often one runs that doesn't say what it costs, so has no FLOPs.
     moved: bytes to and from its memory, each operand and result once.
     sent: (Sent, ...).
   """
 
   flops: float
+  kernels: int
   moved: float
   sent: tuple
 
@@ -83,12 +85,14 @@ def of_text(text, shape, places=None):
     that over the steps themselves, count once.
   """
   program = hlo.Program(text)
-  flops = moved = 0
+  flops = kernels = moved = 0
   collectives = {}
   for name, times in program.times().items():
     fused = name in program.fused
     for x in program.computations[name]:
       flops += times * _flops(program, x)
+      if 'tpu_custom_call' in x.rest and not hlo.estimate(x).get('flops'):
+        kernels += times
       if x.opcode.removesuffix('-start') in COLLECTIVES:
         # Of one that is fused, each step has a line of it; it is sent once.
         channel = re.search(r'channel_id=(\d+)', x.rest) if fused else None
@@ -111,7 +115,7 @@ def of_text(text, shape, places=None):
       sent[key] = count + times, total + times * size
   found = (Sent(k, a, c, s, f) for (k, a, f), (c, s) in sent.items())
   ordered = sorted(found, key=lambda s: (-s.size, s.kind, s.axes))
-  return Work(flops, moved, tuple(ordered))
+  return Work(flops, kernels, moved, tuple(ordered))
 
 
 def _flops(program, x):

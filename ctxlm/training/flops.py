@@ -41,12 +41,16 @@ class Nowhere:
     return Compiled(trace, None)
 
 
-def of_step(config):
+def of_step(config, attention=False):
   """Returns the FLOPs of a step of a config that `made_up.without_data` gave.
 
   They are of all devices, of one step where a call takes many. Of a causal
   attention it computes, as in ctxlm.models.attention, more than the half that
   is not masked: 5/8 of long rows.
+
+  Args:
+    config: it.
+    attention: whether to count attention's products alone.
   """
   config = config.copy_and_resolve_references()
   with config.unlocked():
@@ -54,11 +58,16 @@ def of_step(config):
     for key, value in (('remat', 'none'), ('attention_backend', 'xla')):
       if key in config.model:
         config.model[key] = value
-  return count(made_up.build(config, Nowhere()).lower().jaxpr)
+  return count(made_up.build(config, Nowhere()).lower().jaxpr, attention)
 
 
-def count(jaxpr):
+def count(jaxpr, attention=False):
   """Returns the FLOPs of a jaxpr; loops of unknown length turn once.
+
+  Args:
+    jaxpr: it.
+    attention: whether to count only products of several batches of matrices,
+      of rows and heads, as no linear map is one.
 
   >>> trace = jax.make_jaxpr(lambda x: x @ x)(np.ones((2, 2)))
   >>> count(trace.jaxpr)
@@ -66,23 +75,26 @@ def count(jaxpr):
   """
   total = 0
   for equation in jaxpr.eqns:
-    name, inner = equation.primitive.name, list(_inside(equation.params))
+    name = equation.primitive.name
+    each = [count(inner, attention) for inner in _inside(equation.params)]
     if name == 'dot_general':
-      (over, _), _ = equation.params['dimension_numbers']
+      (over, _), (batches, _) = equation.params['dimension_numbers']
+      if attention and len(batches) < 2:
+        continue
       left = equation.invars[0].aval.shape
       size = math.prod(equation.outvars[0].aval.shape)
       total += 2 * size * math.prod(left[i] for i in over)
-    elif name == 'conv_general_dilated':
+    elif name == 'conv_general_dilated' and not attention:
       kernel = equation.invars[1].aval.shape
       features = equation.params['dimension_numbers'].rhs_spec[0]
       size = math.prod(equation.outvars[0].aval.shape)
       total += 2 * size * math.prod(kernel) // kernel[features]
     elif name == 'scan':
-      total += equation.params['length'] * sum(map(count, inner))
+      total += equation.params['length'] * sum(each)
     elif name == 'cond':
-      total += max(map(count, inner))
+      total += max(each)
     else:
-      total += sum(map(count, inner))
+      total += sum(each)
   return total
 
 

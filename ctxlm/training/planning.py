@@ -41,7 +41,9 @@ class Plan:
       compile for want of memory there is the state alone.
     total, capacity: bytes that it needs, and that a chip has.
     model_flops: of a step, of all chips, nothing computed twice.
-    flops, moved, sent: see parallel.work.Work.
+    flops: that a chip does; those of kernels that don't say what they cost are
+      attention's, of one pass each way.
+    moved, sent: see parallel.work.Work.
     seconds: {'compute': s, 'memory': s, 'network': s} at the chip's peak; the
       longest bounds a step.
     uncounted: bytes sent over a network whose speed no table has.
@@ -226,19 +228,19 @@ class Machine:
       rate = self.rate(mesh, sent)
       network += sent.size / rate if rate else 0.0
       uncounted += 0.0 if rate else sent.size
-    # A kernel may not say what it costs, as Splash attention doesn't; less than
-    # the model's can't be.
-    own = max(work.flops, model / plan.chips)
+    # Splash attention, a kernel, doesn't say what it costs.
+    kernels = flops.of_step(config, attention=True) if work.kernels else 0
+    done = max(work.flops + kernels / plan.chips, model / plan.chips)
     return dataclasses.replace(
       plan,
       memory=held,
       total=sum(held.values()),
       model_flops=model,
-      flops=work.flops,
+      flops=done,
       moved=work.moved,
       sent=work.sent,
       seconds={
-        'compute': own / self.chip.flops,
+        'compute': done / self.chip.flops,
         'memory': work.moved / self.chip.hbm_rate,
         'network': network,
       },

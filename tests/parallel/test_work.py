@@ -224,3 +224,15 @@ def test_a_layer_sends_what_is_counted_by_hand():
     ('all-reduce', ('data',)): 2 * kernel / 2,
   }
   assert found.flops == 2 * (n // 4) * m * (f // 2) * 5  # no gradient of x
+
+
+def test_kernels_that_say_no_cost_are_counted():
+  text = """ENTRY %main (a: f32[4]) -> f32[4] {
+  %a = f32[4]{0} parameter(0)
+  %b = f32[4]{0} custom-call(%a), custom_call_target="tpu_custom_call"
+  ROOT %c = f32[4]{0} custom-call(%b), custom_call_target="tpu_custom_call", \
+backend_config={"custom_call_config":{"cost_estimate":{"flops":"7"}}}
+}
+"""
+  found = work.of_text(text, {'data': 1})
+  assert (found.kernels, found.flops) == (1, 7)

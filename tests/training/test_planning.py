@@ -140,6 +140,8 @@ def test_flops_of_bert_have_a_head_at_masked_places_only():
   n += places * (m.hidden_size**2 + m.vocab_size * m.hidden_size)
   attention = 3 * 2 * 2 * m.num_layers * m.hidden_size * length
   by_hand = tokens * (6 * n + attention)
+  alone = flops.of_step(config, attention=True)
+  assert alone == tokens * attention
   assert flops.of_step(config) == pytest.approx(by_hand, rel=0.05)
 
 
