@@ -186,3 +186,16 @@ def test_search_finds_the_fastest_that_fits():
   seconds = [plan.step_seconds for _, plan in found]
   assert len(done) == len(ways) and len(found) == len(ways)
   assert seconds == sorted(seconds)
+
+
+def test_a_program_that_can_not_be_read_is_told_of(layer, monkeypatch, capsys):
+  config, plan = layer
+
+  def unreadable(self):
+    raise jax.errors.JaxRuntimeError('INTERNAL: async-update')
+
+  monkeypatch.setattr(jax.stages.Compiled, 'as_text', unreadable)
+  found = machine().measure(config)
+  assert 'INTERNAL: async-update' in capsys.readouterr().err
+  assert found.memory == plan.memory and found.model_flops == plan.model_flops
+  assert found.bound == 'compute' and found.sent == () and found.moved == 0
