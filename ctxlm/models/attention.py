@@ -215,12 +215,12 @@ def _of_whole_rows(q, k, v, bias, seen, dropout, scale, backend):
 
 def _by_heads(q, k, v):
   # Rows that several devices have parts of become whole, of some heads each.
-  parts = layout.devices(layout.PLACES)
-  if parts == 1 or q.shape[2] % layout.devices(layout.HEADS):
+  parts, count = layout.devices(layout.PLACES), layout.devices(layout.HEADS)
+  if parts == 1 or q.shape[2] % count:
     return q, k, v
-  if k.shape[2] % layout.devices(layout.HEADS):
-    # XLA would gather the few that there are.
-    times = q.shape[2] // k.shape[2]
+  g, most = k.shape[2], q.shape[2] // k.shape[2]
+  times = next(n for n in range(1, most + 1) if not (most % n or g * n % count))
+  if times > 1:  # as often as it takes; XLA would gather the few that there are
     k, v = (layout.by_parts(jnp.repeat(x, times, axis=2)) for x in (k, v))
   return tuple(map(layout.by_heads, (q, k, v)))
 

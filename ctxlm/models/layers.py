@@ -261,10 +261,8 @@ class Block(nn.Module):
     def add(x, function, name):
       norm = make_norm(o, f'{name}_norm')
       if o.norm_position == 'pre':
-        y = x + dropout_lib.Dropout(o.dropout)(function(norm(x)), rows)
-      else:
-        y = norm(x + dropout_lib.Dropout(o.dropout)(function(x), rows))
-      return by_rows(y)
+        return x + dropout_lib.Dropout(o.dropout)(function(norm(x)), rows)
+      return norm(x + dropout_lib.Dropout(o.dropout)(function(x), rows))
 
     own = {k: call.get(k) for k in OWN}
     if self.mixer is None:

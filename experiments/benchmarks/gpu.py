@@ -22,7 +22,6 @@ Criterion: MFU 0.50 or more for GPT-2, and no case behind torch.compile.
 """
 
 import argparse
-import dataclasses
 import functools
 import json
 import os
@@ -49,18 +48,7 @@ CASES = {
   'BERT base, 32 x 512': train_step.Case('mlm', 32, 512, 30522, **BASE),
   'SimCSE base, 64 x 32': train_step.Case('contrastive', 64, 32, 30522, **BASE),
 }
-SMOKE = {
-  name: dataclasses.replace(
-    case,
-    batch_size=4,
-    max_length=16,
-    vocab_size=64,
-    hidden_size=32,
-    num_layers=1,
-    num_heads=2,
-  )
-  for name, case in CASES.items()
-}
+SMOKE = train_step.tiny(CASES)
 BACKENDS = ('auto', 'xla')
 TOLERANCE = 0.02  # relative, of losses in bfloat16 that must be equal
 GPT2 = decode.Shape(768, 12, 12)

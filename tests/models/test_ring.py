@@ -1,5 +1,7 @@
 """Attention over parts of rows, beside attention over whole rows."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -59,6 +61,19 @@ def test_parts_of_rows_give_what_whole_rows_do(backend, how, monkeypatch):
   monkeypatch.setattr(ring, 'PIECE', 2)
   mesh = Mesh(jax.devices()[:8], **MESH)
   found, wanted = results(backend, mesh, *how), results('xla', None, *how)
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+    np.testing.assert_allclose(one, other, atol=3e-6)
+
+
+@pytest.mark.parametrize('heads, groups', [(6, 2), (12, 3), (8, 2), (4, 1)])
+def test_any_heads_and_groups(heads, groups, monkeypatch):
+  """6 can't be cut in 4; of 3 groups each is repeated 4 times, of 2 twice."""
+  module = sys.modules[__name__]
+  monkeypatch.setattr(module, 'H', heads)
+  monkeypatch.setattr(module, 'G', groups)
+  mesh = Mesh(jax.devices()[:8], **MESH)
+  how = True, None, True
+  found, wanted = results('auto', mesh, *how), results('xla', None, *how)
   for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
     np.testing.assert_allclose(one, other, atol=3e-6)
 

@@ -105,6 +105,19 @@ def test_a_layer_sends_what_is_counted_by_hand(layer):
   assert {k: v for k, v in found.items() if v} == wanted
 
 
+def test_hidden_states_stay_with_their_rows():
+  config = config_of(
+    'quickstart_mlm',
+    ('model.num_layers', '1'),
+    ('parallel.strategy', 'mesh'),
+    ('parallel.data', '2'),
+    ('parallel.fsdp', '4'),
+  )
+  # Parameters are gathered and gradients summed, and no states are exchanged.
+  kinds = {s.kind for s in machine().measure(config).sent if s.size > 1e4}
+  assert kinds == {'all-gather', 'all-reduce'}
+
+
 def weights(config):
   """Returns {path: number of parameters} that a token is multiplied by."""
   program = made_up.build(config, flops.Nowhere())
