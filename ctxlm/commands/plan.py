@@ -11,6 +11,7 @@ without one. If it does not fit, the nearest change that does is looked for.
   ctxlm plan --config gpt2_small --topology h100:8 --out plan.json
 """
 
+import contextlib
 import json
 
 from ctxlm import ranges
@@ -53,11 +54,8 @@ def add_flags(parser):
 
 def main(F):
   """Entry point of `ctxlm plan`."""
-  from tqdm import tqdm
-
   from ctxlm import config as config_lib
   from ctxlm import files, recipes
-  from ctxlm.lab import plans
   from ctxlm.parallel import topology
   from ctxlm.recipes import overrides, own_data
   from ctxlm.training import made_up, planning
@@ -70,20 +68,37 @@ def main(F):
   overrides.apply(config, F.overrides)
   config_lib.check(config)
   config = made_up.without_data(config)
-  if F.search:
-    count = len(planning.meshes(config, len(machine.devices)))
-    with tqdm(total=count, unit='mesh') as bar:
-      found = planning.search(machine, config, bar.update)
-    print(plans.table(found))
-    whole = [{'config': v} | plan.as_dict() for v, plan in found]
-  else:
-    plan = machine.measure(config, apart=True)
-    print(plans.text(plan, machine.chip, F.topology, F.slices))
-    whole, found = plan.as_dict(), None
-    if not plan.fits:
-      found = planning.nearest(machine, config, plans.tell)
-      print(plans.change(found))
+  made = _search if F.search else _measure
+  # A file that can't be is told of before anything is compiled.
+  with files.new_file(F.out) if F.out else contextlib.nullcontext() as new:
+    whole = made(F, machine, config)
+    if new:
+      new.write_text(json.dumps(whole, indent=2) + '\n', encoding='utf-8')
+
+
+def _search(F, machine, config):
+  from tqdm import tqdm
+
+  from ctxlm.lab import plans
+  from ctxlm.training import planning
+
+  count = len(planning.meshes(config, len(machine.devices)))
+  with tqdm(total=count, unit='mesh') as bar:
+    found = planning.search(machine, config, bar.update)
+  print(plans.table(found))
+  return [{'config': v} | plan.as_dict() for v, plan in found]
+
+
+def _measure(F, machine, config):
+  from ctxlm.lab import plans
+  from ctxlm.training import planning
+
+  plan = machine.measure(config, apart=True)
+  print(plans.text(plan, machine.chip, F.topology, F.slices))
+  whole = plan.as_dict()
+  if not plan.fits:
+    found = planning.nearest(machine, config, plans.tell)
+    print(plans.change(found))
     if found:
       whole['change'] = {'config': found[0]} | found[1].as_dict()
-  if F.out:
-    files.write_text(F.out, json.dumps(whole, indent=2) + '\n')
+  return whole

@@ -52,6 +52,7 @@ def test_what_gpus_need(capsys, tmp_path):
     (['--topology=h200:3000'], 'CPU devices, and JAX has fewer'),
     (['--topology=v5e:2x2'], "pip install 'ctxlm[plan]'"),
     ([], '--topology KIND:SIZE is needed'),
+    (['--topology=h100:8', '--out=/none/x.json'], '/none/x.json: No such file'),
   ],
 )
 def test_a_mistake_is_a_line(capsys, monkeypatch, words, wanted):
