@@ -212,3 +212,21 @@ def test_a_program_that_can_not_be_read_is_told_of(layer, monkeypatch, capsys):
   assert 'INTERNAL: async-update' in capsys.readouterr().err
   assert found.memory == plan.memory and found.model_flops == plan.model_flops
   assert found.bound == 'compute' and found.sent == () and found.moved == 0
+
+
+# As libtpu 0.0.52 says it.
+FULL = (
+  'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the '
+  'total memory required for HLO temporaries (34.33G) exceeds available HBM '
+  '(15.75G). HLO module: jit__fun.'
+)
+
+
+def test_what_the_compiler_finds_no_memory_for_does_not_fit(layer, monkeypatch):
+  def full(*_, **__):
+    raise jax.errors.JaxRuntimeError(FULL)
+
+  monkeypatch.setattr(jax.stages.Lowered, 'compile', full)
+  plan = machine().measure(layer[0])
+  assert not plan.fits and not plan.seconds
+  assert (plan.total, plan.capacity) == (34.33 * 2**30, 15.75 * 2**30)
