@@ -18,7 +18,7 @@ from ctxlm.data import dialogues, framing
 from ctxlm.data.sources import units
 from ctxlm.errors import UserError
 from ctxlm.models import cache as cache_lib
-from ctxlm.objectives import losses, regularizers
+from ctxlm.objectives import losses, regularizers, written
 from ctxlm.ranges import BelowOne, Count, Whole
 
 
@@ -229,42 +229,56 @@ class Objective:
   def carry(self, apply, params, batch, rng, memory):
     """See objectives.Carries."""
     rows = losses.rows(batch, rng)
-    out, kept = apply(
+    hidden, kept = apply(
       params,
-      lambda model: self.outputs(model, batch, rows),
+      lambda model: self.hidden(model, batch, rows),
       rng,
       mutable=['cache'],
       cache=memory,
     )
-    return self.judged(out, batch), kept['cache']
+    return self.told(apply, params, hidden, batch), kept['cache']
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right tokens ('accuracy')."""
-    return regularizers.loss(self, apply, params, batch, rng)
+    if self.regularizer and rng is not None:
+      return regularizers.loss(self, apply, params, batch, rng)
+    rows = losses.rows(batch, rng)
+    hidden = apply(params, lambda m: self.hidden(m, batch, rows), rng)
+    return self.told(apply, params, hidden, batch)
+
+  def told(self, apply, params, hidden, batch):
+    """Returns the sums of hidden states [b, l, m] of a batch."""
+    targets, weights = batch['targets'], _weights(batch)
+    return written.sums(apply, params, hidden, targets, weights)
 
   def outputs(self, model, batch, rows=None):
     """See objectives.Regular: logits float32 [b, l, v]."""
+    return model.logits(self.hidden(model, batch, rows))
+
+  def hidden(self, model, batch, rows=None):
+    """Returns hidden states [b, l, m] of a batch, inside of `apply`."""
     more = {'prefix': batch['prefix']} if self.prefix else {}
     if self.carries:
       more['places'] = cache_lib.Places(self.max_length)
-    hidden = model(
+    return model(
       batch['tokens'],
       segment_ids=batch['segment_ids'],
       positions=batch['positions'],
       rows=rows,
       **more,
     )
-    return model.logits(hidden)
 
   def judged(self, out, batch):
     """See objectives.Regular."""
-    weights = batch['weights'] * batch['valid'][:, None]
-    return losses.smoothed(out, batch['targets'], weights, 0.0)
+    return losses.smoothed(out, batch['targets'], _weights(batch), 0.0)
 
   def divergence(self, a, b, batch, between):
     """See objectives.Regular."""
-    weights = batch['weights'] * batch['valid'][:, None]
-    return losses.weighted(between(a, b), weights)
+    return losses.weighted(between(a, b), _weights(batch))
+
+
+def _weights(batch):
+  return batch['weights'] * batch['valid'][:, None]
 
 
 def _pair(record):

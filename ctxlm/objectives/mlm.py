@@ -18,7 +18,7 @@ import numpy as np
 from ctxlm.data import framing
 from ctxlm.errors import UserError, note
 from ctxlm.models import layers
-from ctxlm.objectives import losses, masking
+from ctxlm.objectives import losses, masking, written
 from ctxlm.ranges import Count, Range, Share
 
 WATCHED = 32  # rows after which too few masks are said
@@ -190,7 +190,7 @@ class Objective:
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats and right answers, of masks and of pairs."""
 
-    def logits(model):
+    def forward(model):
       hidden = model(
         batch['tokens'],
         segment_ids=batch['segment_ids'],
@@ -200,18 +200,12 @@ class Objective:
       )
       # The head is most of a small model's cost: only masked positions.
       masked = at_positions(hidden, batch['masked_positions'])
-      pair = None
-      if self.pair:
-        pair = pair_logits(model, hidden)
-      return mlm_logits(model, masked), pair
+      return masked, pair_logits(model, hidden) if self.pair else None
 
-    masked, pair = apply(params, logits, rng)
+    masked, pair = apply(params, forward, rng)
     weights = batch['masked_weights'] * batch['valid'][:, None]
-    targets = batch['masked_targets']
-    sums = {
-      'loss': losses.cross_entropy(masked, targets, weights),
-      'accuracy': losses.accuracy(masked, targets, weights),
-    }
+    told = masked, batch['masked_targets'], weights
+    sums = written.sums(apply, params, *told, write=mlm_logits)
     if self.pair:
       label, valid = batch['label'], batch['valid']
       sums[self.pair] = losses.cross_entropy(pair, label, valid)

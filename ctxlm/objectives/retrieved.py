@@ -63,30 +63,27 @@ class Objective(causal.Objective):
     if self.regularizer and rng is not None:
       return regularizers.loss(self, apply, params, batch, rng)
     rows = losses.rows(batch, rng)
-    logits, gates = apply(
+    hidden, gates = apply(
       params, lambda model: self.read(model, batch, rows), rng
     )
-    sums = self.judged(logits, batch)
+    sums = self.told(apply, params, hidden, batch)
     if gates is not None:
       seen = (batch['segment_ids'] == 1) & _any(batch)[:, None]
       sums['gate'] = losses.weighted(gates, seen * batch['valid'][:, None])
     return sums
 
-  def outputs(self, model, batch, rows=None):
-    """See objectives.Regular: logits float32 [b, l, v]."""
+  def hidden(self, model, batch, rows=None):
+    """See causal.Objective."""
     return self.read(model, batch, rows)[0]
 
   def read(self, model, batch, rows=None):
-    """Returns (logits float32 [b, l, v], gates float32 [b, l] or None)."""
+    """Returns (hidden states [b, l, m], gates float32 [b, l] or None)."""
     names = 'tokens', 'segment_ids', 'positions', 'passages', 'passage_ids'
     own = {name: batch[name] for name in names}
     if isinstance(model, models.ReadsPassages):
-      hidden, gates = model.read_beside(**own, rows=rows)
-    else:
-      length = own['tokens'].shape[1]
-      hidden = model(**in_front(**own), rows=rows)[:, -length:]
-      gates = None
-    return model.logits(hidden), gates
+      return model.read_beside(**own, rows=rows)
+    length = own['tokens'].shape[1]
+    return model(**in_front(**own), rows=rows)[:, -length:], None
 
 
 def _any(batch):

@@ -15,7 +15,7 @@ from ctxlm import plugins
 from ctxlm.data import framing
 from ctxlm.data.sources import units
 from ctxlm.errors import note
-from ctxlm.objectives import augment, losses, reading, regularizers
+from ctxlm.objectives import augment, losses, reading, regularizers, written
 from ctxlm.ranges import BelowOne, Count, Share, Whole
 
 # What a record has, and the setting by which it is read.
@@ -132,27 +132,39 @@ class Objective:
     The last is of examples, those whose target lost its end. With smoothed
     labels also 'nats', those of the plain labels.
     """
-    return regularizers.loss(self, apply, params, batch, rng)
+    if self.regularizer and rng is not None:
+      return regularizers.loss(self, apply, params, batch, rng)
+    rows = losses.rows(batch, rng)
+    hidden = apply(params, lambda m: self._hidden(m, batch, rows), rng)
+    told = batch['targets'], _weights(batch), self.label_smoothing
+    return written.sums(apply, params, hidden, *told) | _cut(batch)
 
   def outputs(self, model, batch, rows=None):
     """See objectives.Regular: logits float32 [b, t, v]."""
-    hidden = model(
+    return model.logits(self._hidden(model, batch, rows))
+
+  def _hidden(self, model, batch, rows):
+    return model(
       batch['tokens'],
       reading.shifted(model, batch['targets'], self.tokenizer),
       segment_ids=batch['segment_ids'],
       decoder_segment_ids=batch['target_segments'],
       rows=rows,
     )
-    return model.logits(hidden)
 
   def judged(self, out, batch):
     """See objectives.Regular."""
-    valid = batch['valid']
-    weights = batch['target_segments'] * valid[:, None]
-    sums = losses.smoothed(out, batch['targets'], weights, self.label_smoothing)
-    return sums | {'cut': losses.weighted(batch['cut'], valid)}
+    told = batch['targets'], _weights(batch), self.label_smoothing
+    return losses.smoothed(out, *told) | _cut(batch)
 
   def divergence(self, a, b, batch, between):
     """See objectives.Regular."""
-    weights = batch['target_segments'] * batch['valid'][:, None]
-    return losses.weighted(between(a, b), weights)
+    return losses.weighted(between(a, b), _weights(batch))
+
+
+def _weights(batch):
+  return batch['target_segments'] * batch['valid'][:, None]
+
+
+def _cut(batch):
+  return {'cut': losses.weighted(batch['cut'], batch['valid'])}

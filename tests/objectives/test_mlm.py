@@ -291,7 +291,8 @@ def test_losses_equal_numpy(tokenizer):
     'label': np.array([0, 1, 1]),
     'valid': np.array([1, 1, 0], np.float32),
   }
-  found = objective.loss(lambda *_: (logits, pair), None, batch, None)
+  said = iter([(None, pair), logits])  # hidden states are not looked at
+  found = objective.loss(lambda *_: next(said), None, batch, None)
 
   def nll(row, target):
     p = np.exp(row - row.max())
