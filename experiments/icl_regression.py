@@ -41,7 +41,7 @@ from ctxlm.lab.experiment import Claim, Line, Plot, Series
 from ctxlm.lab.results import Results
 from ctxlm.lab.verdicts import Effect, Every, Finding
 
-SEEDS = verdicts.Seeds(tuned=range(3))
+SEEDS = verdicts.Seeds(tuned=range(3), least=3)
 DATA = 'tasks.prompts.data'
 SCALES = {
   'smoke': Scale(
