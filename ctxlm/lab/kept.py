@@ -4,7 +4,7 @@
 experiments' folder, and writes the rows of its README.md anew.
 """
 
-import shutil
+import json
 from pathlib import Path
 
 from ctxlm import files, recipes
@@ -21,6 +21,8 @@ OLD = 'not judged: run under another criterion'
 def keep(module, workdir, folder=FOLDER):
   """Keeps a sweep's results.json, and writes the README's rows.
 
+  Of a setting that is a path of this machine its last two parts are kept.
+
   Args:
     module: the experiment.
     workdir: pathlib.Path of its sweep, with a report.
@@ -32,15 +34,24 @@ def keep(module, workdir, folder=FOLDER):
   path = Path(module.__file__)
   if path.resolve().parent != folder.resolve():
     raise UserError(f'--keep: {path} is none of {folder.resolve()}')
-  scale = files.read_json(workdir / 'results.json')['scale']
-  if scale != 'small':
-    raise UserError(f'--keep: {workdir} is of scale {scale}, not of small')
+  kept = files.read_json(workdir / 'results.json')
+  if kept['scale'] != 'small':
+    raise UserError(
+      f'--keep: {workdir} is of scale {kept["scale"]}, not of small'
+    )
+  kept['settings'] = {k: _elsewhere(v) for k, v in kept['settings'].items()}
   results = folder / 'results'
   results.mkdir(exist_ok=True)
-  with files.new_file(results / f'{path.stem}.json') as new:
-    shutil.copyfile(workdir / 'results.json', new)
+  files.write_text(
+    results / f'{path.stem}.json', json.dumps(kept, indent=1) + '\n'
+  )
   readme = folder / 'README.md'
   files.write_text(readme, with_rows(readme.read_text('utf-8'), folder))
+
+
+def _elsewhere(value):
+  path = Path(value) if isinstance(value, str) else Path()
+  return '/'.join(path.parts[1:][-2:]) if path.is_absolute() else value
 
 
 def with_rows(text, folder=FOLDER):

@@ -66,6 +66,28 @@ def test_rows_are_those_of_what_is_kept(own):
   assert kept.table(folder).rows[0][-1] == kept.OLD
 
 
+@pytest.mark.parametrize(
+  'value, told',
+  [
+    ('/home/me/data/brown/text.txt', 'brown/text.txt'),
+    ('/text.txt', 'text.txt'),
+    ('data/brown/text.txt', 'data/brown/text.txt'),
+    (None, None),
+    (0.5, 0.5),
+  ],
+)
+def test_no_folder_of_a_machine_is_kept(own, value, told):
+  module, folder, workdir = own
+  path = workdir / 'results.json'
+  path.write_text(
+    json.dumps(json.loads(path.read_text()) | {'settings': {'a': value}})
+  )
+  kept.keep(module, workdir, folder)
+  found = json.loads((folder / 'results' / 'mine.json').read_text())
+  assert found == json.loads(path.read_text()) | {'settings': {'a': told}}
+  assert f'--config.a={told}' in (folder / 'README.md').read_text()
+
+
 def test_what_is_not_kept(own, tmp_path):
   module, folder, workdir = own
   with pytest.raises(UserError, match='is none of'):
