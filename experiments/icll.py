@@ -13,8 +13,8 @@ has 5,000 to train on and others to judge; a state allows 1 to 3 symbols, as in
 the paper's code (which says 4). Models predict symbols, not where strings end.
 Small has 8 symbols, 4 to 6 states, strings of 12 at most and 128 tokens, two
 layers of 64 without MLPs, and an LSTM of one; the paper has 20 symbols, 12
-states, strings of 50, and eight layers of 128. Large is nearer to that. Neither
-was run, and hard-wired n-gram heads are not built.
+states, strings of 50, and eight layers of 128. Large is nearer to that. It was
+not run, and hard-wired n-gram heads are not built.
 
 Lines are n-grams counted in the context, by Witten and Bell; who knows the
 language has an accuracy of 1, a distance of 0, and the least loss. Accuracy is
@@ -22,7 +22,12 @@ that the likeliest symbol is allowed; distances are total variation; both are of
 the last quarter of the sequences. At small 1-, 2- and 3-grams have accuracies
 of 0.68, 0.89 and 0.97, distances of 0.47, 0.25 and 0.18, and losses of 1.34,
 0.95 and 0.85, where who knows has 0.60; the least automata have 4.6 states.
-Tuned on no seed.
+
+Seed 0 is not judged: small was run on it as it stands. Distances after 2,000
+steps: attention 0.374 (loss 1.190), LSTM 0.365 (1.143), convolution 0.398
+(1.256): attention has not come to predict by 2-grams by then, whose distance is
+0.25. With rotary positions in place of learned ones it has 0.399 (1.222); the
+loss falls fastest from step 1,000 to 1,400.
 """
 
 from types import SimpleNamespace as Scale
@@ -34,7 +39,7 @@ from ctxlm.lab import verdicts
 from ctxlm.lab.experiment import Claim, Line, Plot, chain, product
 from ctxlm.lab.verdicts import Effect, Every, Finding
 
-SEEDS = verdicts.Seeds()
+SEEDS = verdicts.Seeds(tuned=(0,))
 MIXERS = {
   'attention': {'model.name': 'transformer'},
   'lstm': {'model.name': 'recurrent', 'model.forget_bias': 4.0},
