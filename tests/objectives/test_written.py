@@ -145,11 +145,25 @@ def test_logits_are_not_kept(monkeypatch):
   assert temporaries(True) < logits / 8
 
 
-@pytest.mark.parametrize('vocab_size, parts', [(2, 1), (8192, 4), (65536, 4)])
-def test_how_many_parts(vocab_size, parts):
-  """Of 2,048 rows on a CPU: 512 at least, and 4M logits where that is more."""
-  assert layout.platform() == 'cpu'
-  assert written._parts((8, 256), vocab_size) == parts
+@pytest.mark.parametrize(
+  'platform, shape, vocab_size, parts',
+  [
+    # 512 rows at least, and 4M logits where that is more.
+    ('cpu', (8, 256), 2, 1),
+    ('cpu', (8, 256), 8192, 4),
+    ('cpu', (8, 256), 8191, 4),
+    ('cpu', (8, 256), 4096, 2),
+    ('cpu', (8, 256), 65536, 4),
+    # 2,048 rows at least, and 512M logits.
+    ('tpu', (8, 1024), 32000, 1),
+    ('tpu', (8, 1024), 65537, 2),
+    ('gpu', (64, 1024), 131072, 16),
+    ('gpu', (64, 1024), 2**19, 32),
+  ],
+)
+def test_how_many_parts(platform, shape, vocab_size, parts, monkeypatch):
+  monkeypatch.setattr(layout, 'platform', lambda: platform)
+  assert written._parts(shape, vocab_size) == parts
 
 
 def test_weights_have_no_gradient(monkeypatch):
