@@ -58,16 +58,15 @@ def sums(
       lambda *x: apply(tree.unflatten(x), lambda m: write(m, hidden[:1, :1])),
       leaves,
     )
-    if vocab_size != hidden.shape[-1]:  # else they are log p, which are written
+    if used:  # else hidden states are log p already
       parts = _parts(targets.shape, vocab_size)
   if parts == 1:
     return judged(params, hidden, targets, weights)
 
   def numerators(own, *part):
-    whole = dict.fromkeys(range(len(leaves))) | dict(
-      zip(used, own, strict=True)
-    )
-    out = judged(tree.unflatten(whole.values()), *part)
+    given = dict(zip(used, own, strict=True))
+    whole = tree.unflatten([given.get(i) for i in range(len(leaves))])
+    out = judged(whole, *part)
     return {name: n for name, (n, _) in out.items()}
 
   cut = functools.partial(_cut, numerators, parts)

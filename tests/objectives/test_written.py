@@ -39,10 +39,27 @@ def arrays():
   return tokens, targets, weights
 
 
-def both(monkeypatch, rows, mesh=None, frozen=(), smoothing=0.1, dtype=None):
-  """Returns ((sums, gradient) at `rows` a part, (sums, gradient) at once)."""
+@pytest.fixture
+def cuts(monkeypatch):
+  """[(parts, places of what has a gradient)] of each loss that was cut."""
+  found, cut = [], written._cut
+
+  def watched(numerators, parts, asked, *more):
+    found.append((parts, asked))
+    return cut(numerators, parts, asked, *more)
+
+  monkeypatch.setattr(written, '_cut', watched)
+  return found
+
+
+def few(monkeypatch, rows):
   monkeypatch.setattr(written, 'ROWS', {None: rows})
   monkeypatch.setattr(written, 'LOGITS', {None: 1})
+
+
+def both(monkeypatch, rows, mesh=None, frozen=(), smoothing=0.1, dtype=None):
+  """Returns ((gradient, sums) at `rows` a part, (gradient, sums) at once)."""
+  few(monkeypatch, rows)
   model = Model(dtype or 'float32')
   apply = make_apply(model)
   params = model.init(jax.random.key(0), arrays()[0])['params']
@@ -80,53 +97,134 @@ def check(found, wanted, rtol=2e-6):
 
 
 @pytest.mark.parametrize('smoothing', [0.0, 0.1])
-@pytest.mark.parametrize('rows', [1, 7, 24, 47, 48])
-def test_parts_give_what_all_rows_give(rows, smoothing, monkeypatch):
+@pytest.mark.parametrize(
+  'rows, parts', [(1, 48), (7, 7), (24, 2), (47, 2), (48, None)]
+)
+def test_parts_give_what_all_rows_give(
+  rows, parts, smoothing, monkeypatch, cuts
+):
   """Of 48 rows; 7 are 7 parts, the last one short."""
   check(*both(monkeypatch, rows, smoothing=smoothing))
+  # Parameters are the bias and the table; then come hidden states.
+  assert cuts == ([(parts, (0, 1, 2))] if parts else [])
 
 
-@pytest.mark.parametrize('frozen', [('table',), ('bias',), ('bias', 'other')])
-def test_what_is_frozen_has_no_gradient(frozen, monkeypatch):
+@pytest.mark.parametrize(
+  'frozen, asked',
+  [
+    (('table',), (0, 2)),
+    (('bias',), (1, 2)),
+    (('table', 'other'), (0,)),  # what hidden states are of is frozen too
+    (('table', 'bias'), (2,)),
+  ],
+)
+def test_what_is_frozen_has_no_gradient(frozen, asked, monkeypatch, cuts):
   check(*both(monkeypatch, 7, frozen=frozen))
+  assert cuts == [(7, asked)]
+
+
+def test_what_is_only_judged_has_none(monkeypatch, cuts):
+  few(monkeypatch, 7)
+  tokens, targets, weights = arrays()
+  apply, params = make_apply(Model()), Model().init(jax.random.key(0), tokens)
+  params = params['params']
+  hidden = apply(params, lambda m: m(tokens))
+  found = written.sums(apply, params, hidden, targets, weights)
+  logits = apply(params, lambda m: m.logits(hidden))
+  check(found, losses.smoothed(logits, targets, weights, 0.0))
+  assert cuts == [(7, ())]
+
+
+def test_micro_batches_are_mapped_over(monkeypatch):
+  few(monkeypatch, 7)
+  tokens, *more = arrays()
+  apply, params = make_apply(Model()), Model().init(jax.random.key(0), tokens)
+  hidden = apply(params['params'], lambda m: m(tokens))
+
+  def one(*part):
+    return written.sums(apply, params['params'], *part)
+
+  parts = [x.reshape(2, B // 2, *x.shape[1:]) for x in (hidden, *more)]
+  each = jax.vmap(one)(*parts)
+  check(jax.tree.map(lambda x: x.sum(0), each), one(hidden, *more))
+
+
+def test_log_p_are_not_written_again(monkeypatch, cuts):
+  """Of a model whose hidden states are log p, which no parameter changes."""
+  few(monkeypatch, 1)
+  said = jax.nn.log_softmax(jnp.ones((B, L, V)))
+  apply = lambda params, fn: fn(params)  # noqa: E731
+  _, targets, weights = arrays()
+  found = written.sums(
+    apply,
+    {'table': jnp.ones((V, M))},
+    said,
+    targets,
+    weights,
+    write=lambda params, hidden: hidden,
+  )
+  check(found, losses.smoothed(said, targets, weights, 0.0))
+  assert not cuts
 
 
 @pytest.mark.parametrize(
   'sizes, parts',
   [
-    ({'data': 4}, True),
-    ({'data': 2, 'fsdp': 2, 'sequence': 2}, True),
-    ({'data': 2, 'sequence': 4}, False),  # 6 places of 4
-    ({'data': 2, 'tensor': 2}, False),
+    ({'data': 4}, 6),
+    ({'data': 2, 'fsdp': 2, 'sequence': 2}, 3),
+    ({'data': 2, 'sequence': 4}, None),  # 6 places of 4
+    ({'data': 2, 'tensor': 2}, None),
   ],
 )
-def test_a_mesh_gives_what_one_device_does(sizes, parts, monkeypatch):
-  count, cuts = int(np.prod([*sizes.values()])), []
-  cut = written._cut
-  monkeypatch.setattr(written, '_cut', lambda *x: cuts.append(x) or cut(*x))
-  mesh = Mesh(jax.devices()[:count], **sizes)
+def test_a_mesh_gives_what_one_device_does(sizes, parts, monkeypatch, cuts):
+  mesh = Mesh(jax.devices()[: int(np.prod([*sizes.values()]))], **sizes)
   check(*both(monkeypatch, 2, mesh))
-  assert bool(cuts) == parts
+  assert cuts == ([(parts, (0, 1, 2))] if parts else [])
 
 
-def test_half_precision(monkeypatch):
+def test_half_precision(monkeypatch, cuts):
   found, wanted = both(monkeypatch, 1, dtype='bfloat16')
   check(found, wanted, rtol=1e-2)
+  assert cuts
+
+
+def test_gradients_are_summed_in_single_precision(monkeypatch, cuts):
+  """1,024 equal parts; a sum of equal bfloat16 stands still after 256."""
+  few(monkeypatch, 1)
+  table = jnp.zeros((V, M), jnp.bfloat16)
+  shape = 4, 256
+  hidden, targets = jnp.ones((*shape, M)), jnp.zeros(shape, jnp.int32)
+
+  def loss(table):
+    sums = written.sums(
+      lambda params, fn: fn(params),
+      table,
+      hidden,
+      targets,
+      jnp.ones(shape),
+      write=lambda table, hidden: hidden @ table.T.astype(jnp.float32),
+    )
+    return sums['loss'][0]
+
+  found = jax.grad(loss)(table)
+  assert found.dtype == jnp.bfloat16 and cuts[0][0] == 1024
+  wanted = 1024 * (1 / V - (np.arange(V) == 0))
+  np.testing.assert_allclose(
+    found.astype(np.float32), wanted[:, None] * np.ones(M), rtol=1e-2
+  )
 
 
 def test_logits_are_not_kept(monkeypatch):
   """128k tokens, batch 64: 2 GB of logits in float32, or 1/32 of them."""
   v, m, shape = 131072, 8, (64, 64)
-  monkeypatch.setattr(written, 'ROWS', {None: 128})
-  monkeypatch.setattr(written, 'LOGITS', {None: 1})
+  few(monkeypatch, 128)
   apply = lambda params, fn: fn(params)  # noqa: E731
 
   def loss(params, hidden, targets, weights, parts):
     write = lambda table, hidden: hidden @ table.T  # noqa: E731
     if parts:
-      return written.sums(apply, params, hidden, targets, weights, write=write)[
-        'loss'
-      ][0]
+      told = params, hidden, targets, weights
+      return written.sums(apply, *told, write=write)['loss'][0]
     return losses.cross_entropy(write(params, hidden), targets, weights)[0]
 
   def temporaries(parts):
@@ -167,8 +265,7 @@ def test_how_many_parts(platform, shape, vocab_size, parts, monkeypatch):
 
 
 def test_weights_have_no_gradient(monkeypatch):
-  monkeypatch.setattr(written, 'ROWS', {None: 1})
-  monkeypatch.setattr(written, 'LOGITS', {None: 1})
+  few(monkeypatch, 1)
   tokens, targets, weights = arrays()
   model = Model()
   params = model.init(jax.random.key(0), tokens)['params']
