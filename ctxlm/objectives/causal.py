@@ -240,8 +240,10 @@ class Objective:
 
   def loss(self, apply, params, batch, rng):
     """Returns sums of nats ('loss') and right tokens ('accuracy')."""
-    if self.regularizer and rng is not None:
-      return regularizers.loss(self, apply, params, batch, rng)
+    return regularizers.loss(self, apply, params, batch, rng, self.plain)
+
+  def plain(self, apply, params, batch, rng):
+    """Returns what `loss` does, without a regularizer."""
     rows = losses.rows(batch, rng)
     hidden = apply(params, lambda m: self.hidden(m, batch, rows), rng)
     return self.told(apply, params, hidden, batch)

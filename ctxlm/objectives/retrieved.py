@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 
 from ctxlm import models, plugins
-from ctxlm.objectives import causal, losses, regularizers
+from ctxlm.objectives import causal, losses
 from ctxlm.ranges import Count, Range
 
 
@@ -58,10 +58,8 @@ class Objective(causal.Objective):
     """Tokens that passages take in front of a row, at most."""
     return self.passages * self.passage_length
 
-  def loss(self, apply, params, batch, rng):
+  def plain(self, apply, params, batch, rng):
     """Returns causal's sums, and 'gate', the mean of a model's gates."""
-    if self.regularizer and rng is not None:
-      return regularizers.loss(self, apply, params, batch, rng)
     rows = losses.rows(batch, rng)
     hidden, gates = apply(
       params, lambda model: self.read(model, batch, rows), rng

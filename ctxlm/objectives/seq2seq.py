@@ -132,8 +132,9 @@ class Objective:
     The last is of examples, those whose target lost its end. With smoothed
     labels also 'nats', those of the plain labels.
     """
-    if self.regularizer and rng is not None:
-      return regularizers.loss(self, apply, params, batch, rng)
+    return regularizers.loss(self, apply, params, batch, rng, self._plain)
+
+  def _plain(self, apply, params, batch, rng):
     rows = losses.rows(batch, rng)
     hidden = apply(params, lambda m: self._hidden(m, batch, rows), rng)
     told = batch['targets'], _weights(batch), self.label_smoothing

@@ -38,10 +38,18 @@ class Regularizer(Protocol):
     """
 
 
-def loss(objective, apply, params, batch, rng):
-  """Returns the sums of an objectives.Regular's loss."""
+def loss(objective, apply, params, batch, rng, plain=None):
+  """Returns the sums of an objectives.Regular's loss.
+
+  Args:
+    objective, apply, params, batch, rng: as of objectives.Objective.loss.
+    plain: what gives them without a regularizer, called with (apply, params,
+      batch, rng); None judges its outputs.
+  """
   if objective.regularizer and rng is not None:
     return objective.regularizer.sums(objective, apply, params, batch, rng)
+  if plain:
+    return plain(apply, params, batch, rng)
   rows = losses.rows(batch, rng)
   out = apply(params, lambda model: objective.outputs(model, batch, rows), rng)
   return objective.judged(out, batch)
