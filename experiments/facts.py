@@ -191,10 +191,10 @@ def _judged(objective):
   def judged(model, batch):
     gates = None
     if isinstance(objective, retrieved.Objective):
-      logits, gates = objective.read(model, batch)
+      hidden, gates = objective.read(model, batch)
     else:
-      logits = objective.outputs(model, batch)
-    logps = jax.nn.log_softmax(logits)
+      hidden = objective.hidden(model, batch)
+    logps = jax.nn.log_softmax(model.logits(hidden))
     targets = batch['targets'][..., None]
     return -jnp.take_along_axis(logps, targets, -1)[..., 0], gates
 

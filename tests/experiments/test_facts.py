@@ -108,17 +108,35 @@ def test_figures_are_those_of_numpy(batch, reads):
     )
 
 
-def test_the_function_asks_for_targets():
-  # Of a model whose logits are its embeddings, of the tokens that are there.
-  table = jax.random.normal(jax.random.key(0), (9, 9))
-  model = types.SimpleNamespace(logits=lambda hidden: hidden)
+class Model:
+  """Hidden states are of tokens alone, and fewer than the vocabulary."""
 
-  class Objective:
-    def outputs(self, model, batch):
-      return model.logits(table[batch['tokens']])
+  def __init__(self):
+    keys = jax.random.split(jax.random.key(0))
+    self.table = jax.random.normal(keys[0], (9, 3))
+    self.head = jax.random.normal(keys[1], (3, 9))
 
-  batch = {'tokens': jnp.array([[1, 5]]), 'targets': jnp.array([[7, 2]])}
-  found, gates = facts._judged(Objective())(model, batch)
-  want = [jax.nn.log_softmax(table[a])[b] for a, b in ((1, 7), (5, 2))]
-  np.testing.assert_allclose(-found[0], want, rtol=1e-5)
+  def __call__(self, tokens, segment_ids, positions, rows=None):
+    return self.table[tokens]
+
+  def logits(self, hidden):
+    return hidden @ self.head
+
+
+@pytest.mark.parametrize('objective', [causal, retrieved])
+def test_the_function_asks_for_targets(objective):
+  # Passages are in front, and not asked for.
+  model, own, one = Model(), jnp.array([[1, 5]]), jnp.ones((1, 2), jnp.int32)
+  batch = {
+    'tokens': own,
+    'segment_ids': one,
+    'positions': jnp.array([[0, 1]]),
+    'targets': jnp.array([[7, 2]]),
+    'passages': jnp.array([[[3, 4]]]),
+    'passage_ids': one[:, None],
+  }
+  found, gates = facts._judged(objective.Objective())(model, batch)
+  logits = np.asarray(model.table @ model.head, np.float64)
+  logps = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+  np.testing.assert_allclose(-found[0], [logps[1, 7], logps[5, 2]], rtol=1e-5)
   assert gates is None

@@ -65,9 +65,9 @@ def test_a_signal_saves_and_resume_is_bitwise(
 def test_sigkill_at_five_moments(text, tmp_path):
   """Killed 5 times and restarted, a run ends as if nothing had been.
 
-  Two of the kills come as soon as a save has begun, the others after a random
-  time: while it starts, restores, trains, evaluates or saves. Many more are
-  those of tests/kill.py.
+  Two of the kills come as soon as a save has begun, two soon after one has
+  ended, and one after a random time: while it starts, restores or trains. Many
+  more are those of tests/kill.py.
   """
   flags = ('config.num_steps=80', 'config.optimizer.ema_decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
@@ -83,8 +83,11 @@ def test_sigkill_at_five_moments(text, tmp_path):
   def begins_to_save(left):
     return lambda: temporary() - left
 
-  def logs_more_than(lines):
-    return lambda: tiny.logged(cut) > lines
+  def saved():
+    return set((cut / 'checkpoints').glob('[0-9]*')) - temporary()
+
+  def has_saved(before):
+    return lambda: saved() - before
 
   for i in range(5):
     errors, left = tmp_path / 'errors', temporary()
@@ -93,7 +96,7 @@ def test_sigkill_at_five_moments(text, tmp_path):
       if i % 3 == 0:
         assert tiny.wait_until(begins_to_save(left), process)
       elif i % 3 == 1:
-        assert tiny.wait_until(logs_more_than(tiny.logged(cut)), process)
+        assert tiny.wait_until(has_saved(saved()), process)
         process.join(rng.uniform(0, 0.3))
       else:
         process.join(rng.uniform(0, 3.0))
