@@ -3,7 +3,7 @@
 Claims (Akyurek et al. 2024, 2401.12973, abstract): Transformers learn a new
 random regular language from its strings in the context far better than
 recurrent or convolutional models; they do so by n-grams of the context, for
-which they have heads.
+which they have heads; and such heads, hard-wired, improve the other models.
 
   ctxlm sweep experiments/icll.py --workdir runs/icll
   ctxlm report experiments/icll.py --workdir runs/icll
@@ -13,8 +13,9 @@ has 5,000 to train on and others to judge; a state allows 1 to 3 symbols, as in
 the paper's code (which says 4). Models predict symbols, not where strings end.
 Small has 8 symbols, 4 to 6 states, strings of 12 at most and 128 tokens, two
 layers of 64 without MLPs, and an LSTM of one; the paper has 20 symbols, 12
-states, strings of 50, and eight layers of 128. Large is nearer to that. It was
-not run, and hard-wired n-gram heads are not built.
+states, strings of 50, and eight layers of 128. Large is nearer to that, and was
+not run. Hard-wired heads, see experiments/ngram_heads.py, go by one token and
+by two: they see what 2- and 3-grams are made of.
 
 Lines are n-grams counted in the context, by Witten and Bell; who knows the
 language has an accuracy of 1, a distance of 0, and the least loss. Accuracy is
@@ -40,11 +41,16 @@ from ctxlm.lab.experiment import Claim, Line, Plot, chain, product
 from ctxlm.lab.verdicts import Effect, Every, Finding
 
 SEEDS = verdicts.Seeds(tuned=(0,))
+LSTM = {'model.forget_bias': 4.0}
+HEADS = {'model.name': 'ctxlm.experiments.ngram_heads'}
 MIXERS = {
   'attention': {'model.name': 'transformer'},
-  'lstm': {'model.name': 'recurrent', 'model.forget_bias': 4.0},
+  'lstm': {'model.name': 'recurrent'} | LSTM,
   'convolution': {'model.name': 'convolution'},
+  'lstm and heads': HEADS | {'model.read': 'lstm'} | LSTM,
+  'convolution and heads': HEADS | {'model.read': 'convolution'},
 }
+OTHERS = 'lstm', 'convolution'
 SAME = ('vocab_size', 'hidden_size', 'init_stddev', 'mlp_dim')  # of every mixer
 SCALES = {
   'smoke': Scale(
@@ -152,7 +158,7 @@ def sweep(scale):
   s, model = SCALES[scale], get_config(scale).model
   # Another model begins with its own defaults, and these are all models'.
   same = {f'model.{k}': model[k] for k in SAME}
-  layers = {'lstm': s.lstm_layers}
+  layers = {m: s.lstm_layers for m in MIXERS if m.startswith('lstm')}
   return chain(
     *(
       product([own | same], {'model.num_layers': [layers.get(m, s.num_layers)]})
@@ -196,11 +202,21 @@ def criteria():
       'better than who knows the language',
       _grows,
     ),
+    Claim(
+      'hard-wired n-gram heads make recurrence and convolution better',
+      'Akyurek et al. 2024, abstract',
+      'they improve; of this source no figure checked',
+      'distance to the language 0.05 less than without at least, of the LSTM '
+      f'and of the convolution, every seed{floor}',
+      _helped,
+    ),
   ]
 
 
 def _runs(results, mixer):
-  return results.where(name=MIXERS[mixer]['model.name'])
+  # The name comes first, and others of another name lack the rest.
+  own = {k.removeprefix('model.'): v for k, v in MIXERS[mixer].items()}
+  return results.where(**own)
 
 
 def _final(runs, name):
@@ -218,30 +234,49 @@ def _sound(results, *mixers):
   ]
 
 
+def _distance(results, mixer, line=''):
+  return _final(_runs(results, mixer), f'{line}distance')
+
+
+def _learned(results):
+  runs = {m: _runs(results, m) for m in OTHERS}
+  return [
+    Every(
+      f'{m}: nats above the 1-gram',
+      _final(own, 'loss') - _final(own, '1gram_loss'),
+      high=0.05,
+    )
+    for m, own in runs.items()
+  ]
+
+
 def _better(results):
-  runs = {mixer: _runs(results, mixer) for mixer in MIXERS}
-  far = {mixer: _final(own, 'distance') for mixer, own in runs.items()}
-  others = [m for m in MIXERS if m != 'attention']
-  gains = {m: far[m] - far['attention'] for m in others}
+  far = {m: _distance(results, m) for m in ('attention', *OTHERS)}
+  gains = {m: far[m] - far['attention'] for m in OTHERS}
   return Finding(
     wanted=[Every(f'{m} - attention', v, low=0.05) for m, v in gains.items()],
-    learned=[
-      Every(
-        f'{m}: nats above the 1-gram',
-        _final(runs[m], 'loss') - _final(runs[m], '1gram_loss'),
-        high=0.05,
-      )
-      for m in others
-    ],
-    sound=_sound(results, *MIXERS),
+    learned=_learned(results),
+    sound=_sound(results, 'attention', *OTHERS),
     effect=Effect(
       'the nearer one - attention', np.min([*gains.values()], 0), low=0.01
     ),
     beside={f'{m}: distance': v for m, v in far.items()}
     | {
-      f'{n}-gram: distance': _final(runs['attention'], f'{n}gram_distance')
+      f'{n}-gram: distance': _distance(results, 'attention', f'{n}gram_')
       for n in (1, 2, 3)
     },
+  )
+
+
+def _helped(results):
+  pairs = [(m, f'{m} and heads') for m in OTHERS]
+  gains = {m: _distance(results, m) - _distance(results, h) for m, h in pairs}
+  return Finding(
+    wanted=[Every(f'{m}: gain', v, low=0.05) for m, v in gains.items()],
+    learned=_learned(results),
+    sound=_sound(results, *(h for _, h in pairs)),
+    effect=Effect('the lesser gain', np.min([*gains.values()], 0), low=0.01),
+    beside={f'{h}: distance': _distance(results, h) for _, h in pairs},
   )
 
 
