@@ -116,7 +116,7 @@ class Model(transformer.Options, nn.Module):
     def embed(count, name):
       return nn.Embed(count, o.hidden_size, embedding_init=init, name=name)
 
-    items = nn.Dense(o.hidden_size, name='read_in')(xs)
+    items = layers.Linear(o.hidden_size, name='read_in')(xs)
     told = embed(o.vocab_size, 'label_embed')(labels)
     pairs = jnp.stack([items[:, :-1], told], 2).reshape(b, 2 * n, -1)
     hidden = jnp.concatenate([pairs, items[:, -1:]], 1)

@@ -93,7 +93,7 @@ class Model(transformer.Options, nn.Module):
     x_rows = jnp.concatenate([jnp.zeros((b, k, 1)), xs], -1)
     y_rows = jnp.concatenate([ys[..., None], jnp.zeros((b, k, d))], -1)
     tokens = jnp.stack([x_rows, y_rows], 2).reshape(b, 2 * k, d + 1)
-    hidden = nn.Dense(o.hidden_size, name='read_in')(tokens)
+    hidden = layers.Linear(o.hidden_size, name='read_in')(tokens)
     positions = jnp.arange(2 * k)[None]
     if o.position == 'learned':
       table = nn.Embed(
@@ -106,7 +106,7 @@ class Model(transformer.Options, nn.Module):
     hidden = layers.Stack(o, o.num_layers, causal=True, name='stack')(
       hidden, positions=positions, rows=rows
     )
-    return nn.Dense(1, name='read_out')(hidden[:, 0::2])[..., 0]
+    return layers.Linear(1, name='read_out')(hidden[:, 0::2])[..., 0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Crossing(nn.Module):
     c = dropout_lib.Dropout(o.dropout)(c, rows)
     if o.reading == 'cross_attention':
       return x + jnp.where(some[..., None], c, 0), None
-    g = nn.Dense(
+    g = layers.Linear(
       x.shape[-1],
       dtype=x.dtype,
       kernel_init=layers.normal(o.init_stddev),
@@ -143,7 +143,7 @@ class Likeness(nn.Module):
     theirs = jax.vmap(lambda p, at, s: p.at[:, at].add(s))(
       jnp.zeros(logps.shape, jnp.float32), tokens, shares
     )
-    g = nn.Dense(1, bias_init=OPEN, name='gate')(x)
+    g = layers.Linear(1, bias_init=OPEN, name='gate')(x)
     mixed = jnp.logaddexp(
       jax.nn.log_sigmoid(g) + logps,
       jax.nn.log_sigmoid(-g) + jnp.log(jnp.maximum(theirs, TINY)),

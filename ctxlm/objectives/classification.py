@@ -361,7 +361,7 @@ class Head(nn.Module):
     """Returns [..., size] of x [b, ..., m]."""
     o = self.options
     x = dropout_lib.Dropout(o.dropout)(x, rows)
-    return nn.Dense(
+    return layers.Linear(
       self.size,
       name='dense',
       use_bias=self.bias,
