@@ -144,10 +144,26 @@ def name_of(overrides):
   ]
   text = ','.join(f'{k}={v}' for k, v in zip(keys, overrides.values()))
   text = re.sub(r'[^\w.,=+-]+', '_', text)
-  if len(text) <= 120:
-    return text
+  return text if len(text) <= 120 else _longer_name(text, overrides)
+
+
+def _longer_name(text, overrides):
   digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()[:8]
   return f'{text[:100]},{digest}'
+
+
+def name_among(points, overrides):
+  """Returns `name_of`, or another name if a point of other overrides has it.
+
+  Args:
+    points: {name: point}, of sweep.json.
+    overrides: {key: value}.
+  """
+  name = name_of(overrides)
+  own, told = (json.loads(json.dumps(x)) for x in (overrides, points.get(name)))
+  if told and identity(told['overrides']) != identity(own):
+    return _longer_name(name, overrides)
+  return name
 
 
 def command(recipe, folder, overrides):
@@ -243,22 +259,33 @@ def write(workdir, plan):
   if any(p.name != locks.NAME and not files.is_temporary(p) for p in there):
     raise UserError(f'--workdir {workdir} holds other files; use an empty one')
   if old:  # other seeds of the same points stay, and all of a recipe
+    were, now = (p.get('recipe') for p in (old, plan))
+    another = were and were != now
+    if another and any(begun(workdir / name) for name in old['points']):
+      raise UserError(
+        f'{workdir} holds points of another recipe: but for what varies, its '
+        f'config had the hash {were}, now {now}; use another --workdir, or put '
+        'the recipe back'
+      )
+    renamed = _renamed(workdir, old, plan)
+    for name in renamed:
+      plan['points'].pop(name, None)
 
     def bare(point):
       own = {k: v for k, v in point['overrides'].items() if k != 'seed'}
-      return json.dumps(own)
+      return identity(own)
 
     listed = {bare(p): p['recipe'] for p in plan['points'].values()}
     stay = {
       name: point
       for name, point in old['points'].items()
-      if 'over' in plan or bare(point) in listed
+      if name not in renamed and ('over' in plan or bare(point) in listed)
     }
     for name, point in list(stay.items()):
       now = listed.get(bare(point), point['recipe'])
       if now == point['recipe']:
         continue
-      if not run_folder.is_unbegun(workdir / name):
+      if begun(workdir / name):
         raise UserError(
           f'{workdir} holds {name} of another recipe: its config had the hash '
           f'{point["recipe"]}, now {now}; use another --workdir, or put the '
@@ -270,6 +297,39 @@ def write(workdir, plan):
   plan['commits'] = list(dict.fromkeys(commits))
   files.write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
   return plan
+
+
+def begun(folder):
+  """Whether a point's training has begun in its folder."""
+  return not run_folder.is_unbegun(folder)
+
+
+def identity(overrides):
+  """Returns a text that overrides {key: value} share if they say the same."""
+  return json.dumps(overrides, sort_keys=True)
+
+
+def _renamed(workdir, old, plan):
+  # Names tell points apart, so with an arm more they may be others: folders
+  # take the new ones. Returns the old ones.
+  names = {
+    identity(point['overrides']): name for name, point in plan['points'].items()
+  }
+  pairs = [
+    (name, names.get(identity(point['overrides']), name))
+    for name, point in old['points'].items()
+  ]
+  pairs = [(was, now) for was, now in pairs if was != now]
+  for was, now in pairs:
+    if now in old['points'] or (begun(workdir / was) and begun(workdir / now)):
+      raise UserError(
+        f'{workdir} holds one point twice, as {was} and as {now}: remove one '
+        'of the folders, and its line in sweep.json'
+      )
+  for was, now in pairs:
+    if (workdir / was).exists():
+      (workdir / was).rename(workdir / now)
+  return [was for was, _ in pairs]
 
 
 def file_of(name):

@@ -1,6 +1,7 @@
 """Where a sweep's points come from: their recipes, the code and the seeds."""
 
 import functools
+import json
 import subprocess
 from pathlib import Path
 
@@ -20,14 +21,33 @@ def planned(overrides, config):
     overrides: {key: value}.
     config: the whole one.
   """
-  seed, config.seed = config.seed, 0  # and what refers to it
-  text = config_lib.to_json(config)
-  config.seed = seed
   return {
     'overrides': overrides,
     'num_steps': config.num_steps,
-    'recipe': files.digest(text)[:DIGITS],
+    'recipe': without(config, ()),
   }
+
+
+def without(config, keys):
+  """Returns the hash of a config of seed 0 but for what stands at dotted keys.
+
+  Args:
+    config: the whole one.
+    keys: of values that vary.
+  """
+  seed, config.seed = config.seed, 0  # and what refers to it
+  text = config_lib.to_json(config)
+  config.seed = seed
+  if keys:
+    plain = json.loads(text)
+    for key in keys:
+      *path, last = key.split('.')
+      block = plain
+      for word in path:
+        block = block[int(word) if isinstance(block, list) else word]
+      block[int(last) if isinstance(block, list) else last] = None
+    text = json.dumps(plain, sort_keys=True)
+  return files.digest(text)[:DIGITS]
 
 
 @functools.cache

@@ -191,8 +191,9 @@ def summary(standings, metric):
   ranked = [s for s in standings if s.ranked]
   if not ranked:
     return [f'no point is done in all its seeds with {metric.name}']
-  seeds = len(ranked[0].points)
-  over = f'mean ± 95 % interval of {seeds} seeds' if seeds > 1 else '1 seed'
+  counts = sorted({len(s.points) for s in ranked})
+  seeds = ' or '.join(map(str, counts))
+  over = f'mean ± 95 % interval of {seeds} seeds' if counts != [1] else '1 seed'
   points = f'{len(ranked)} point' + 's' * (len(ranked) > 1)
   lines = [f'best of {points} by {metric.words} ({over}){_left(standings)}:']
   width = max(len(s.shown) for s in ranked[:SHOWN])

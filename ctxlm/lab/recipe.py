@@ -133,6 +133,7 @@ class Sweep:
       'scale': '',
       'settings': recipe.settings,
       'needs': recipe.needs,
+      'recipe': provenance.without(recipe.config({}), recipe.space),
       'over': dict(word.split('=', 1) for word in over),
       'how': how,
       'metric': recipe.metric.name,
@@ -152,7 +153,7 @@ class Sweep:
       config = self.recipe.config(own)
       for seed in self.seeds:
         overrides = own | {'seed': seed}
-        name = points_lib.name_of(overrides)
+        name = points_lib.name_among(self.plan['points'], overrides)
         folder = self.workdir / name
         argv = self.recipe.command(folder, overrides)
         jobs.append(launchers.Job(name, folder, argv, config.num_steps))
@@ -174,9 +175,11 @@ class Sweep:
 
   def trials(self):
     """Returns [search.Trial] of the points so far, in order."""
-    standings = {str(s.overrides): s for s in self.standings()}
+    standings = {points_lib.identity(s.overrides): s for s in self.standings()}
     ordered = dict.fromkeys(
-      str({k: v for k, v in p['overrides'].items() if k != 'seed'})
+      points_lib.identity(
+        {k: v for k, v in p['overrides'].items() if k != 'seed'}
+      )
       for p in self.plan['points'].values()
     )
     return [

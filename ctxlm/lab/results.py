@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ctxlm import plugins
 from ctxlm.errors import UserError
 from ctxlm.lab import asha, experiment
+from ctxlm.lab import points as points_lib
 from ctxlm.training import tracking
 
 
@@ -68,18 +68,24 @@ class Results:
     """Returns [Results] of the seeds of each point, in the points' order."""
     groups = {}
     for p in self.points:
-      groups.setdefault(json.dumps(p.without_seed), []).append(p)
+      groups.setdefault(points_lib.identity(p.without_seed), []).append(p)
     return [Results(points) for points in groups.values()]
 
   def where(self, **wanted):
     """Returns the Results whose overrides match, by their keys' last words.
 
     A value may be a function that says whether it matches.
+
+    Raises:
+      ValueError: no override has that last word, or two have.
     """
 
     def matches(point):
       own = {k.split('.')[-1]: v for k, v in point.overrides.items()}
+      last = [k.split('.')[-1] for k in point.overrides]
       for key, value in wanted.items():
+        if last.count(key) > 1:
+          raise ValueError(f'more than one override ends in {key!r}')
         if key not in own:
           raise ValueError(f'no override {key!r}.' + plugins.suggest(key, own))
         same = value(own[key]) if callable(value) else own[key] == value

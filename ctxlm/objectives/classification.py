@@ -143,7 +143,7 @@ class Objective:
             f'objective classification: the data has more than {MOST} labels: '
             "is the label a score? Then set kind='score'"
           )
-      labels = tuple(sorted(names, key=_order))
+      labels = fields.in_order(names)
     if len(labels) < 2 and self.kind == 'class':
       if self.labels:
         raise UserError(
@@ -203,9 +203,7 @@ class Objective:
       return np.float32(self._number(record, number))
     places = []
     for name in self._names(record, number):
-      place = self._places.get(name)
-      if place is None and name.isdecimal() and int(name) < self.size:
-        place = int(name)
+      place = fields.place(self._places, name)
       if place is None:
         raise UserError(
           f'{_which(number)} has the label {name!r}, which is none of the '
@@ -376,11 +374,3 @@ def _rises(pair):
 
 def _is_weight(x):
   return isinstance(x, (int, float)) and 0 < x < math.inf
-
-
-def _order(name):
-  # Numbers by size, before all other names.
-  try:
-    return (0, float(name), name)
-  except ValueError:
-    return (1, 0.0, name)

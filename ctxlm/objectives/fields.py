@@ -3,6 +3,8 @@
 `objective` is its name, and `number` which record it is, or None.
 """
 
+import math
+
 from ctxlm.errors import UserError
 
 
@@ -37,6 +39,48 @@ def items(objective, record, name, number=None):
       f'{which(objective, number)} {_wanting(record, name, "list")}'
     )
   return value
+
+
+def in_order(names):
+  """Returns the names of labels as a tuple: numbers by size, then the others.
+
+  >>> in_order({'b', '10', '9', 'a'})
+  ('9', '10', 'a', 'b')
+  """
+
+  def order(name):
+    value = _number(name)
+    return (1, 0.0, name) if value is None else (0, value, name)
+
+  return tuple(sorted(names, key=order))
+
+
+def place(places, name):
+  """Returns the place of a label, or None.
+
+  Data may have the place itself, but not where labels are numbers: one that is
+  none of them would be taken for another.
+
+  Args:
+    places: {label: place}.
+    name: of a label.
+
+  >>> place({'bad': 0, 'good': 1}, '1'), place({'1': 0, '2': 1, '5': 2}, '0')
+  (1, None)
+  """
+  if name in places:
+    return places[name]
+  if not name.isdecimal() or int(name) >= len(places):
+    return None
+  return int(name) if all(_number(one) is None for one in places) else None
+
+
+def _number(name):
+  try:
+    value = float(name)
+  except ValueError:
+    return None
+  return value if math.isfinite(value) else None
 
 
 def _wanting(record, name, kind='field'):

@@ -78,7 +78,7 @@ class Objective:
         for i in range(len(records))
         for tag in _list(records[i], 'tags', i)
       }
-      labels = tuple(sorted(found))
+      labels = fields.in_order(found)
     own = dataclasses.replace(self, labels=labels)
     for i in range(len(records)):
       own.target(records[i], i)
@@ -102,9 +102,7 @@ class Objective:
       )
     places = []
     for tag in map(str, tags):
-      place = self._places.get(tag)
-      if place is None and tag.isdecimal() and int(tag) < len(self.labels):
-        place = int(tag)
+      place = fields.place(self._places, tag)
       if place is None:
         raise UserError(
           f'{_which(number)} has the tag {tag!r}, which is none of the '

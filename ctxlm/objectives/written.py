@@ -58,7 +58,7 @@ def sums(
       lambda *x: apply(tree.unflatten(x), lambda m: write(m, hidden[:1, :1])),
       leaves,
     )
-    if used:  # else hidden states are log p already
+    if vocab_size > hidden.shape[-1]:  # else logits are no larger
       parts = _parts(targets.shape, vocab_size)
   if parts == 1:
     return judged(params, hidden, targets, weights)

@@ -25,10 +25,12 @@ class Due:
     def due(every):
       return step == config.num_steps or bool(every and step % every == 0)
 
+    judging = tuple(n for n, every in cadences(config).items() if due(every))
     return cls(
       due(config.log_every_steps),
-      due(config.checkpoint.every_steps),
-      tuple(name for name, every in cadences(config).items() if due(every)),
+      # What may be the best is saved whenever it is judged.
+      due(config.checkpoint.every_steps) or _best(config) in judging,
+      judging,
     )
 
   def __bool__(self):
@@ -41,6 +43,11 @@ def cadences(config):
     name: plugins.own('evaluators', block)['every_steps']
     for name, block in config.evaluators.items()
   }
+
+
+def _best(config):
+  # The evaluator that the best checkpoint is by; '' is none.
+  return config.checkpoint.best.removeprefix('eval/').partition('/')[0]
 
 
 def next_stop(config, done):

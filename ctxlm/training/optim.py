@@ -138,9 +138,12 @@ BELOW = re.compile(r'inputs/|embed|relative_position/')
 
 def decayed(params):
   """Returns a tree of bools: which parameters weight decay applies to."""
-  return trees.map_with_name(
-    lambda name, _: name.split('/')[-1] not in NOT_DECAYED, params
-  )
+
+  def one(name, x):
+    axes = x.ndim - ('layers/' in name)  # without that of stacked layers
+    return axes > 1 and not name.endswith(NOT_DECAYED)
+
+  return trees.map_with_name(one, params)
 
 
 def _muon_dimensions(params):

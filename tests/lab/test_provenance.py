@@ -69,6 +69,53 @@ def test_points_of_an_edited_recipe_are_not_merged(tmp_path, monkeypatch):
   }
 
 
+def test_another_arm_renames_points_and_doubles_none(tmp_path, monkeypatch):
+  # An arm more makes another key tell points apart, so names are others.
+  def arms(*more):
+    own = [
+      {'optimizer.learning_rate': rate, 'optimizer.b1': 0.9}
+      for rate in (0.1, 0.3)
+    ]
+    monkeypatch.setattr(toy, 'sweep', lambda scale: [*own, *more])
+    return plan_of(toy, range(2))
+
+  plan = points.write(tmp_path, arms())
+  assert sorted(plan['points'])[0] == 'learning_rate=0.1,seed=0'
+  for name in plan['points']:
+    step = tmp_path / name / 'checkpoints' / '60'
+    step.mkdir(parents=True)
+    (step / '_CHECKPOINT_METADATA').write_text(name)
+  another = {'optimizer.learning_rate': 0.1, 'optimizer.b1': 0.5}
+  plan = points.write(tmp_path, arms(another))
+  assert len(plan['points']) == 6
+  found = results.read(tmp_path, plan)
+  assert sum(p.done for p in found.points) == 4
+  for rate in (0.1, 0.3):
+    runs = found.where(learning_rate=rate, b1=0.9)
+    assert [p.overrides['seed'] for p in runs.points] == [0, 1]
+    for p in runs.points:
+      path = tmp_path / p.name / 'checkpoints/60/_CHECKPOINT_METADATA'
+      assert (
+        path.read_text() == f'learning_rate={rate},seed={p.overrides["seed"]}'
+      )
+      assert p.name.startswith(f'learning_rate={rate},b1=0.9')
+  # Trained in both folders, it is for a person to say which one counts.
+  older = arms()
+  for name in older['points']:
+    step = tmp_path / name / 'checkpoints' / '60'
+    step.mkdir(parents=True)
+    (step / '_CHECKPOINT_METADATA').touch()
+  with pytest.raises(UserError, match='holds one point twice'):
+    points.write(tmp_path, older)
+
+
+def test_an_ambiguous_word_is_refused():
+  overrides = {'model.name': 'a', 'tasks.x.data.name': 'b', 'seed': 0}
+  found = results.Results([results.Point('p', overrides, 1, [], True)])
+  with pytest.raises(ValueError, match="more than one override ends in 'name'"):
+    found.where(name='b')
+
+
 def test_flags_list_the_seeds_that_there_are():
   plan = plan_of(toy, range(11, 12))
   assert provenance.seed_flags(plan) == [['--first_seed=11', '--seeds=1']]

@@ -82,6 +82,17 @@ def test_the_summary_names_the_best_and_the_ends_of_what_was_tried():
   )
   assert lines[1].endswith('learning_rate=0.2')
   assert len(lines) == 3  # 0.2 is neither the smallest nor the largest
+  assert '(mean ± 95 % interval of 2 seeds)' in lines[0]
+  one = results.Results(
+    [
+      p
+      for p in ALL.points
+      if p.overrides['seed'] or p.overrides['optimizer.learning_rate'] != 0.1
+    ]
+  )
+  assert (
+    ' of 1 or 2 seeds)' in ranking.summary(ranking.rank(one, LOSS), LOSS)[0]
+  )
   fewer = results.Results(
     [p for p in ALL.points if p.overrides['optimizer.learning_rate'] > 0.15]
   )

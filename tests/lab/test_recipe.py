@@ -104,6 +104,50 @@ def test_a_grid_its_best_point_and_more_values(tmp_path, capsys):
     sweep(folder, over, trainer)
 
 
+def test_points_of_an_edited_recipe_are_not_ranked(tmp_path):
+  file, folder = tmp_path / 'mine.py', tmp_path / 'dir'
+  file.write_text(
+    'from pathlib import Path\n\nfrom tests import toy\n\n\n'
+    'def get_config():\n  c = toy.get_config()\n'
+    "  c.num_steps = int(Path(__file__).with_name('steps').read_text())\n"
+    '  return c\n'
+  )
+
+  def train(over, steps):
+    file.with_name('steps').write_text(str(steps))
+    opened = recipe.open_recipe(str(file), [over], {})
+    recipe.sweep(opened, folder, [over], range(1), lambda: trainer)
+
+  trainer = Trainer(valley)
+  train(f'{RATE}=1e-3', 40)
+  train(f'{RATE}=1e-2', 40)
+  with pytest.raises(UserError, match='points of another recipe'):
+    train(f'{RATE}=1e-1', 500)
+  assert trainer.trained == [f'learning_rate={x},seed=0' for x in (0.001, 0.01)]
+
+
+def test_the_order_of_keys_makes_no_other_point(tmp_path, capsys):
+  trainer = Trainer(valley)
+  over = [f'{RATE}=1e-3,1e-2', 'batch_size=8']
+  sweep(tmp_path / 'dir', over, trainer)
+  sweep(tmp_path / 'dir', over[::-1], trainer)
+  assert len(trainer.trained) == 2
+  assert capsys.readouterr().out.count('best of 2 points') == 2
+
+
+def test_values_that_make_one_name_are_two_points(tmp_path, capsys):
+  key, values = 'optimizer.factors', ((('a/', 2.0),), (('a ', 2.0),))
+  opened = recipe.open_recipe(TOY, [f'{key}={values[0]},{values[1]}'], {})
+  for _ in range(2):  # the same again
+    swept = recipe.Sweep(opened, tmp_path, range(1), [f'{key}=x'], [])
+    jobs = swept.add([{key: value} for value in values])
+    folders = {job.folder for job in jobs}
+    assert len(folders) == len(swept.plan['points']) == 2
+    for job, value in zip(jobs, values):
+      told = swept.plan['points'][job.name]['overrides'][key]
+      assert json.dumps(told) == json.dumps(value)
+
+
 def test_a_point_that_fails_stops_no_other_and_is_tried_again(tmp_path, capsys):
   def loss(rate, seed):
     return 'loss inf' if rate > 0.05 and seed == healthy else valley(rate, seed)

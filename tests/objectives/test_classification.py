@@ -169,6 +169,10 @@ def test_targets():
   assert [int(o.target({'label': n})) for n in ('yes', 0, '1')] == [2, 0, 1]
   o = build(labels=('1', '0'))  # a name goes before a number
   assert [int(o.target({'label': n})) for n in (1, '0')] == [0, 1]
+  stars = build(labels=('1', '2', '4', '5'))  # no place stands for a star
+  for label in ('3', 0, '0'):
+    with pytest.raises(UserError, match='none of the 4 labels'):
+      stars.target({'label': label})
   o = build(kind='classes', labels=NAMES)
   for label in (['yes', 'no'], 'no,yes', [2, 0]):
     assert o.target({'label': label}).tolist() == [1, 0, 1]

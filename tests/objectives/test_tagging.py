@@ -136,6 +136,11 @@ def test_labels_of_the_data():
   o = build(labels=())
   assert o.settled(records) == {'labels': ('B-NP', 'I-NP', 'O')}
   assert build(labels=('B-NP', 'I-NP', 'O')).settled(records) == {}
+  few = [{'tokens': ['a'] * 3, 'tags': [10, 9, 0]}]
+  numbered = build(labels=())
+  assert numbered.settled(few) == {'labels': ('0', '9', '10')}
+  with pytest.raises(UserError, match="the tag '1', which is none of the 3"):
+    build(labels=('0', '9', '10')).target({'tokens': ['a'], 'tags': [1]})
   numbers = build().target({'tokens': ['a', 'b'], 'tags': [4, 0]})
   assert numbers.tolist() == [4, 0]
 

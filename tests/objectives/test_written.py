@@ -57,14 +57,29 @@ def few(monkeypatch, rows):
   monkeypatch.setattr(written, 'LOGITS', {None: 1})
 
 
-def both(monkeypatch, rows, mesh=None, frozen=(), smoothing=0.1, dtype=None):
-  """Returns ((gradient, sums) at `rows` a part, (gradient, sums) at once)."""
+def both(
+  monkeypatch,
+  rows,
+  mesh=None,
+  frozen=(),
+  within=False,
+  smoothing=0.1,
+  dtype=None,
+):
+  """Returns ((gradient, sums) at `rows` a part, (gradient, sums) at once).
+
+  What is frozen is `within` what applies the model, as in training, or it is
+  among the parameters.
+  """
   few(monkeypatch, rows)
   model = Model(dtype or 'float32')
-  apply = make_apply(model)
+  whole = make_apply(model)
   params = model.init(jax.random.key(0), arrays()[0])['params']
   kept = {k: params[k] for k in frozen}
   own = {k: v for k, v in params.items() if k not in frozen}
+
+  def apply(params, function):
+    return whole(params | kept if within else params, function)
 
   def parts(params, hidden, targets, weights):
     return written.sums(apply, params, hidden, targets, weights, smoothing)
@@ -75,7 +90,7 @@ def both(monkeypatch, rows, mesh=None, frozen=(), smoothing=0.1, dtype=None):
 
   def run(judge):
     def loss(own, tokens, targets, weights):
-      params = own | kept
+      params = own if within else own | kept
       hidden = apply(params, lambda m: m(tokens))
       sums = judge(params, hidden, targets, weights)
       return 3 * sums['loss'][0] / sums['loss'][1], sums
@@ -121,6 +136,19 @@ def test_parts_give_what_all_rows_give(
 def test_what_is_frozen_has_no_gradient(frozen, asked, monkeypatch, cuts):
   check(*both(monkeypatch, 7, frozen=frozen))
   assert cuts == [(7, asked)]
+
+
+@pytest.mark.parametrize('sizes', [None, {'data': 2, 'sequence': 2}])
+@pytest.mark.parametrize(
+  'frozen, asked',
+  [(('table',), (0, 1)), (('table', 'bias'), (0,)), (('table', 'other'), (0,))],
+)
+def test_a_head_that_training_does_not_see(
+  frozen, asked, sizes, monkeypatch, cuts
+):
+  mesh = sizes and Mesh(jax.devices()[:4], **sizes)
+  check(*both(monkeypatch, 3, mesh, frozen=frozen, within=True))
+  assert cuts == [(4 if sizes else 16, asked)]
 
 
 def test_what_is_only_judged_has_none(monkeypatch, cuts):

@@ -225,6 +225,31 @@ def test_frozen_parameters_do_not_count_in_the_clipped_norm():
   assert np.linalg.norm(updates['norm/scale']) == pytest.approx(1e-3, rel=1e-4)
 
 
+def test_no_norm_no_bias_and_no_vector_decays():
+  shapes = {
+    'stack': {
+      'layers_0': {'mixer': {'recurrent': (4, 8), 'recurrent_bias': (4,)}},
+      'layers': {  # stacked
+        'query': {'kernel': (3, 4, 2, 2), 'bias': (3, 2, 2)},
+        'norm': {'scale': (3, 4)},
+        'gate': (3, 2),
+        'up': {'kernel': (3, 4, 8)},
+      },
+    },
+    'layer_mix': {'weights': (4,)},
+    'output_bias': (9,),
+    'token_embed': {'embedding': (9, 4)},
+  }
+  tree = jax.tree.map(np.zeros, shapes, is_leaf=lambda x: isinstance(x, tuple))
+  found = trees.flatten(optim.decayed(tree))
+  assert {name for name, own in found.items() if own} == {
+    'stack/layers_0/mixer/recurrent',
+    'stack/layers/query/kernel',
+    'stack/layers/up/kernel',
+    'token_embed/embedding',
+  }
+
+
 @pytest.mark.parametrize('name', ['adamw', 'adafactor', 'lion', 'muon', 'sgd'])
 def test_decay_is_times_the_rate(name):
   """With no gradient a weight shrinks by 1 - rate * decay a step, in all."""
