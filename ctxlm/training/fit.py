@@ -29,6 +29,7 @@ READ_ROWS = (
   retrieved.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
+PACKED = ('windows', 'answers', 'ctxlm.context.passages')  # views
 HAVE_HEADS = (
   classification.Objective,
   mlm.Objective,
@@ -81,9 +82,9 @@ def check_parts(config, model, tasks):
     prompted = isinstance(model, adapters.Adapted) and isinstance(
       model.adapter, prompt.Adapter
     )
-    if prompted and objective.view == 'windows':
+    if prompted and objective.view in PACKED:
       raise UserError(
-        f'{where}: its rows are windows of several texts, and a prompt '
+        f'{where}: its rows are packed of several texts, and a prompt '
         "(config.adapt.name='prompt') stands before one: take 'prefix'"
       )
     if isinstance(objective, objectives.Regular) and objective.regularizer:

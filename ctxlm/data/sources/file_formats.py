@@ -7,6 +7,7 @@ encoding. Files are read line by line, but for JSON of many lines.
 
 import csv
 import json
+import math
 import re
 import string
 
@@ -273,12 +274,18 @@ def _check_row(row, columns, where):
 
 
 def number(text):
-  """Returns the int or float that a text is, or else the text."""
+  """Returns the number that a text is if it is written as one is, or the text.
+
+  >>> number('12'), number('-0.5'), number('1.10'), number('007'), number('nan')
+  (12, -0.5, '1.10', '007', 'nan')
+  """
   for kind in (int, float):
     try:
-      return kind(text)
+      value = kind(text)
     except ValueError:
-      pass
+      continue
+    if math.isfinite(value) and str(value) == text:
+      return value
   return text
 
 

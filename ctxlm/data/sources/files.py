@@ -19,7 +19,7 @@ from ctxlm.data.sources import (
 )
 from ctxlm.errors import UserError
 
-VERSION = 3  # raise it whenever the same files give other records
+VERSION = 4  # raise it whenever the same files give other records
 NUMBERS = {'label', 'score'}  # which csv, having no types, has as text
 LONG = 2**16  # bytes of a file that is more than one text, of 10,000 words
 
@@ -180,7 +180,8 @@ class Source:
       return json.dumps(record[self.split_by])
     if isinstance(record.get('context'), str):
       record = {'context': record['context']}
-    text = {k: v for k, v in record.items() if k in units.TEXTS}
+    known = (*units.TEXTS, *units.ASKED, *units.PARTED)
+    text = {k: v for k, v in record.items() if k in known}
     return json.dumps(text or record, sort_keys=True, ensure_ascii=False)
 
   def _whole_files(self, folder, split):

@@ -5,8 +5,11 @@ from ctxlm.data.sources import paths, sentences
 from ctxlm.data.sources.records import Store, Writer
 from ctxlm.errors import UserError
 
+SOME = 64  # records of a fingerprint
 UNITS = ('document', 'paragraph', 'sentence')
 TEXTS = ('text', 'text_a', 'text_b', 'negative')  # fields that models read
+ASKED = ('question', 'context', 'prompt', 'completion')  # and these
+PARTED = ('turns', 'messages', 'tokens', 'choices')  # and lists of texts
 
 
 def key(unit):
@@ -151,12 +154,21 @@ def texts(records):
       yield i, text
 
 
+def sample(records):
+  """Returns the texts of some records, evenly spaced, for a fingerprint.
+
+  To read all would take hours for large data.
+  """
+  n = len(records)
+  places = {i * (n - 1) // (SOME - 1) for i in range(SOME)} if n else ()
+  return [repr(records[i]) for i in sorted(places)]
+
+
 def every_text(records):
   """Yields every text that records train on, of dialogues each turn's."""
   for i in range(len(records)):
     record = records[i]
-    names = (*TEXTS, 'question', 'context', 'prompt', 'completion')
-    found = [record.get(name) for name in names]
+    found = [record.get(name) for name in (*TEXTS, *ASKED)]
     found += _list(record.get('turns'))
     found += [
       turn.get('content')

@@ -106,7 +106,11 @@ class View(records.Lazy):
     tokens, segments = self._rows
     first = tokens[0, 0]  # what each document begins with
     goes_on = np.zeros(len(tokens), bool)
-    goes_on[1:] = (tokens[1:, 0] == tokens[:-1, -1]) & (tokens[1:, 0] != first)
+    goes_on[1:] = tokens[1:, 0] == tokens[:-1, -1]
+    # One that begins with `first` goes on with a document of which the row
+    # before has that alone.
+    began = segments[:-1, -1] != segments[:-1, -2]
+    goes_on[1:] &= (tokens[1:, 0] != first) | began
     kept = segments > 0
     kept[:, 0] &= ~goes_on
     return kept, goes_on

@@ -228,6 +228,10 @@ def test_csv_and_tsv(tmp_path):
     {'text_a': 'a, b\nc', 'label': 2, 'score': 0.5},
     {'text_a': 'd', 'label': 3, 'score': 1},
   ]
+  # What isn't written as a number is, is a name.
+  for name in ('1.10', '007', '1_2', '1e3', 'nan', '+1'):
+    (tmp_path / 'b.csv').write_text(f'text,label\na,{name}\n')
+    assert read(only(tmp_path / 'b.csv'))[0]['label'] == name
   # GLUE's quotation marks have no partner.
   (tmp_path / 'a.tsv').write_text('"a\t1\nb"\t2\n')
   found = read(only(tmp_path / 'a.tsv', columns=('text', 'label')))
@@ -405,6 +409,31 @@ def test_a_text_is_in_one_split_whatever_its_id(tmp_path, fields):
   texts = [{r['text'] for r in read(source, s)} for s in splits.SPLITS]
   assert sum(map(len, texts)) == len(set.union(*texts)) == 400
   assert all(texts)
+
+
+@pytest.mark.parametrize(
+  'told',
+  [
+    lambda n: {'prompt': f'p {n}', 'completion': 'yes'},
+    lambda n: {'messages': [{'role': 'user', 'content': f'm {n}'}]},
+    lambda n: {'turns': [f't {n}', 'yes']},
+    lambda n: {'question': f'q {n}', 'choices': ['a', 'b']},
+    lambda n: {'tokens': ['w', str(n)], 'tags': ['O', 'O']},
+  ],
+)
+def test_what_is_told_is_in_one_split_whatever_its_id(tmp_path, told):
+  path = tmp_path / 'a.jsonl'
+  rows = [{'id': n} | told(n % 400) for n in range(1200)]
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  own = [
+    {
+      json.dumps({k: v for k, v in r.items() if k != 'id'})
+      for r in read(files.Source(pattern=str(path)), s)
+    }
+    for s in splits.SPLITS
+  ]
+  assert sum(map(len, own)) == len(set.union(*own)) == 400
+  assert all(own)
 
 
 def test_splits_go_by_the_chosen_fields(tmp_path):

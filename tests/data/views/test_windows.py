@@ -58,8 +58,25 @@ def test_the_stream_is_of_whole_documents(numbers, number_documents, length):
   tokens, begins = view.stream()
   starts = [*np.flatnonzero(begins), len(tokens)]
   found = [tokens[a:b].tolist() for a, b in zip(starts, starts[1:])]
-  # A start that ends a row, and stands again in the next, is no document.
-  assert [d for d in found if len(d) > 1] == framed(number_documents)
+  assert found == framed(number_documents)
+
+
+@pytest.mark.parametrize('length', [2, 3, 5, 8, 11])
+def test_the_stream_of_any_texts(numbers, length):
+  # Some begin in a row's last place, so that the next row begins like a text.
+  rng = np.random.default_rng(length)
+  documents = [
+    {'text': ' '.join(map(str, rng.integers(10, 30, rng.integers(1, 12))))}
+    for _ in range(60)
+  ]
+  view = open_windows(documents, numbers, length, 1, fingerprint=f'r{length}')
+  tokens, begins = view.stream()
+  starts = [*np.flatnonzero(begins), len(tokens)]
+  found = [tokens[a:b].tolist() for a, b in zip(starts, starts[1:])]
+  assert found == framed(documents)
+  places, _ = view.places()
+  for row, place in zip(read_all(view), places):
+    assert row['tokens'][0] == tokens[place]
 
 
 @pytest.mark.parametrize('length', [2, 3, 7, 16, 200])
