@@ -31,7 +31,8 @@ the texts with a relevant passage, cross-attention and the gate came with Muon
 to 1.05 nats of the values that it has, after 700 steps as after 1,400, with
 rotary as with learned positions: that is what its values say without their
 keys, each of which is asked for once. In front of the text AdamW had 1.29 after
-1,700 steps, and was still falling.
+1,700 steps, and was still falling. Cross-attention as in experiments/mqar.py,
+one head, no MLPs, AdamW of 3e-3: 1.14 after 1,500.
 """
 
 import dataclasses
