@@ -94,7 +94,7 @@ def main(F):
   import jax
 
   from ctxlm.families import hub
-  from ctxlm.inference import prompts, writing
+  from ctxlm.inference import loading, prompts, writing
   from ctxlm.parallel import processes
 
   if F.prompt is not None and (F.input or F.output):
@@ -111,10 +111,11 @@ def main(F):
       f'--batch_size {F.batch_size} is not divisible by '
       f'{placement.shards} devices'
     )
+  step = loading.step_of(F.model, F.step)
   generator, encode = writing.open_generator(
     F.model,
     c,
-    step=F.step,
+    step=step,
     placement=placement,
     turns=any('messages' in row for row in rows),
     context=F.context,
@@ -123,7 +124,7 @@ def main(F):
     return show(generator, encode(F.prompt))
   if F.output is None:
     return prompts.answer(generator, encode, rows, F.batch_size)
-  settings = {'model': str(hub.find(F.model).resolve())}
+  settings = {'model': str(hub.find(F.model).resolve()), 'step': step}
   settings |= generator.config.to_dict()
   if F.context:
     settings['context'] = F.context

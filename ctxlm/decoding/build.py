@@ -99,7 +99,8 @@ def config_of(settings):
     if key not in c:
       known = (*base(), *FILTERS)
       raise UserError(f'{key} is unknown.{plugins.suggest(key, known)}')
-    c[key] = value
+    one = key == 'stop' and isinstance(value, str)
+    c[key] = (value,) if one else value
   return c
 
 

@@ -10,7 +10,7 @@ from ctxlm.errors import UserError
 from ctxlm.families import hub
 from ctxlm.inference import passes, retrieval
 from ctxlm.models import adapters, heads
-from ctxlm.training import checksums, initial
+from ctxlm.training import checkpoint, checksums, initial
 from ctxlm.training import run_folder as run_lib
 
 
@@ -104,6 +104,17 @@ def load(folder, placement=None, step='', allow_code=(), base='', **options):
     opened.adapt,
     run,
   )
+
+
+def step_of(folder, step=''):
+  """Returns the number of a run's step, as checkpoint.find has it.
+
+  Of another folder what was given, which `load` looks at.
+  """
+  folder = hub.find(folder)
+  if run_lib.is_one(folder) and checkpoint.steps(folder):
+    return checkpoint.find(folder, step)[0]
+  return step
 
 
 def load_with_tokenizer(folder, step=''):

@@ -63,7 +63,7 @@ def begin(path, settings, rows, asked, word):
   return len(done)
 
 
-def write_all(answer, rows, path, batch_size, settings, asked, word):
+def write_all(answer, rows, path, batch_size, settings, asked, word, names):
   """Writes a line for each row: the row, and its answer.
 
   Args:
@@ -71,11 +71,20 @@ def write_all(answer, rows, path, batch_size, settings, asked, word):
     rows, settings, asked, word: see `begin`.
     path: jsonl to write, or to go on with.
     batch_size: rows at a time.
+    names: of the fields of an answer; no row may have one itself.
 
   Raises:
-    UserError: the file is another's, or of other settings or rows.
+    UserError: the file is another's, or of other settings or rows; a row has a
+      field that its answer would stand in place of.
   """
   _need_folder(path)
+  for number, row in enumerate(rows, 1):
+    for name in names:
+      if name in row:
+        raise UserError(
+          f'--input, {word} {number} has a field {name!r} itself, where its '
+          'answer goes: give it another name'
+        )
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       held.enter_context(contextlib.closing(locks.Lock.of_output(path)))

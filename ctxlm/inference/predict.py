@@ -294,6 +294,7 @@ def write_all(predictor, source, path, batch_size):
     predictor.settings,
     _asked,
     word='record',
+    names=('answer',),
   )
 
 

@@ -71,6 +71,7 @@ def write_all(generator, encode, rows, path, batch_size, settings):
     settings,
     asked,
     word='prompt',
+    names=('texts', 'scores', 'tokens', 'probabilities'),
   )
 
 

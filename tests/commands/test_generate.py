@@ -10,8 +10,9 @@ import pytest
 from ctxlm import cli, decoding
 from ctxlm.commands import chat
 from ctxlm.data import dialogues
+from ctxlm.decoding import build
 from ctxlm.inference import writing
-from ctxlm.training import loop, run_folder
+from ctxlm.training import checkpoint, loop, run_folder
 from tests import tiny
 
 
@@ -39,6 +40,28 @@ def write_prompts(path, count=7):
   rows = [{'prompt': 'the cat ' * (1 + i % 3), 'id': i} for i in range(count)]
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   return rows
+
+
+def test_a_file_is_of_one_step(run, tmp_path, capsys):
+  write_prompts(tmp_path / 'in.jsonl', 1)
+  flags = [f'--model={run}', f'--input={tmp_path}/in.jsonl']
+  flags += [f'--output={tmp_path}/out.jsonl', '--max_new_tokens=2']
+  assert call(capsys, 'generate', *flags)[0] == 0
+  newest = checkpoint.steps(run)[-1]
+  path = tmp_path / 'out.jsonl.settings.json'
+  assert json.loads(path.read_text())['step'] == newest
+  # The same step by its number goes on, and another one doesn't.
+  whole = (tmp_path / 'out.jsonl').read_bytes()
+  assert call(capsys, 'generate', *flags, f'--step={newest}')[0] == 0
+  path.write_text(path.read_text().replace(f'"step": {newest}', '"step": 1'))
+  status, _, err = call(capsys, 'generate', *flags)
+  assert status == 2 and 'written with other settings' in err
+  assert (tmp_path / 'out.jsonl').read_bytes() == whole
+
+
+def test_a_stop_is_one_text_or_several():
+  assert build.config_of({'stop': 'city'}).stop == ('city',)
+  assert build.config_of({'stop': ('a', 'b')}).stop == ('a', 'b')
 
 
 def test_prompt_is_answered(run, capsys):

@@ -104,6 +104,14 @@ def test_a_file_that_is_stopped_goes_on(trained, predictor, tmp_path):
   assert broken.read_bytes() == content
 
 
+def test_no_answer_stands_in_place_of_a_field(predictor, tmp_path):
+  path = tmp_path / 'in.jsonl'
+  path.write_text('{"text": "the warm", "answer": "mine"}\n')
+  with pytest.raises(UserError, match="record 1 has a field 'answer' itself"):
+    predict.write_all(predictor, path, tmp_path / 'out.jsonl', 4)
+  assert list(tmp_path.iterdir()) == [path]
+
+
 def test_files_of_every_kind(predictor, tmp_path):
   texts = ['a warm', 'the cold']
   wanted = predict.answers(predictor, texts)

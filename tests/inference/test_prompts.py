@@ -112,6 +112,14 @@ def test_lines_that_are_no_prompts(opened, tmp_path, line, wanted):
   assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize('name', ['texts', 'scores', 'probabilities'])
+def test_no_answer_stands_in_place_of_a_field(opened, tmp_path, name):
+  rows = [{'prompt': 'the cat'}, {'prompt': 'a dog', name: 'mine'}]
+  with pytest.raises(UserError, match=f'prompt 2 has a field {name!r} itself'):
+    prompts.write_all(*opened, rows, tmp_path / 'out.jsonl', 2, {})
+  assert not list(tmp_path.iterdir())
+
+
 def test_lines_end_at_newlines_alone(opened, tmp_path):
   """Others' line ends, and half a surrogate pair, go in, out and on."""
   generator, encode = opened

@@ -19,6 +19,8 @@ class Processor:
     n, v = logits.shape
     before = self.size - 1
     length = text.tokens.shape[1] - before
+    if length < 1:  # no text is as long
+      return logits
     match = text.filled[:, before:] & text.filled[:, :length]
     last = text.last(before)
     for i in range(before):

@@ -115,6 +115,13 @@ def test_equals_transformers(case):
   assert case == 'top_k of few' or (np.asarray(found) != LOGITS).any()
 
 
+def test_no_text_has_an_ngram_longer_than_it():
+  length = text().tokens.shape[1]
+  for size in (length, length + 1, length + 2, 2 * length, 1000):
+    found = build({'name': 'no_repeat_ngram', 'size': size})
+    np.testing.assert_array_equal(found(jnp.asarray(LOGITS), text()), LOGITS)
+
+
 def test_composition_equals_transformers():
   names = ['temperature', 'top_k', 'top_p', 'min_p', 'typical']
   found, want = jnp.asarray(LOGITS), LOGITS
