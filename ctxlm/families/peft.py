@@ -34,13 +34,14 @@ KINDS = {
   'lora_alpha': ranges.AboveZero,
   'lora_dropout': ranges.BelowOne,
   'use_rslora': bool,
+  'ensure_weight_tying': bool,
 }
+EMBEDDING, HEAD = 'inputs/token_embed/embedding', 'lm_head/kernel'
 # Those that say nothing about the function of the tensors that there are.
 HARMLESS = (
-  'auto_mapping', 'ensure_weight_tying', 'exclude_modules', 'fan_in_fan_out',
-  'inference_mode', 'layers_pattern', 'layers_to_transform', 'megatron_core',
-  'modules_to_save', 'peft_version', 'qalora_group_size', 'revision',
-  'target_modules',
+  'auto_mapping', 'exclude_modules', 'fan_in_fan_out', 'inference_mode',
+  'layers_pattern', 'layers_to_transform', 'megatron_core', 'modules_to_save',
+  'peft_version', 'qalora_group_size', 'revision', 'target_modules',
 )  # fmt: skip
 # Another value of these, or any of a key that isn't here, is refused.
 PLAIN = {
@@ -94,6 +95,22 @@ def _open(folder, base, options):
   complete = family_lib.complete(model.block)
   config = read_json(model.tokenizer_path / 'config.json')
   family = folder_lib.family_of(config)
+  trained = {source.renamed(n).removeprefix(family.prefix) for n in whole}
+  embedding, head = (
+    trained & {*family.place(path, (1, 1), complete)[0].names}
+    for path in (EMBEDDING, HEAD)
+  )
+  # PEFT knows by this name alone what there is to be tied.
+  told = said['ensure_weight_tying'] and 'embed_tokens.weight' in {
+    name.removeprefix('model.') for name in embedding
+  }
+  tied = complete['tie_embeddings'] and said['task_type'] not in CLASSES
+  if embedding and not head and tied and not told:
+    raise UserError(
+      f'{NAME}: modules_to_save has the embeddings, of which PEFT trains a '
+      "copy, and the model's head, tied to them, has the old ones: merge it "
+      'with PEFT, and open what that saves'
+    )
   pairs = {
     source.renamed(f'{name}.weight').removeprefix(family.prefix): pair
     for name, pair in pairs.items()
@@ -297,6 +314,7 @@ def write(folder, block, params, adapt, task=None, original=None, base=''):
   )
   architecture = family.architecture(heads)
   names = export.prefixed(family, pieces, architecture)
+  writes = not architecture.endswith((*CLASSES.values(), 'Model'))
   for their, parts in pieces.items():
     name = names[their]
     for at, _, path, _, layer in parts:
@@ -308,6 +326,11 @@ def write(folder, block, params, adapt, task=None, original=None, base=''):
         pairs[name.removesuffix('.weight')].append((at, a, b))
       elif re.search(adapter.trained, path):
         saved[name] = export.join(parts)
+        if path == EMBEDDING and options['tie_embeddings'] and writes:
+          raise UserError(
+            f'{adapter.trained!r} has trained the embeddings, to which the '
+            "head is tied; PEFT's copy of them is not: write the whole model"
+          )
   pairs = {name: _fused(parts) for name, parts in pairs.items()}
   rank = max(len(a) for a, _ in pairs.values())
   arrays = {}

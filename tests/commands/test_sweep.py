@@ -288,9 +288,7 @@ def test_a_recipe_is_swept_and_its_best_point_said(tmp_path):
   ]
   status, out, err = ctxlm('report', 'tests/toy.py', '--workdir', folder)
   assert status == 0 and out.splitlines()[0] == lines[0], err
-  assert (
-    '| 1e+30 |  | 1 of 1 failed |' in (folder / 'report.md').read_text()
-  )
+  assert '| 1e+30 |  | 1 of 1 failed |' in (folder / 'report.md').read_text()
   # The command that it says trains the best point, in a folder of its own.
   words = shlex.split(lines[-1])
   words[-1] = '--config.num_steps=66'

@@ -251,3 +251,36 @@ def test_what_is_no_lora_is_not_written(small, tmp_path):
   loaded = loading.load(small / 'base')
   with pytest.raises(UserError, match="'no adapter' is not what PEFT"):
     conversion.write_peft(loaded, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('told', [True, False])
+@pytest.mark.parametrize(
+  ('name', 'part'), [('gpt2', 'wte'), ('llama', 'embed_tokens')]
+)
+def test_trained_embeddings_that_the_head_is_tied_to(
+  name, part, told, tmp_path
+):
+  torch_model = drawn(name)
+  torch_model.config.tie_word_embeddings = True
+  torch_model.tie_weights()
+  target = 'c_attn' if name == 'gpt2' else 'q_proj'
+  model = adapted(
+    tmp_path,
+    torch_model,
+    target_modules=[target],
+    modules_to_save=[part],
+    task_type='CAUSAL_LM',
+    ensure_weight_tying=told,
+  )
+  lora, base = tmp_path / 'lora', str(tmp_path / 'base')
+  # PEFT ties what is called embed_tokens; else its head has the old ones.
+  if name == 'gpt2' or not told:
+    with pytest.raises(UserError, match='merge it with PEFT'):
+      loading.load(lora, base=base)
+    return
+  loaded = loading.load(lora, base=base)
+  np.testing.assert_allclose(ours(loaded), theirs(model), atol=1e-4)
+  adapt = loaded.adapt | {'trained': 'token_embed'}
+  with pytest.raises(UserError, match='write the whole model'):
+    conversion.write_peft(dataclasses.replace(loaded, adapt=adapt), tmp_path)
