@@ -70,7 +70,7 @@ def test_by_hand(judge):
 def test_mistakes(judge):
   with pytest.raises(UserError, match="score of pair 1 is 'high', no number"):
     judge('a.tsv', table(1, 'high'))
-  with pytest.raises(UserError, match='pair 0 is nan, no number'):
+  with pytest.raises(UserError, match="pair 0 is 'nan', no number"):
     judge('n.tsv', table('nan', 1))
   with pytest.raises(UserError, match="pair 0 has no text in 'text_b': ' '"):
     judge('e.tsv', 'text_a\ttext_b\tscore\n5\t \t1\n')
