@@ -109,7 +109,8 @@ class Checkpoint:
 
   every_steps: Whole = 200  # 0 saves the last step only
   keep: Count = 2  # newest ones kept
-  # A metric such as 'eval/perplexity/loss'; its best checkpoint is kept too.
+  # A metric such as 'eval/perplexity/loss': what it judges is saved too, and
+  # the best of it kept.
   best: str = ''
   best_mode: Literal['min', 'max'] = 'min'
 

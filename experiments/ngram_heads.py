@@ -11,8 +11,13 @@ from typing import Annotated, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ctxlm.models import convolution, layers, lstm, transformer
+from ctxlm.models import convolution, layers, recurrent, transformer
 from ctxlm.ranges import Finite, Range
+
+MIXERS = {
+  'lstm': recurrent.Model.mixer,
+  'convolution': convolution.Model.mixer,
+}
 
 
 def followed(tokens, count):
@@ -69,7 +74,7 @@ class Options(convolution.Options):
     counts: of each head, the tokens that it goes by.
   """
 
-  read: Literal['lstm', 'convolution'] = 'lstm'
+  read: Literal[*MIXERS] = 'lstm'
   forget_bias: Finite = 1.0
   counts: Annotated[tuple[int, ...], Range('[1, inf)')] = (1, 2)
 
@@ -90,14 +95,7 @@ class Model(Options, transformer.Model):
   @staticmethod
   def mixer(options, layer, name):
     """Returns a block's own; see layers.Block."""
-    if options.read == 'convolution':
-      return convolution.BaseConv(options, layer=layer, name=name)
-    return lstm.Layer(
-      options.hidden_size,
-      forget_bias=options.forget_bias,
-      dtype=options.dtype,
-      name=name,
-    )
+    return MIXERS[options.read](options, layer=layer, name=name)
 
   def __post_init__(self):
     Options.__post_init__(self)

@@ -101,9 +101,7 @@ def _open(folder, base, options):
     for path in (EMBEDDING, HEAD)
   )
   # PEFT knows by this name alone what there is to be tied.
-  told = said['ensure_weight_tying'] and 'embed_tokens.weight' in {
-    name.removeprefix('model.') for name in embedding
-  }
+  told = said['ensure_weight_tying'] and embedding == {'embed_tokens.weight'}
   tied = complete['tie_embeddings'] and said['task_type'] not in CLASSES
   if embedding and not head and tied and not told:
     raise UserError(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from ast import literal_eval
 from pathlib import Path
 
@@ -160,8 +161,8 @@ def name_among(points, overrides):
     overrides: {key: value}.
   """
   name = name_of(overrides)
-  own, told = (json.loads(json.dumps(x)) for x in (overrides, points.get(name)))
-  if told and identity(told['overrides']) != identity(own):
+  told = points.get(name)
+  if told and identity(told['overrides']) != identity(overrides):
     return _longer_name(name, overrides)
   return name
 
@@ -268,31 +269,31 @@ def write(workdir, plan):
         'the recipe back'
       )
     renamed = _renamed(workdir, old, plan)
-    for name in renamed:
-      plan['points'].pop(name, None)
 
     def bare(point):
       own = {k: v for k, v in point['overrides'].items() if k != 'seed'}
       return identity(own)
 
     listed = {bare(p): p['recipe'] for p in plan['points'].values()}
-    stay = {
-      name: point
-      for name, point in old['points'].items()
-      if name not in renamed and ('over' in plan or bare(point) in listed)
-    }
-    for name, point in list(stay.items()):
-      now = listed.get(bare(point), point['recipe'])
-      if now == point['recipe']:
+    stay = {}
+    for name, point in old['points'].items():
+      now = listed.get(bare(point))
+      if now is None and 'over' not in plan:
         continue
-      if begun(workdir / name):
+      if now in (None, point['recipe']):
+        stay[name] = point
+      elif begun(workdir / name):
         raise UserError(
           f'{workdir} holds {name} of another recipe: its config had the hash '
           f'{point["recipe"]}, now {now}; use another --workdir, or put the '
           'recipe back'
-        )
-      del stay[name]  # nothing of it was trained
-    plan['points'] = stay | plan['points']
+        )  # else nothing of it was trained
+    both = stay | plan['points']
+    plan['points'] = {n: p for n, p in both.items() if n not in renamed}
+    for was, now in renamed.items():
+      if begun(workdir / was):
+        shutil.rmtree(workdir / now, ignore_errors=True)  # with nothing trained
+        (workdir / was).rename(workdir / now)
   commits = [*(old or {}).get('commits', []), provenance.commit()]
   plan['commits'] = list(dict.fromkeys(commits))
   files.write_text(workdir / 'sweep.json', json.dumps(plan, indent=1) + '\n')
@@ -310,26 +311,23 @@ def identity(overrides):
 
 
 def _renamed(workdir, old, plan):
-  # Names tell points apart, so with an arm more they may be others: folders
-  # take the new ones. Returns the old ones.
+  # {old name: new name} of points: names tell points apart, so with an arm more
+  # they may be others, and folders take those.
   names = {
     identity(point['overrides']): name for name, point in plan['points'].items()
   }
-  pairs = [
-    (name, names.get(identity(point['overrides']), name))
-    for name, point in old['points'].items()
-  ]
-  pairs = [(was, now) for was, now in pairs if was != now]
-  for was, now in pairs:
+  renamed = {}
+  for was, point in old['points'].items():
+    now = names.get(identity(point['overrides']), was)
+    if was == now:
+      continue
     if now in old['points'] or (begun(workdir / was) and begun(workdir / now)):
       raise UserError(
         f'{workdir} holds one point twice, as {was} and as {now}: remove one '
         'of the folders, and its line in sweep.json'
       )
-  for was, now in pairs:
-    if (workdir / was).exists():
-      (workdir / was).rename(workdir / now)
-  return [was for was, _ in pairs]
+    renamed[was] = now
+  return renamed
 
 
 def file_of(name):

@@ -81,10 +81,10 @@ class Results:
     """
 
     def matches(point):
-      own = {k.split('.')[-1]: v for k, v in point.overrides.items()}
-      last = [k.split('.')[-1] for k in point.overrides]
+      words = [key.split('.')[-1] for key in point.overrides]
+      own = dict(zip(words, point.overrides.values(), strict=True))
       for key, value in wanted.items():
-        if last.count(key) > 1:
+        if words.count(key) > 1:
           raise ValueError(f'more than one override ends in {key!r}')
         if key not in own:
           raise ValueError(f'no override {key!r}.' + plugins.suggest(key, own))

@@ -29,7 +29,8 @@ READ_ROWS = (
   retrieved.Objective,
 )
 READ_PAIRS = (seq2seq.Objective,)
-PACKED = ('windows', 'answers', 'ctxlm.context.passages')  # views
+# Views whose rows are of several texts.
+PACKED = ('windows', 'streams', 'answers', 'ctxlm.context.passages')
 HAVE_HEADS = (
   classification.Objective,
   mlm.Objective,

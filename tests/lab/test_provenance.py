@@ -86,6 +86,13 @@ def test_another_arm_renames_points_and_doubles_none(tmp_path, monkeypatch):
     step.mkdir(parents=True)
     (step / '_CHECKPOINT_METADATA').write_text(name)
   another = {'optimizer.learning_rate': 0.1, 'optimizer.b1': 0.5}
+  edited = arms(another)
+  for point in edited['points'].values():
+    point['recipe'] = 'edited'
+  with pytest.raises(UserError, match='of another recipe'):
+    points.write(tmp_path, edited)  # and nothing is moved
+  assert all((tmp_path / name).is_dir() for name in plan['points'])
+  (tmp_path / 'learning_rate=0.1,b1=0.9,seed=0').mkdir()  # nothing trained
   plan = points.write(tmp_path, arms(another))
   assert len(plan['points']) == 6
   found = results.read(tmp_path, plan)
