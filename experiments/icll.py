@@ -155,15 +155,18 @@ def get_config(scale='small'):
 
 
 def sweep(scale):
-  """Yields the mixers."""
+  """Yields the mixers; at smoke two."""
   s, model = SCALES[scale], get_config(scale).model
   # Another model begins with its own defaults, and these are all models'.
   same = {f'model.{k}': model[k] for k in SAME}
   layers = {m: s.lstm_layers for m in MIXERS if m.startswith('lstm')}
+  mixers = MIXERS if scale != 'smoke' else ('attention', 'lstm and heads')
   return chain(
     *(
-      product([own | same], {'model.num_layers': [layers.get(m, s.num_layers)]})
-      for m, own in MIXERS.items()
+      product(
+        [MIXERS[m] | same], {'model.num_layers': [layers.get(m, s.num_layers)]}
+      )
+      for m in mixers
     )
   )
 

@@ -13,7 +13,7 @@ def test_smoke(text, tmp_path):
     tmp_path / 'dir',
     f'--config.tasks.text.data.path={text}',
   )
-  assert len(summary['points']) == 3
+  assert len(summary['points']) == 2
   for point in summary['points'].values():
     last = {k.split('/')[-1]: v for k, v in point['last'].items()}
     assert 1 < last['human_perplexity'] < 30

@@ -7,7 +7,7 @@ from tests.experiments import common
 @pytest.mark.slow
 def test_smoke(tmp_path):
   summary = common.smoke('icl_vs_iwl', tmp_path / 'dir')
-  assert len(summary['points']) == 4
+  assert len(summary['points']) == 2
   for point in summary['points'].values():
     last = point['last']
     for kind in ('in_context', 'in_weights'):
