@@ -3,7 +3,9 @@
 What a row reads on from is the query: the last tokens of its document up to the
 row's first one. So what is found is decided by what every token of the row may
 see. And a passage of the same text ends before the query begins, wherever the
-row's text goes on; of another text, documents equal to the row's are left out.
+row's text goes on. Another text may be the same one in other units: there,
+documents equal to the row's are left out, and passages that share RUN tokens in
+a row with what comes after the query.
 
 Passages overlap by half. One is found by its first half, as in RETRO (Borgeaud
 et al. 2022, arXiv:2112.04426, section 2.3): the other is how it went on.
@@ -18,8 +20,9 @@ from ctxlm.data.sources import records as records_lib
 from ctxlm.data.views import windows
 from ctxlm.errors import UserError, note
 
-VERSION = 2  # raise it whenever others are found
+VERSION = 3  # raise it whenever others are found
 QUERIES = 64  # at a time
+RUN = 8  # tokens in a row that are hardly said twice by chance
 
 
 class Corpus:
@@ -203,12 +206,65 @@ def _find(rows, corpus, same, count, length):
     mine = number[own]
     theirs = number[len(firsts) - 1 :][corpus.documents]
 
+    latest = _latest(tokens, firsts, corpus)
+
     def allowed(i):
-      return theirs != mine[i]
+      return (theirs != mine[i]) & (latest(own[i]) <= places[at[i]])
 
   found = np.zeros((len(rows), count, 2), np.int64)
   found[at] = corpus.find(queries, count, allowed)
   return found
+
+
+def _latest(tokens, firsts, corpus):
+  """Returns a function of a document's number.
+
+  Of each passage of the corpus, int64 [n], it gives the last place in `tokens`
+  where RUN tokens of the document begin that stand there too, or reach into it;
+  -1 where there are none. Places are of one document after another, so the last
+  one is kept.
+  """
+  mine, at = _runs(tokens, firsts)
+  theirs, places = _runs(corpus.tokens, corpus.firsts)
+  order = np.argsort(theirs, kind='stable')
+  theirs, places = theirs[order], places[order]
+
+  @functools.lru_cache(maxsize=1)
+  def of(document):
+    a, b = np.searchsorted(at, firsts[document : document + 2])
+    # Of a run that the document says twice, the last one.
+    run, first = np.unique(mine[a:b][::-1], return_index=True)
+    begins = at[a:b][::-1][first]
+    low, high = (np.searchsorted(theirs, run, side) for side in SIDES)
+    count = high - low
+    begins = np.repeat(begins, count)
+    ahead = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    there = places[np.repeat(low, count) + ahead]
+    passage = np.searchsorted(corpus.ends, there, 'right')
+    end = np.searchsorted(corpus.starts, there + RUN, 'left')
+    found = np.full(len(corpus.starts), -1, np.int64)
+    while len(passage):
+      np.maximum.at(found, passage, begins)
+      more = passage + 1 < end
+      passage, end, begins = passage[more] + 1, end[more], begins[more]
+    return found
+
+  return of
+
+
+SIDES = 'left', 'right'
+
+
+def _runs(tokens, firsts):
+  # All RUN tokens of a document: a hash of each, and where it begins.
+  count = max(len(tokens) - RUN + 1, 0)
+  hashes = np.zeros(count, np.uint64)
+  for k in range(RUN):
+    hashes *= np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64
+    hashes += np.asarray(tokens[k : k + count]).astype(np.uint64) + np.uint64(1)
+  places = np.arange(count)
+  whole = places + RUN <= firsts[np.searchsorted(firsts, places, 'right')]
+  return hashes[whole], places[whole]
 
 
 def _hashes(tokens, firsts):

@@ -135,7 +135,7 @@ class Config:
   max_length: Whole = 0  # of a text with what it goes on from; 0 is no bound
   num_samples: Count = 1  # of each prompt
   seed: Annotated[int, Range('[-2147483648, 2147483647]')] = 0
-  stop: tuple | str = ()  # strings that end a text
+  stop: tuple | str = ()  # strings, or special tokens, that end a text
   guidance: Finite = 1.0  # scale of classifier-free guidance; 1 is none
   negative_prompt: str = ''  # what it guides away from; '' is no prompt
   show_probs: bool = False  # whether each token's probability is kept

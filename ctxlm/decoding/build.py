@@ -31,12 +31,21 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
       f'num_samples={config.num_samples}: the strategy '
       f'{config.strategy["name"]!r} draws nothing, so all would be equal'
     )
+  stop, ends = None, tuple(eos_ids)
+  if config.stop:
+    if tokenizer is None:
+      raise UserError('stop strings need a tokenizer')
+    strings = several(config.stop)
+    ends = tuple(dict.fromkeys([*ends, *_special(strings, tokenizer)]))
+    texts = list(tokenizer.token_bytes)
+    texts += [None] * (vocab_size - len(texts))
+    stop = automaton.Stop(strings, texts, tokenizer.strips_first)
   # Of drawn beams one must be left beside the ends.
-  least = 1 + len(eos_ids) if strategy.siblings > 1 and strategy.random else 1
+  least = 1 + len(ends) if strategy.siblings > 1 and strategy.random else 1
   given = dict(
     tokenizer=tokenizer,
     vocab_size=vocab_size,
-    eos_ids=tuple(eos_ids),
+    eos_ids=ends,
     max_new_tokens=config.max_new_tokens,
     least=least,
   )
@@ -44,16 +53,22 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
     plugins.build('decoding.processors', block, **given)
     for block in config.processors
   )
-  stop = None
-  if config.stop:
-    if tokenizer is None:
-      raise UserError('stop strings need a tokenizer')
-    texts = list(tokenizer.token_bytes)
-    texts += [None] * (vocab_size - len(texts))
-    stop = automaton.Stop(several(config.stop), texts)
-  return strategy, Rules(
-    processors, tuple(eos_ids), pad_id, stop, config.show_probs
-  )
+  return strategy, Rules(processors, ends, pad_id, stop, config.show_probs)
+
+
+def _special(strings, tokenizer):
+  # Ids of the stop strings that are special tokens, which are no text.
+  ids = []
+  for string in strings:
+    for entry, i in tokenizer.special_entries.items():
+      if entry == string:
+        ids.append(i)
+      elif entry and entry in string:
+        raise UserError(
+          f'stop: {string!r} holds the special token {entry!r}, which stands '
+          'for no text: give it alone'
+        )
+  return ids
 
 
 def check(config):

@@ -105,6 +105,43 @@ def test_of_another_text_equal_documents_are_left_out():
   assert not found(view.read(1, None))
 
 
+def reaches(passage, corpus, future):
+  """Whether RUN tokens of the future stand in the corpus, and it has of them."""
+  size = passages.RUN
+  runs = {tuple(future[i : i + size]) for i in range(len(future) - size + 1)}
+  for document in corpus:
+    starts = [
+      i for i in range(len(document)) if document[i : i + PASSAGE] == passage
+    ]
+    for i in range(len(document) - size + 1):
+      if tuple(document[i : i + size]) in runs:
+        for start in starts:
+          if start < i + size and i < start + PASSAGE:
+            return True
+  return False
+
+
+def test_the_same_text_in_other_units_shows_no_row_its_own_future():
+  rng = np.random.default_rng(0)
+  parts = [rng.integers(6, 90, n).tolist() for n in (30, 50, 24)]
+  parts[2][3:9] = parts[1][10:16]  # quoted by chance, and shorter than a run
+  whole = [x for part in parts for x in part]
+  for rows, corpus in ((parts, [whole]), ([whole], parts)):
+    view = open_view(rows, corpus=Source(*corpus))
+    tokens, begins = view._windows.stream()
+    ends = np.append(np.flatnonzero(begins)[1:], len(tokens))
+    places, _ = view._windows.places()
+    framed = [[1, *document, 1] for document in corpus]
+    some = 0
+    for i, place in enumerate(places):
+      end = ends[np.searchsorted(ends, place, 'right')]
+      future = tokens[place + 1 : end].tolist()
+      for passage in found(view.read(i, None)):
+        some += 1
+        assert not reaches(passage, framed, future)
+    assert some > 3
+
+
 class Lengths:
   """A retriever to whom long texts are near."""
 

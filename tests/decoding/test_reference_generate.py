@@ -6,6 +6,7 @@ import types
 import pytest
 
 from ctxlm.decoding import generator
+from ctxlm.errors import UserError
 from tests.decoding import checkpoints
 
 PENALTIES = [
@@ -107,24 +108,29 @@ def test_speculative_greedy_is_greedy(kind):
   assert found == want
 
 
+def spelled(letters, rows, stop, **options):
+  """Texts of GPT-2 that writes with these tokens until a stop string."""
+  _, writer = checkpoints.pair('gpt2')
+  tokenizer = types.SimpleNamespace(
+    token_bytes=letters, strips_first=False, special_entries={}
+  )
+  for name, value in options.items():
+    setattr(tokenizer, name, value)
+  writer = dataclasses.replace(writer, tokenizer=tokenizer)
+  config = checkpoints.config({'name': 'greedy'}, stop=stop, max_new_tokens=16)
+  found = generator.Generator(writer, config)(rows)
+  return [one['tokens'] for [one] in found]
+
+
 def test_stop_strings_are_of_the_text_whatever_its_tokens():
   # Token i is the letter of i, or two; a stop string may begin inside one.
-  _, writer = checkpoints.pair('gpt2')
   letters = [bytes([65 + i % 13, 97 + i % 7][: 1 + i % 2]) for i in range(61)]
   letters[checkpoints.EOS] = None
-  tokenizer = types.SimpleNamespace(token_bytes=letters, strips_first=False)
-  writer = dataclasses.replace(writer, tokenizer=tokenizer)
   rows = checkpoints.prompts()
 
   def texts(stop):
-    config = checkpoints.config(
-      {'name': 'greedy'}, stop=stop, max_new_tokens=16
-    )
-    found = generator.Generator(writer, config)(rows)
-    return [
-      b''.join(letters[t] or b'' for t in one['tokens']).decode()
-      for [one] in found
-    ]
+    found = spelled(letters, rows, stop)
+    return [b''.join(letters[t] or b'' for t in row).decode() for row in found]
 
   whole = texts(())
   long = [text for text in whole if len(text) > 9]
@@ -138,3 +144,26 @@ def test_stop_strings_are_of_the_text_whatever_its_tokens():
       assert before.startswith(after)
       assert min(ends) <= len(after) <= min(ends) + 1
   assert any(len(a) < len(b) for a, b in zip(texts(stop), whole, strict=True))
+
+
+def test_a_special_token_stops_as_eos_does():
+  letters = [b'a'] * 61
+  rows = checkpoints.prompts()
+  whole = spelled(letters, rows, ('z',))
+  end = max((t for row in whole for t in row[1:-1]), key=whole[0].count)
+  names = {'<end>': end, '': 0}
+  found = spelled(letters, rows, ('<end>',), special_entries=names)
+  for before, after in zip(whole, found, strict=True):
+    size = before.index(end) + 1 if end in before else len(before)
+    assert after == before[:size]
+  assert found != whole
+  with pytest.raises(UserError, match="'<end>.n' holds the special token '<e"):
+    spelled(letters, rows, ('<end>\n',), special_entries=names)
+
+
+@pytest.mark.parametrize('strips, count', [(False, 1), (True, 2)])
+def test_the_space_that_decoding_leaves_out_stops_nothing(strips, count):
+  # Every token is a word, and a text is 'a a' where its first space is left out.
+  rows = checkpoints.prompts()
+  for row in spelled([b' a'] * 61, rows, (' a',), strips_first=strips):
+    assert len(row) == count or row[-1] == checkpoints.EOS

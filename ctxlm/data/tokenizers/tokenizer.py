@@ -187,6 +187,12 @@ class Tokenizer:
     with bounds.said('the tokenizer fails to decode'):
       return self._backend.decode(ids, skip_special_tokens=skip_special)
 
+  @functools.cached_property
+  def special_entries(self):
+    """{entry: id} of the tokens that stand for no text."""
+    ids = sorted(self.special_ids)
+    return dict(zip(self.tokens(ids), ids))
+
   def tokens(self, ids):
     """Returns the vocabulary's entry of each id, as it is stored."""
     return [self._backend.id_to_token(int(i)) or '' for i in ids]

@@ -91,9 +91,10 @@ FAR = 2**30
 class Stop:
   """The stop strings' automaton; a token that stands for no text is passed."""
 
-  def __init__(self, strings, token_bytes):
+  def __init__(self, strings, token_bytes, strip):
+    texts = [t or b'' for t in token_bytes]
     self._automaton = over_vocabulary(
-      *regex.containing(strings), [t or b'' for t in token_bytes]
+      *regex.containing(strings), texts, strip=strip
     )
 
   def initial(self, n):
