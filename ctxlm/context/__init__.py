@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 
 TINY = np.finfo(np.float32).tiny  # stands for a probability of 0
 
@@ -107,6 +107,22 @@ class Tuned(Protocol):
 
   def votes(self, evidence, seen):
     """Returns (scores float32 [n, t, k], tokens int32 [n, 1 or t, k])."""
+
+
+def note_own(contexts, view, split):
+  """Says so where a view is the text that a context has kept; see nearest.
+
+  Args:
+    contexts: of Context.
+    view: ctxlm.data.views.View that is judged.
+    split: what it is called.
+  """
+  for own in contexts:
+    if getattr(own, 'text', None) == view.fingerprint:
+      note(
+        f'the datastore is of the split {split!r} itself, so that every token '
+        'finds itself there: judge another split'
+      )
 
 
 def mix(logps, weights):

@@ -57,7 +57,8 @@ class Context:
     if self.index:
       index = faiss_index.opened(store.folder, self.index)
       arrays = {'tokens': arrays['tokens']}
-    return Neighbours(self.k, self.temperature, self.weight, index), arrays
+    own = self.k, self.temperature, self.weight, store.text, index
+    return Neighbours(*own), arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +67,14 @@ class Neighbours:
 
   Attributes:
     k, temperature, weight: see Context.
+    text: see context.store.Store.
     index: faiss.Index, or None.
   """
 
   k: int
   temperature: float
   weight: float
+  text: str = ''
   index: Any = None
 
   context_length = None

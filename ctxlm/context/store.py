@@ -22,7 +22,7 @@ from ctxlm import files
 from ctxlm.errors import UserError, naming
 from ctxlm.parallel import locks
 
-NAME, LAYOUT = 'store.json', 1
+NAME, LAYOUT = 'store.json', 2
 DTYPES = {'keys': 'float16', 'norms': 'float32', 'tokens': 'int32'}
 EVERY = 16  # batches that are written between two looks at the disk
 
@@ -36,6 +36,7 @@ class Store:
     count: n.
     width: m.
     model: fingerprint of the model whose states they are.
+    text: fingerprint of the view that was read.
     arrays: {name: read-only numpy memmap}, see above.
   """
 
@@ -43,6 +44,7 @@ class Store:
   count: int
   width: int
   model: str
+  text: str
   arrays: dict
 
 
@@ -75,7 +77,7 @@ def open_folder(folder):
         'anew'
       )
     arrays[name] = np.memmap(path, DTYPES[name], 'r', shape=shape)
-  return Store(folder, count, width, said['model'], arrays)
+  return Store(folder, count, width, said['model'], said['text'], arrays)
 
 
 def shapes(count, width):
@@ -86,19 +88,20 @@ def shapes(count, width):
 class Writer:
   """Writes a datastore; begun by one process, it may be ended by another."""
 
-  def __init__(self, folder, width, model, made_of):
+  def __init__(self, folder, width, model, text, batch_size):
     """Begins, or goes on.
 
     Args:
       folder: to be.
-      width, model: see Store.
-      made_of: str, what else its content hangs on, such as the text.
+      width, model, text: see Store.
+      batch_size: rows of a batch, which decides where it may go on.
 
     Raises:
       UserError: the folder holds something else.
     """
     self.folder = Path(folder)
-    own = {'layout': LAYOUT, 'width': width, 'model': model, 'of': made_of}
+    own = {'layout': LAYOUT, 'width': width, 'model': model, 'text': text}
+    own |= {'batch_size': batch_size}
     self._said = own | {'batches': 0, 'count': 0, 'done': False}
     if (self.folder / NAME).exists():
       said = _read(self.folder)
@@ -193,7 +196,8 @@ KINDS = {
   'layout': int,
   'width': int,
   'model': str,
-  'of': str,
+  'text': str,
+  'batch_size': int,
   'batches': int,
   'count': int,
   'done': bool,

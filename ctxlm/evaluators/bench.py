@@ -6,8 +6,8 @@ import itertools
 import jax
 import numpy as np
 
+from ctxlm import context, plugins
 from ctxlm import data as data_lib
-from ctxlm import plugins
 from ctxlm.data import loader
 from ctxlm.decoding.continuations import Continuations
 from ctxlm.decoding.generator import Generator, Writer
@@ -155,6 +155,7 @@ class Bench:
       )
       if not len(view):
         raise UserError(f'task {task.name!r} has no example in split {split!r}')
+      context.note_own(getattr(self.model, 'contexts', ()), view, split)
       self._views[key] = view
     return self._views[key]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ctxlm import files, models
+from ctxlm import models
 from ctxlm.context import store
 from ctxlm.inference import judging, widening
 from ctxlm.parallel import locks
@@ -35,10 +35,9 @@ def write(output, split, task='', **opened):
   bench = program.bench
   task = judging.causal_task(bench, task)
   view = bench.view(task, split)
-  size = program.config.batch_size
-  made_of = files.digest(view.fingerprint, split, size)
+  of = loaded.fingerprint, view.fingerprint, program.config.batch_size
   with locks.held(Path(output), 'writes a datastore'):
-    writer = store.Writer(output, _width(program), loaded.fingerprint, made_of)
+    writer = store.Writer(output, _width(program), *of)
     if not writer.done:
       start = writer.batches
       _fill(writer, bench.outputs(task, split, _states, loaded.params, start))

@@ -58,6 +58,7 @@ def tune(said, split, task='', **opened):
   wide = widening.widen(loaded, said, program.placement)
   bench = program.bench
   task = judging.causal_task(bench, task)
+  context.note_own(wide.model.contexts, bench.view(task, split), split)
   blocks = [build.parse('context', text) for text in said]
   tried = [
     _Tried(own, block)

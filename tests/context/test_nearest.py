@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from ctxlm import cli
+from ctxlm import cli, errors
 from ctxlm.context import (
   em,
   faiss_index,
@@ -114,7 +114,7 @@ def test_a_killed_writer_goes_on_bit_for_bit(tmp_path, monkeypatch):
   ]
 
   def write(folder, first, last, done=False):
-    writer = store.Writer(folder, 4, 'model', 'text')
+    writer = store.Writer(folder, 4, 'model', 'text', 8)
     assert writer.batches == first
     for batch in batches[first:last]:
       writer.put(*batch)
@@ -134,15 +134,15 @@ def test_a_killed_writer_goes_on_bit_for_bit(tmp_path, monkeypatch):
 
 def test_what_a_store_cannot_hold_is_said(tmp_path):
   """And what has a writer has no other."""
-  writer = store.Writer(tmp_path / 'a', 2, 'model', 'text')
+  writer = store.Writer(tmp_path / 'a', 2, 'model', 'text', 8)
   writer.put(np.array([[65504.0, 0.0]]), [70000])
   with pytest.raises(UserError, match='hidden states of more than 65504'):
     writer.put(np.array([[65536.0, 0.0]]), [1])
   assert writer.count == 1
   with pytest.raises(UserError, match='of another model, text or batch size'):
     writer.close(False)
-    store.Writer(tmp_path / 'a', 2, 'model', 'another text')
-  store.Writer(tmp_path / 'a', 2, 'model', 'text').close(True)
+    store.Writer(tmp_path / 'a', 2, 'model', 'another text', 8)
+  store.Writer(tmp_path / 'a', 2, 'model', 'text', 8).close(True)
   kept = store.open_folder(tmp_path / 'a').arrays
   assert kept['keys'].tolist() == [[65504.0, 0.0]]
   assert kept['norms'].tolist() == [65504.0**2]
@@ -299,6 +299,20 @@ def test_tune_finds_the_best_of_its_grid(loaded, text_file, stored):
   assert judged.metrics['eval/lm/loss'] == pytest.approx(want, abs=1e-4)
 
 
+@pytest.mark.parametrize('split, count', [('train', 1), ('validation', 0)])
+def test_a_store_of_the_text_that_is_judged_is_said(
+  loaded, text_file, stored, capsys, split, count
+):
+  said = [f'nearest:{stored.folder},k=4']
+  where = {'folder': loaded['causal'].folder, 'data': [text_file]}
+  tuning.tune(said, split, **where)
+  assert capsys.readouterr().err.count('every token finds itself') == count
+  errors.note.cache_clear()
+  block = ('evaluators.lm', {'name': 'perplexity', 'split': split})
+  judging.judge(**where, overrides=[block], context=said)
+  assert capsys.readouterr().err.count('every token finds itself') == count
+
+
 def test_em_finds_the_likeliest_weights():
   """None of a fine grid is likelier."""
   rng = np.random.default_rng(0)
@@ -369,4 +383,4 @@ def test_mistakes_of_stores_are_one_line(
   (tmp_path / 'full').mkdir()
   (tmp_path / 'full' / 'mine').write_text('')
   with pytest.raises(UserError, match='no datastore, and not empty'):
-    store.Writer(tmp_path / 'full', 2, 'model', 'text')
+    store.Writer(tmp_path / 'full', 2, 'model', 'text', 8)

@@ -106,7 +106,7 @@ def test_of_another_text_equal_documents_are_left_out():
 
 
 def reaches(passage, corpus, future):
-  """Whether RUN tokens of the future stand in the corpus, and it has of them."""
+  """Whether a passage has some of RUN future tokens that the corpus says."""
   size = passages.RUN
   runs = {tuple(future[i : i + size]) for i in range(len(future) - size + 1)}
   for document in corpus:

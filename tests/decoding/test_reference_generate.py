@@ -163,7 +163,7 @@ def test_a_special_token_stops_as_eos_does():
 
 @pytest.mark.parametrize('strips, count', [(False, 1), (True, 2)])
 def test_the_space_that_decoding_leaves_out_stops_nothing(strips, count):
-  # Every token is a word, and a text is 'a a' where its first space is left out.
+  # Every token is a word; the first one's space is left out or not.
   rows = checkpoints.prompts()
   for row in spelled([b' a'] * 61, rows, (' a',), strips_first=strips):
     assert len(row) == count or row[-1] == checkpoints.EOS
