@@ -31,6 +31,11 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
       f'num_samples={config.num_samples}: the strategy '
       f'{config.strategy["name"]!r} draws nothing, so all would be equal'
     )
+  if strategy.keeps_hidden and strategy.siblings > vocab_size:
+    raise UserError(
+      f'top_k={strategy.siblings} is more than the {vocab_size} tokens of the '
+      'vocabulary'
+    )
   stop, ends = None, tuple(eos_ids)
   if config.stop:
     if tokenizer is None:
@@ -39,7 +44,9 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
     ends = tuple(dict.fromkeys([*ends, *_special(strings, tokenizer)]))
     texts = list(tokenizer.token_bytes)
     texts += [None] * (vocab_size - len(texts))
-    stop = automaton.Stop(strings, texts, tokenizer.strips_first)
+    # Of what is tidied the text is cut, and goes on to its end.
+    if not tokenizer.tidies:
+      stop = automaton.Stop(strings, texts, tokenizer.strips_first)
   # Of drawn beams one must be left beside the ends.
   least = 1 + len(ends) if strategy.siblings > 1 and strategy.random else 1
   given = dict(
@@ -85,6 +92,11 @@ def check(config):
   ranges.check(Config, {k: v for k, v in config.items() if v is not None})
   if not all(isinstance(s, str) and s for s in several(config.stop)):
     raise UserError('stop: strings of one character or more')
+  if config.negative_prompt and config.guidance == 1:
+    raise UserError(
+      'negative_prompt is what guidance goes away from: give guidance, such as '
+      '1.5'
+    )
   if config.strategy is not None:
     plugins.check('decoding.strategies', config.strategy)
   for block in config.processors:

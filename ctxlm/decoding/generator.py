@@ -35,6 +35,7 @@ class Writer:
     eos_ids: tokens that end a text.
     pad_id: what stands after it.
     decoder_start: tokens that an encoder-decoder's target begins with.
+    first: tokens that a decoder's prompt begins with.
     draft: (model, params) of the draft model, or None.
     placement: parallel.Pmap or Mesh on which the parameters lie; None is the
       first device.
@@ -48,6 +49,7 @@ class Writer:
   eos_ids: tuple
   pad_id: int
   decoder_start: tuple = ()
+  first: tuple = ()
   draft: tuple | None = None
   placement: object = None
   finder: object = None
@@ -90,7 +92,25 @@ class Generator:
         'guidance is for decoders alone, with the strategies greedy, sample '
         'and beam'
       )
+    self._negative = self._framed(config.negative_prompt)
+    self._shortest = max(
+      (getattr(one, 'shortest', 0) for one in self.rules.processors), default=0
+    )
     self._compiled = {}
+
+  def _framed(self, negative):
+    # Ids of the negative prompt, between what stands around a prompt.
+    if not negative:
+      return []
+    ids = self.tokenizer.encode(negative)
+    if not ids:
+      raise UserError('negative_prompt has no token')
+    ids, most = [*self._writer.first, *ids], self.context_length
+    if most is not None and len(ids) > most:
+      raise UserError(
+        f'negative_prompt has {len(ids)} tokens; the model sees {most}'
+      )
+    return ids
 
   @property
   def results(self):
@@ -135,6 +155,26 @@ class Generator:
         f'the prompt has {len(prompt)} tokens; with it a text has max_length='
         f'{most}: give max_new_tokens'
       )
+    if not self.encoder_decoder:
+      self._check_left(len(prompt))
+
+  def _check_left(self, size):
+    left = self._left(size)
+    if left < self._shortest:
+      raise UserError(
+        f'the prompt leaves {left} tokens, and what may be written has '
+        f'{self._shortest} at least'
+      )
+
+  def _left(self, size):
+    # Tokens that may be written behind a row of `size`.
+    left, most = self.config.max_new_tokens, self.context_length
+    if most is not None:
+      # The last token is not read, and needs no place in the context.
+      left = min(left, most - max(size, len(self._negative)) + 1)
+    if self.config.max_length:
+      left = min(left, self.config.max_length - size)
+    return left
 
   def take(self, params):
     """Goes on with other parameters of the model; None lets them go."""
@@ -230,7 +270,6 @@ class Generator:
     for prompt in prompts:
       self.check(prompt)
     prompts, found = self._beside(prompts)
-    room = self.config.max_new_tokens
     rows = prompts
     if self.encoder_decoder:
       rows = [list(self._writer.decoder_start)] * len(prompts)
@@ -249,11 +288,8 @@ class Generator:
     for i, row in enumerate(rows):
       batch['tokens'][i, width - len(row) :] = row
       batch['start'][i] = width - len(row)
-      # The last token is not read, and needs no place in the context.
-      left = room if most is None else most - len(row) + 1
-      if self.config.max_length:
-        left = min(left, self.config.max_length - len(row))
-      batch['limit'][i] = min(room, left)
+      self._check_left(len(row))
+      batch['limit'][i] = self._left(len(row))
     if self.encoder_decoder:
       width = bucket(max(map(len, prompts)), most)
       batch['source'] = np.full((size, width), self._writer.pad_id, np.int32)
@@ -333,13 +369,12 @@ class Generator:
   def _without(self, prompts):
     # The prompts that guidance goes away from: the last token alone, as the
     # reference has it, or the negative prompt.
-    if not self.config.negative_prompt:
+    if not self._negative:
       last = prompts.tokens.shape[1] - 1
       return prompts.replace(start=jnp.full_like(prompts.start, last))
-    ids = self.tokenizer.encode(self.config.negative_prompt)
-    rows = len(prompts.start), len(ids)
+    rows = len(prompts.start), len(self._negative)
     return prompts.replace(
-      tokens=jnp.broadcast_to(jnp.array(ids, jnp.int32), rows),
+      tokens=jnp.broadcast_to(jnp.array(self._negative, jnp.int32), rows),
       start=jnp.zeros_like(prompts.start),
     )
 

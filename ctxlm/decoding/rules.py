@@ -44,11 +44,19 @@ class Rules:
     )
 
   def process(self, logits, text):
-    """Returns logits float32 [n, v] as the processors leave them."""
+    """Returns logits float32 [n, v] as the processors leave them.
+
+    Where they leave none, the text ends.
+    """
+    raw = logits
     for processor, state in zip(self.processors, text.states, strict=False):
       own = (state,) if isinstance(processor, Automaton) else ()
       logits = processor(logits, text, *own)
-    return logits
+    if not (self.processors and self.eos_ids):
+      return logits
+    ends = jnp.isin(jnp.arange(logits.shape[1]), jnp.array(self.eos_ids))
+    none = ~(logits > -jnp.inf).any(-1, keepdims=True)
+    return jnp.where(none & ends, raw, logits)
 
   def push(self, text, tokens, logits=None, live=None):
     """Returns the text with a new token in each row that isn't done.

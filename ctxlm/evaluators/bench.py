@@ -8,7 +8,7 @@ import numpy as np
 
 from ctxlm import context, plugins
 from ctxlm import data as data_lib
-from ctxlm.data import loader
+from ctxlm.data import framing, loader
 from ctxlm.decoding.continuations import Continuations
 from ctxlm.decoding.generator import Generator, Writer
 from ctxlm.errors import UserError
@@ -294,9 +294,9 @@ class Bench:
     key = 'writer', task.name, decoding.to_json(sort_keys=True)
     if key not in self._compiled:
       t, model = self.tokenizer, self.model
-      start = ()
+      start, first = (), (self.frame or framing.document(t)).first
       if model.encoder_decoder:
-        start = (getattr(t, f'{model.decoder_start}_id'),)
+        start, first = (getattr(t, f'{model.decoder_start}_id'),), ()
       self._compiled[key] = Generator(
         Writer(
           model,
@@ -305,6 +305,7 @@ class Bench:
           task.objective.ends,
           t.pad_id,
           start,
+          first,
           placement=self._placement,
         ),
         decoding,

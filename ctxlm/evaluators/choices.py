@@ -95,7 +95,7 @@ class Asked:
     return cls(
       _sums(answers),
       np.array([len(logps) for logps, _ in answers], float),
-      np.array([len(option.encode()) for option in options], float),
+      np.array([len(o.lstrip(' ').encode()) for o in options], float),
       _sums(before or [([0.0], None)] * len(answers)),
       np.array([bool(np.all(best)) for _, best in answers]),
     )

@@ -8,10 +8,11 @@ from ctxlm import files, objectives, plugins
 from ctxlm.data.sources import file_formats
 from ctxlm.data.sources import files as files_source
 from ctxlm.decoding import build, stream
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 from ctxlm.families import hub
 from ctxlm.inference import lines, loading, outputs, writing
 from ctxlm.models.variables import make_apply
+from ctxlm.objectives import span
 from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.parallel import rows as rows_lib
 
@@ -73,12 +74,24 @@ class Predictor:
     """
     del first
     asked = [self.objective.ask(record) for record in records]
+    self._say_full(asked)
     rows = [row for own in asked for row in own]
     given = iter(self._rows(self._params, rows))
     return [
       self.objective.answer(record, [next(given) for _ in own])
       for record, own in zip(records, asked)
     ]
+
+  def _say_full(self, asked):
+    most = self.objective.max_length
+    if isinstance(self.objective, span.Objective):
+      return  # of a long text it reads windows
+    full = sum(any(len(row['tokens']) >= most for row in own) for own in asked)
+    if full:
+      note(
+        f'{full:,} of {len(asked):,} records fill max_length={most} tokens: '
+        'what is longer is cut'
+      )
 
 
 class Writing:

@@ -99,6 +99,7 @@ def generator_of(loaded, config, placement=None, turns=False):
     eos,
     t.pad_id,
     decoder_start(loaded),
+    () if model.encoder_decoder else frame_of(loaded).first,
     _draft(config, loaded, placement),
     placement,
     loaded.finder,

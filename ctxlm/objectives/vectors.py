@@ -111,6 +111,11 @@ class Embedder:
       return np.zeros((0, self._size), np.float32)
     prompted = [self._prompt + t for t in texts]
     ids = framing.texts(self._tokenizer, prompted, self.max_length)
+    if not all(ids):
+      raise UserError(
+        f'text {ids.index([])}, counted from 0, has no token, and so no '
+        'vector: leave it out'
+      )
     full = sum(len(i) >= self.max_length for i in ids)
     if full:
       note(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -205,6 +206,56 @@ def test_prompts_that_cannot_be(writer, row, wanted):
   with pytest.raises(UserError) as e:
     make(writer)([[3], row])
   assert wanted in str(e.value) and '\n' not in str(e.value)
+
+
+LETTERS = types.SimpleNamespace(
+  token_bytes=[None, None, *([b'a'] * 46)],
+  strips_first=False,
+  tidies=False,
+  special_entries={},
+  encode=lambda text: [2 + ord(c) % 46 for c in text],
+)
+
+
+def guided(writer, negative, **options):
+  own = dataclasses.replace(writer, tokenizer=LETTERS, first=(5,))
+  given = {'guidance': 2.0, 'negative_prompt': negative} | options
+  return make(own, 'greedy', **given)
+
+
+def test_away_from_the_prompt_itself_is_where_it_goes(writer):
+  plain = make(writer, 'greedy')
+  for text in ('the cat', 'a'):
+    row = [5, *LETTERS.encode(text)]
+    want = tokens(plain([row]))
+    assert tokens(guided(writer, text)([row])) == want
+    assert tokens(guided(writer, text + '?')([row])) != want
+
+
+def test_a_negative_prompt_has_its_place_in_the_context(writer):
+  sees = writer.model.context_length
+  for size, left in ((sees - 1, 1), (sees - 4, 4)):
+    (found,) = guided(writer, 'n' * size)([[3, 4]])[0]
+    assert len(found['tokens']) <= left or EOS in found['tokens'][:left]
+  with pytest.raises(UserError, match=f'has {sees + 1} tokens; the model sees'):
+    guided(writer, 'n' * sees)
+  with pytest.raises(UserError, match='goes away from: give guidance'):
+    guided(writer, 'n', guidance=1.0)
+
+
+def test_what_may_be_written_needs_room(writer):
+  block = {'name': 'constrained', 'pattern': 'a{6}'}
+  own = dataclasses.replace(writer, tokenizer=LETTERS)
+  run = make(own, 'greedy', processors=(block,))
+  sees = writer.model.context_length
+  assert len(run([[3] * (sees - 5)])[0][0]['tokens']) == 6
+  for ask in (run.check, lambda row: run([[3], row])):
+    with pytest.raises(UserError, match='leaves 5 tokens.* has 6 at least'):
+      ask([3] * (sees - 4))
+  run = make(own, 'greedy', processors=(block,), max_length=9)
+  assert len(run([[3] * 3])[0][0]['tokens']) == 6
+  with pytest.raises(UserError, match='leaves 5 tokens'):
+    run([[3] * 4])
 
 
 @pytest.mark.parametrize(

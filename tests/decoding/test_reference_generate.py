@@ -112,7 +112,7 @@ def spelled(letters, rows, stop, **options):
   """Texts of GPT-2 that writes with these tokens until a stop string."""
   _, writer = checkpoints.pair('gpt2')
   tokenizer = types.SimpleNamespace(
-    token_bytes=letters, strips_first=False, special_entries={}
+    token_bytes=letters, strips_first=False, tidies=False, special_entries={}
   )
   for name, value in options.items():
     setattr(tokenizer, name, value)

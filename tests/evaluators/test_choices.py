@@ -8,7 +8,7 @@ from ctxlm.errors import UserError
 from ctxlm.evaluators import choices
 
 RNG = np.random.default_rng(0)
-OPTIONS = ('no', 'élan vital', 'été')
+OPTIONS = ('no', ' élan vital', 'été')
 
 
 def answers(*sizes):
@@ -38,7 +38,7 @@ def test_scores(told, name):
   want = {
     'sum': sums,
     'token': np.divide(sums, [1, 4, 2]),
-    'byte': np.divide(sums, [2, 11, 5]),  # of UTF-8
+    'byte': np.divide(sums, [2, 11, 5]),  # of UTF-8, no space before it
     'unconditional': np.subtract(sums, first),
     'whole': np.divide(sums, [1, 4, 2]),
   }[name]

@@ -250,6 +250,13 @@ class Tokenizer:
     return self._mark != 'Ġ'
 
   @functools.cached_property
+  def tidies(self):
+    """Whether decoding leaves out spaces that `token_bytes` has, as in ' .'."""
+    decoder = json.loads(self._backend.to_str())['decoder'] or {}
+    steps = decoder.get('decoders', [decoder])
+    return any(step.get('cleanup', False) for step in steps)
+
+  @functools.cached_property
   def _mark(self):
     model = json.loads(self._backend.to_str())
     if model['model']['type'] == 'WordPiece':

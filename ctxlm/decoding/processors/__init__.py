@@ -18,6 +18,8 @@ state is an Automaton as well, and is called with it:
       def __call__(self, logits, text):
         return logits.at[:, self.token].add(self.bonus)
 
+One whose texts have a least length, in tokens, says it as `shortest`.
+
 Options that the loop gives, where a class has them as fields: `tokenizer`,
 `vocab_size`, `eos_ids`, and `least`, the tokens that a filter must leave.
 """

@@ -43,16 +43,27 @@ class Processor:
       raise ValueError('constrained: give strings, a pattern, or a schema')
     if not all(isinstance(string, str) for string in self.strings):
       raise ValueError('constrained: strings are texts, each in quotes')
-    a, distance = self.compiled
-    if distance[a.first] >= automaton.FAR:
+    if self.tokenizer.tidies:
+      raise ValueError(
+        "constrained: this tokenizer's decoder leaves out spaces, so that what "
+        'a text will be is not known before its end; a tokenizer of another '
+        'kind is wanted, such as bpe'
+      )
+    if self.shortest >= automaton.FAR:
       raise ValueError(
         f'constrained: no text of this vocabulary matches {self._what}'
       )
-    if distance[a.first] > self.max_new_tokens:
+    if self.shortest > self.max_new_tokens:
       raise ValueError(
-        f'constrained: {self._what} needs {distance[a.first]} tokens, more '
-        f'than the {self.max_new_tokens} that may be written'
+        f'constrained: {self._what} needs {self.shortest} tokens, more than '
+        f'the {self.max_new_tokens} that may be written'
       )
+
+  @property
+  def shortest(self):
+    """Tokens of the shortest text; see decoding.processors."""
+    a, distance = self.compiled
+    return int(distance[a.first])
 
   @property
   def _what(self):

@@ -57,7 +57,8 @@ class Strategy:
     early_stopping: True ends a row with num_beams finished hypotheses; False,
       when the best beam at its present length is worse than all of them;
       'never', when it would be at the greatest length.
-    num_best: hypotheses that are returned of each row.
+    num_best: hypotheses that are returned of each row; where fewer can be
+      written, the last ones are empty, and their score NEVER.
     sample: whether continuations are drawn, without replacement, in place of
       the best.
     num_groups, diversity_penalty: see above.
@@ -211,7 +212,7 @@ class Strategy:
     # Those that are finished, among what was finished before.
     ends |= (new + 1 >= text.limit[::w])[:, None]
     score = total / (new + 1).astype(jnp.float32) ** self.length_penalty
-    allowed = ends & (jnp.arange(count) < width)
+    allowed = ends & (jnp.arange(count) < width) & (total > NEVER / 2)
     allowed &= (state.open[:, group] & self.unfinished(state))[:, None]
     before = state.finished[:, beams]
     if self.early_stopping is True:

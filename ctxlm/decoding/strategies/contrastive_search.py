@@ -76,7 +76,9 @@ class Strategy:
     new = _unit(cache.hidden[:, -1]).reshape(b, k, -1)
     likeness = jnp.einsum('bkm,blm->bkl', new, state.hidden)
     likeness = jnp.where(text.filled[:, None], likeness, -1.0).max(-1)
-    best = jnp.argmax((1 - self.alpha) * p - self.alpha * likeness, axis=1)
+    scores = (1 - self.alpha) * p - self.alpha * likeness
+    # What must not be written may stand among k candidates.
+    best = jnp.argmax(jnp.where(p > 0, scores, -jnp.inf), axis=1)
     rows = jnp.arange(b) * k + best
     here = jnp.arange(state.hidden.shape[1]) == text.length[:, None]
     hidden = jnp.where(

@@ -10,6 +10,7 @@ import pytest
 
 from ctxlm import plugins
 from ctxlm.decoding.grammar import automaton, regex
+from ctxlm.decoding.processors import min_new_tokens
 from ctxlm.decoding.rules import Rules
 from ctxlm.decoding.strategies import beam, greedy, sample
 from ctxlm.errors import UserError
@@ -155,8 +156,12 @@ PIECES += ['é'.encode()[1:], '1', '23', '.', 'yes', 'no', 'ye', 's', None, None
 BYTES = [p.encode() if isinstance(p, str) else p for p in PIECES]
 V, EOS = len(PIECES), len(PIECES) - 1
 TOKENIZER = types.SimpleNamespace(
-  token_bytes=BYTES, strips_first=False, token_id=lambda t: None
+  token_bytes=BYTES,
+  strips_first=False,
+  tidies=False,
+  token_id=lambda t: None,
 )
+TIDY = types.SimpleNamespace(tidies=True)
 TABLE = np.random.default_rng(0).normal(0, 1, (V, V)).astype(np.float32)
 
 
@@ -204,6 +209,33 @@ def test_what_is_written_matches(pattern, strategy):
     assert len(set(written)) > 1
 
 
+@pytest.mark.parametrize(
+  'strategy',
+  [sample.Strategy(), greedy.Strategy(), beam.Strategy(3, num_best=3)],
+  ids=['sample', 'greedy', 'beam'],
+)
+def test_where_nothing_may_be_written_the_text_ends(strategy):
+  # Two rules that agree on no text.
+  longer = min_new_tokens.Processor(count=5, eos_ids=(EOS,))
+  found = toys.write(
+    strategy,
+    toys.markov(TABLE),
+    np.zeros((8, 1)),
+    new=6,
+    rules=Rules((build(strings=('abc', 'no', '23')), longer), (EOS,), EOS),
+  )
+  written = texts(found)
+  assert {'abc', 'no', '23'} >= set(written) - {''} and any(written)
+  if 'scores' not in found:
+    return
+  # A beam that is none is no text, whatever its score.
+  for row, score in zip(found['tokens'], found['scores'], strict=True):
+    assert (score < -1e8) == (row == EOS).all()
+  for i in range(0, len(written), 3):
+    rows = [tuple(r) for r in found['tokens'][i : i + 3] if (r != EOS).any()]
+    assert len(set(rows)) == len(rows)
+
+
 def test_draws_are_the_models_given_the_set():
   # p(text | it is one of the set), where each text has one cut into tokens.
   strings = ('a', '1', '23', 'no')
@@ -223,7 +255,9 @@ def test_draws_are_the_models_given_the_set():
 
 
 def test_a_first_space_is_left_out_as_decoders_do():
-  tokenizer = types.SimpleNamespace(token_bytes=BYTES, strips_first=True)
+  tokenizer = types.SimpleNamespace(
+    token_bytes=BYTES, strips_first=True, tidies=False
+  )
   processor = build(tokenizer, strings=('a a',))
   a, distance = processor.compiled
   assert distance[a.first] == 2
@@ -236,6 +270,7 @@ def test_a_first_space_is_left_out_as_decoders_do():
   [
     ({'pattern': 'q+'}, 'no text of this vocabulary matches q+'),
     ({'pattern': r'[^\s\S]'}, 'no text matches it'),
+    ({'pattern': 'a', 'tokenizer': TIDY}, 'decoder leaves out spaces'),
     ({'pattern': 'a{9}'}, 'needs 9 tokens, more than the 6'),
     ({'strings': (1, 2)}, 'strings are texts'),
     ({'strings': ('zebra', 'ox')}, "matches 'zebra', 'ox'"),
@@ -252,7 +287,9 @@ def test_mistakes_are_one_line(block, wanted):
 def test_json_of_a_schema_is_written():
   pieces = ['{"a":', '1', '23', '}', '"', 'x', '-', None]
   tokenizer = types.SimpleNamespace(
-    token_bytes=[p and p.encode() for p in pieces], strips_first=False
+    token_bytes=[p and p.encode() for p in pieces],
+    strips_first=False,
+    tidies=False,
   )
   schema = {'properties': {'a': {'type': 'integer'}}, 'required': ['a']}
   processor = plugins.build(

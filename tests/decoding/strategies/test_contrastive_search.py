@@ -8,6 +8,7 @@ from transformers import (
   RepetitionPenaltyLogitsProcessor,
 )
 
+from ctxlm.errors import UserError
 from tests.decoding import checkpoints
 
 
@@ -84,3 +85,17 @@ def test_alpha_0_is_greedy():
   assert found == checkpoints.theirs(
     'gpt2', rows, max_new_tokens=8, do_sample=False
   )
+
+
+def test_what_must_not_be_written_is_no_candidate():
+  # As many candidates as there are tokens, and the unlike ones are the best.
+  found = checkpoints.ours(
+    'gpt2',
+    checkpoints.prompts(count=3),
+    {'name': 'contrastive_search', 'top_k': checkpoints.VOCAB, 'alpha': 0.9},
+    [{'name': 'suppress', 'tokens': tuple(range(30, checkpoints.VOCAB))}],
+    max_new_tokens=8,
+  )
+  assert max(map(max, found)) < 30
+  with pytest.raises(UserError, match='top_k=62 is more than the 61 tokens'):
+    checkpoints.ours('gpt2', [[3]], {'name': 'contrastive_search', 'top_k': 62})
