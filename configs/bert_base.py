@@ -23,7 +23,7 @@ def get_config():
     768,
     12,
     12,
-    max_length=512,
+    max_length=c.get_oneway_ref('max_length'),
     dropout=0.1,
     attention_dropout=0.1,
     scan_layers=True,

@@ -21,7 +21,7 @@ def get_config():
     768,
     12,
     12,
-    max_length=1024,
+    max_length=c.get_oneway_ref('max_length'),
     dropout=0.1,
     attention_dropout=0.0,
     scan_layers=True,

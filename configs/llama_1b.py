@@ -24,7 +24,7 @@ def get_config():
     32,
     num_kv_heads=4,
     mlp_dim=5632,
-    max_length=2048,
+    max_length=c.get_oneway_ref('max_length'),
     scan_layers=True,
     remat='full',
     dtype='bfloat16',

@@ -25,7 +25,7 @@ def get_config():
     32,
     num_kv_heads=8,
     mlp_dim=14_336,
-    max_length=8192,
+    max_length=c.get_oneway_ref('max_length'),
     rotary_base=500_000.0,
     scan_layers=True,
     remat='full',

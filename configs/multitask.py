@@ -15,7 +15,12 @@ def get_config():
   c.tokenizer.kind = 'wordpiece'
   c.tokenizer.vocab_size = 4096
   c.model = common.bert_shape(
-    192, 3, 6, max_length=96, dropout=0.1, attention_dropout=0.1
+    192,
+    3,
+    6,
+    max_length=c.get_oneway_ref('max_length'),
+    dropout=0.1,
+    attention_dropout=0.1,
   )
   c.tasks.words = common.task({'name': 'corpus'}, {'name': 'mlm'})
   c.tasks.sentences = common.task(

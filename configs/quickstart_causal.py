@@ -17,7 +17,9 @@ def get_config():
   c.batch_size = 16
   c.max_length = 128
   c.tokenizer.vocab_size = 4096
-  c.model = common.gpt2_shape(192, 4, 6, max_length=128)
+  c.model = common.gpt2_shape(
+    192, 4, 6, max_length=c.get_oneway_ref('max_length')
+  )
   c.tasks.text = common.task({'name': 'corpus'}, {'name': 'causal'})
   c.optimizer.learning_rate = 3e-3
   c.optimizer.warmup_steps = 40

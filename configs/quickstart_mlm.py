@@ -28,7 +28,7 @@ def get_config():
     128,
     3,
     8,
-    max_length=64,
+    max_length=c.get_oneway_ref('max_length'),
     norm_position='pre',
     final_norm=True,
     position='t5',

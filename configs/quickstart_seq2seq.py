@@ -19,7 +19,7 @@ def get_config():
     'hidden_size': 192,
     'num_layers': 2,
     'num_heads': 6,
-    'max_length': 48,
+    'max_length': c.get_oneway_ref('max_length'),
   }
   c.tasks.text = common.task(
     {'name': 'corpus', 'unit': 'sentence'},

@@ -59,7 +59,10 @@ def suggest(word, known):
   " Did you mean 'learning_rate'?"
   """
   known = [str(k) for k in known]
-  near = difflib.get_close_matches(str(word), known, n=1)
+  # What flags begin with makes them no more alike.
+  bare = {k.lstrip('-'): k for k in reversed(known)}
+  near = difflib.get_close_matches(str(word).lstrip('-'), bare, n=1)
+  near = [bare[k] for k in near]
   near += [k for k in known if ''.join(w[:1] for w in k.split('_')) == word]
   if near:
     return f' Did you mean {near[0]!r}?'

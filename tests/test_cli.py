@@ -230,6 +230,14 @@ def test_flags(capfd, argv, name, value):
     ('--num', '--num needs a value'),
     ('--fast=maybe', '--fast takes no value'),
     ('--mode=mix', '--mode=mix is none of its values. Did you mean'),
+    (
+      '--num_steps=3',
+      "there is no --num_steps. Did you mean '--config.num_steps'?",
+    ),
+    (
+      '--lr 3',
+      "there is no --lr. Did you mean '--config.optimizer.learning_rate'?",
+    ),
     ('--=3', 'there is no --. Known: '),
     ('--wor x', "there is no --wor. Did you mean '--workdir'?"),
   ],

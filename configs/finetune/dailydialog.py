@@ -37,7 +37,9 @@ def get_config(argument=''):
     opened = common.start_from(c, checkpoint)
     c.max_length = min(opened.block['max_length'], 256)
   else:
-    c.model = common.gpt2_shape(128, 3, 4, dropout=0.2, max_length=256)
+    c.model = common.gpt2_shape(
+      128, 3, 4, dropout=0.2, max_length=c.get_oneway_ref('max_length')
+    )
     c.tokenizer.vocab_size = 4000
   c.num_steps = 135  # 5 epochs of 882 dialogues
   c.batch_size = ROWS.get(context, 36)

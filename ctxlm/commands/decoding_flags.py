@@ -5,15 +5,20 @@ from ctxlm.commands import flags
 from ctxlm.decoding import FILTERS
 
 
-def add(parser):
-  """Declares the flags; what is None is the folder's own."""
+def add(parser, otherwise='sample'):
+  """Declares the flags; what is None is the folder's own.
+
+  Args:
+    parser: flags.Parser.
+    otherwise: the strategy of a folder that has none.
+  """
   use = 'how text is written'
   parser.add(
     use,
     '--strategy',
     metavar='NAME[:KEY=VALUE,...]',
     help='one of ctxlm/decoding/strategies; left out, what a Hugging Face '
-    'folder says, or sample',
+    f'folder says, or {otherwise}',
   )
   parser.add(
     use,

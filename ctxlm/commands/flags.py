@@ -147,7 +147,11 @@ class Parser(argparse.ArgumentParser):
       else:
         flags.append(f'{name}={value}')
     if paths and not self._takes_paths:
-      raise UserError(f'unexpected argument {paths[0]!r}: flags begin with --')
+      more = ', and a recipe is named by --config' if self._takes_config else ''
+      raise UserError(
+        f'unexpected argument {paths[0]!r}: flags begin with --{more}; of '
+        "several files a pattern stands in quotes, 'books/*.txt'"
+      )
     F = self.parse_args([*flags, *(['--', *paths] if paths else [])])
     if self._takes_config:
       F.overrides = overrides
@@ -163,11 +167,22 @@ class Parser(argparse.ArgumentParser):
     for own in known:
       if own.replace('-', '_') == name.replace('-', '_'):
         return own
+    if self._takes_config and (key := _key(name.lstrip('-'))):
+      raise UserError(f"there is no {name}. Did you mean '--config.{key}'?")
     raise UserError(f'there is no {name}.{plugins.suggest(name, known)}')
 
   def error(self, message):
     """Raises a mistake's line as UserError."""
     raise UserError(re.sub(r'^argument (--[\w.-]+): ?', r'\1', message))
+
+
+def _key(name):
+  # The path of a key of the config, or ''; what it imports is heavy.
+  from ctxlm import config
+  from ctxlm.recipes import overrides
+
+  base = config.base()
+  return name if name in base else overrides.below(base, name)
 
 
 def number(kind):

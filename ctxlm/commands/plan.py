@@ -63,8 +63,7 @@ def main(F):
   topology.simulate(F.topology, F.slices)
   machine = planning.Machine(*topology.describe(F.topology, F.slices))
   config = recipes.load(F.config)
-  for text in F.data:
-    own_data.with_data(config, text)
+  own_data.with_each(config, F.data)
   overrides.apply(config, F.overrides)
   config_lib.check(config)
   config = made_up.without_data(config)

@@ -34,7 +34,7 @@ def add_flags(parser):
     help='left out, standard output',
   )
   flags.add_rows(parser, 'as it was trained')
-  decoding_flags.add(parser)
+  decoding_flags.add(parser, 'greedy, or sample where a filter is given')
 
 
 def main(F):

@@ -50,8 +50,7 @@ def main(F):
   from ctxlm.training import loop
 
   config = recipes.load(F.config)
-  for text in F.data:
-    own_data.with_data(config, text)
+  own_data.with_each(config, F.data)
   overrides.apply(config, F.overrides)
   config_lib.check(config)
   processes.start(F.coordinator, F.num_processes, F.process_id)

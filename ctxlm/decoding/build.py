@@ -8,7 +8,7 @@ from ctxlm.decoding import FILTERS, Config, base, unsaid
 from ctxlm.decoding.grammar import automaton
 from ctxlm.decoding.processors.vocabulary import several
 from ctxlm.decoding.rules import Rules
-from ctxlm.errors import UserError
+from ctxlm.errors import UserError, note
 
 
 def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
@@ -36,6 +36,10 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
       f'top_k={strategy.siblings} is more than the {vocab_size} tokens of the '
       'vocabulary'
     )
+  idle = {'temperature', 'top_k', 'top_p', 'min_p'}
+  idle &= {block['name'] for block in config.processors}
+  if config.strategy['name'] == 'greedy' and idle:
+    note(f'{", ".join(sorted(idle))}: greedy draws nothing, so it is the same')
   stop, ends = None, tuple(eos_ids)
   if config.stop:
     if tokenizer is None:

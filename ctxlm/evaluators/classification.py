@@ -24,6 +24,9 @@ class Evaluator:
     """Returns the figures of the task's kind, and the number of examples."""
     task, records, targets = bench.labelled(self, classification.Objective)
     given = np.array([out for (out,) in bench.answers(task, records)])
+    names = task.objective.labels
+    if task.objective.kind == 'class' and len(names) == 2:
+      bench.sign('f1', f'of {names[1]!r}, the second of {names}')
     score = METRICS[task.objective.kind](np.array(targets), given)
     return bootstrap.figures(score, len(records)) | {'examples': len(records)}
 

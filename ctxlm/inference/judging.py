@@ -19,6 +19,7 @@ from ctxlm.training import initial, run_folder
 from ctxlm.training import program as program_lib
 
 ITS_OWN = ('model', 'tokenizer')
+OF_TRAINING = ('num_steps', 'optimizer', 'checkpoint', 'init_from', 'adapt')
 LONGEST = 2**20  # tokens that a model without a length of its own is shown
 
 
@@ -110,6 +111,8 @@ def open_program(
   for key, _ in overrides:
     if key.split('.')[0] in ITS_OWN:
       raise UserError(f'--config.{key}: the checkpoint has its own')
+    if key.split('.')[0] in OF_TRAINING:
+      raise UserError(f'--config.{key} is of training, and nothing is trained')
   if run_folder.is_one(folder):
     opened, step = run_folder.open_folder(folder, step)
   else:
@@ -131,8 +134,7 @@ def open_program(
       f'{folder} is no run folder: name the recipe whose evaluators judge it, '
       'with --config RECIPE, or a task, with --few_shot TASK'
     )
-  for text in data:
-    own_data.with_data(config, text, whole=True)
+  own_data.with_each(config, data, whole=True)
   config = overrides_lib.apply(config, overrides)
   if opened.tokenizer is None:
     raise UserError(f'{folder} has no tokenizer: put its files there')

@@ -7,7 +7,7 @@ import jax
 from ctxlm import files, objectives, plugins
 from ctxlm.data.sources import file_formats
 from ctxlm.data.sources import files as files_source
-from ctxlm.decoding import build, stream
+from ctxlm.decoding import FILTERS, build, stream
 from ctxlm.errors import UserError, note
 from ctxlm.families import hub
 from ctxlm.inference import lines, loading, outputs, writing
@@ -51,6 +51,7 @@ class Predictor:
     if not isinstance(self.objective, objectives.Answers):
       raise UserError(f'{loaded.folder}: its task {self.task} answers nothing')
     self.settings = _settings(loaded, self.objective)
+    self._fields = _fields(loaded, self.task['name'])
     self._params, apply = loaded.params, make_apply(loaded.model)
 
     def function(params, batch):
@@ -63,7 +64,7 @@ class Predictor:
 
   def check(self, record):
     """Raises UserError for a record that can't be asked about."""
-    self.objective.ask(record)
+    self.objective.ask(_named(record, self._fields))
 
   def __call__(self, records, first=0):
     """Returns the answer for each record, a dict as JSON has it.
@@ -73,6 +74,7 @@ class Predictor:
       first: the first one's number, which a head's answers don't hang on.
     """
     del first
+    records = [_named(record, self._fields) for record in records]
     asked = [self.objective.ask(record) for record in records]
     self._say_full(asked)
     rows = [row for own in asked for row in own]
@@ -106,7 +108,8 @@ class Writing:
     Args:
       loaded, placement, max_length, batch_size: as of Predictor.
       config: decoding config, see ctxlm.decoding.unsaid; without a strategy it
-        is that of a Hugging Face folder, or else greedy.
+        is that of a Hugging Face folder, or else greedy, or sample where one
+        of decoding.FILTERS is there.
 
     Raises:
       UserError: the model writes nothing.
@@ -121,8 +124,12 @@ class Writing:
     longest = _longest(loaded, max_length)
     objective = dataclasses.replace(objective, max_length=longest)
     if config.strategy is None and (loaded.run or loaded.small is None):
-      config.strategy = build.parse('decoding.strategies', 'greedy')
+      asked = {block['name'] for block in config.processors}
+      name = 'sample' if asked & {*FILTERS} else 'greedy'
+      config.strategy = build.parse('decoding.strategies', name)
     self.objective = objective
+    name = type(objective).__module__.rpartition('.')[2]
+    self._fields = _fields(loaded, name)
     self._generator, _ = writing.generator_of(loaded, config, placement)
     if self._generator.results > 1:
       raise UserError('predict gives one text for a record: leave num_best out')
@@ -132,6 +139,7 @@ class Writing:
     self.settings |= {'decoding': self._generator.config.to_dict()}
 
   def _ids(self, record):
+    record = _named(record, self._fields)
     ids = self.objective.given(record, self._generator.room)
     self._generator.check(ids)
     return ids
@@ -164,6 +172,25 @@ def _longest(loaded, asked):
       f'--max_length {asked} is more than the {limit} that the model takes'
     )
   return asked or limit
+
+
+def _fields(loaded, name):
+  # {what an objective reads: the field of the run's own data}.
+  if loaded.run is None:
+    return {}
+  tasks = loaded.run.config.tasks.values()
+  data = next((t.data for t in tasks if t.objective.name == name), {})
+  return dict(data.get('fields') or {})
+
+
+def _named(record, fields):
+  # A record of a file like the one that was trained on, by the names there.
+  new = {
+    name: record[field]
+    for name, field in fields.items()
+    if name not in record and field in record
+  }
+  return record | new
 
 
 def _settings(loaded, objective):

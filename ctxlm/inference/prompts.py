@@ -2,8 +2,8 @@
 
 import json
 import math
-from pathlib import Path
 
+from ctxlm import files
 from ctxlm.decoding import stream
 from ctxlm.errors import UserError
 from ctxlm.inference import lines, outputs
@@ -20,7 +20,10 @@ def read(path=None):
   Raises:
     UserError: there is no such file, or a line that isn't so.
   """
-  rows, objects = [], path is not None and Path(path).suffix == '.jsonl'
+  rows, objects = (
+    [],
+    path is not None and files.ending(path).lower() == '.jsonl',
+  )
   for i, line in enumerate(lines.read(path), 1):
     try:
       row = json.loads(line) if objects else {'prompt': line}

@@ -182,7 +182,10 @@ class Objective:
         return [str(one) for one in label]
     if isinstance(label, (str, int, float)) and str(label).strip():
       return [str(label)]
-    raise UserError(f'{_which(number)} has the label {label!r}, which is none')
+    raise UserError(
+      f'{_which(number)} has the label {label!r}, which is none'
+      f'{fields.beside(record, "label")}'
+    )
 
   def target(self, record, number=None):
     """Returns what is to be learned of a record.
@@ -205,10 +208,19 @@ class Objective:
     for name in self._names(record, number):
       place = fields.place(self._places, name)
       if place is None:
+        if fields.numbers([name, *self.labels]):
+          cure = (
+            'Are they scores? Then --config.tasks.NAME.objective.kind=score, '
+            'and score=FIELD in place of label=FIELD'
+          )
+        else:
+          cure = plugins.suggest(name, self.labels[:20]).strip() + (
+            ' config.tasks.NAME.objective.labels names them; () takes the '
+            "data's"
+          )
         raise UserError(
           f'{_which(number)} has the label {name!r}, which is none of the '
-          f'{self.size} labels.{plugins.suggest(name, self.labels[:20])} '
-          "config.tasks.NAME.objective.labels names them; () takes the data's"
+          f'{self.size} labels. {cure}'
         )
       places.append(place)
     if self.kind == 'class':

@@ -3,6 +3,7 @@
 `objective` is its name, and `number` which record it is, or None.
 """
 
+import itertools
 import math
 
 from ctxlm.errors import UserError
@@ -12,6 +13,17 @@ def which(objective, number=None):
   """Returns what a message calls a record."""
   what = 'a record' if number is None else f'record {number}'
   return f'objective {objective}: {what}'
+
+
+def beside(record, name):
+  """Returns what else a record has, by which its place in a file is found.
+
+  >>> beside({'text': '', 'label': 'good', 'note': 'x' * 99}, 'text')[:46]
+  "; beside it stand label='good', note='xxxxxxxx"
+  """
+  others = (f'{k}={v!r:.40}' for k, v in record.items() if k != name)
+  told = ', '.join(itertools.islice(others, 3))
+  return told and f'; beside it stand {told}'
 
 
 def get(objective, record, name, number=None):
@@ -27,6 +39,7 @@ def text(objective, record, name, number=None):
   if not isinstance(value, str) or not value.strip():
     raise UserError(
       f'{which(objective, number)} has no text in {name!r}: {value!r}'
+      f'{beside(record, name)}'
     )
   return value
 
@@ -73,6 +86,11 @@ def place(places, name):
   if not name.isdecimal() or int(name) >= len(places):
     return None
   return int(name) if all(_number(one) is None for one in places) else None
+
+
+def numbers(names):
+  """Whether labels are written as numbers, all of them."""
+  return all(_number(str(name)) is not None for name in names)
 
 
 def _number(name):

@@ -127,7 +127,12 @@ def find(name, function=RECIPE):
       return path
     if path.parts[0] in FOLDERS and own.is_file():
       return own
-    raise UserError(f'{name}: no such recipe or experiment, a file of Python')
+    known = {own.split('/')[-1]: own for own in ours(function)}
+    hint = known.get(path.stem, '')
+    hint = hint and f'; one of ours is named without its ending: {hint}'
+    raise UserError(
+      f'{name}: no such recipe or experiment, a file of Python{hint}'
+    )
   if path.is_dir() and len(path.parts) > 1 or name == '' or path.is_file():
     raise UserError(f'{name!r} is no recipe: name one, or a file of Python')
   known = ours(function)

@@ -162,13 +162,30 @@ def _find(place, block, upto, path, given):
     return _find_option(place, block, upto, path)
   hints = ranges.hints(place)
   if key not in hints:
+    near = below(block, key)
+    near = near and f' Did you mean {near!r}?'
     raise UserError(
       f'--config.{path}: no key {key!r}'
-      f'{f" in config.{above}" if above else ""}.{plugins.suggest(key, hints)}'
+      f'{f" in config.{above}" if above else ""}.'
+      f'{near or plugins.suggest(key, hints)}'
     )
   if hints[key] is config_lib.Open:
     return OPEN[key]
   return hints[key] if _is_block(hints[key]) else Option(hints[key])
+
+
+def below(block, word):
+  """Returns the path of a key that stands in a block of this one, or ''.
+
+  >>> below(config_lib.base(), 'lr')
+  'optimizer.learning_rate'
+  """
+  for name, inner in block.items():
+    if isinstance(inner, ml_collections.ConfigDict):
+      for key in inner:
+        if word in (key, ''.join(part[:1] for part in key.split('_'))):
+          return f'{name}.{key}'
+  return ''
 
 
 def _is_block(hint):

@@ -13,10 +13,29 @@ FIELDS[3] = (*FIELDS[2], 'negative')
 OF_FIELDS = {'columns', 'line', 'format', 'split_by'}
 
 
+def with_each(config, texts, whole=False):
+  """Lets tasks learn from local files, each as `with_data` has it.
+
+  Raises:
+    UserError: as there; or a task is named twice.
+  """
+  done = set()
+  for text in texts:
+    task = _task(config, text)[0]
+    with_data(config, text, whole)
+    if task in done:
+      raise UserError(
+        f'--data is said twice of the task {task!r}: name all its files at '
+        "once, by a folder or by a pattern in quotes, such as 'books/*.txt'"
+      )
+    done.add(task)
+  return config
+
+
 def with_data(config, text, whole=False):
   """Lets a task learn from local files, as `--data [TASK=]FILES[:FIELDS]` says.
 
-  How text is cut into records stays as the recipe has it.
+  How text is cut into records stays as the recipe has it, where there is one.
 
   Args:
     config: see overrides.apply.
@@ -38,15 +57,7 @@ def with_data(config, text, whole=False):
   >>> with_data(c, 'books/*.jsonl:body').tasks.text.data.to_dict()
   {'fields': {'text': 'body'}, 'name': 'files', 'pattern': 'books/*.jsonl'}
   """
-  if not text:
-    raise UserError('--data is empty: name files')
-  names = list(config.tasks)
-  task, ends, files = text.partition('=')
-  if not ends or not (task.isidentifier() or task in names):
-    task, files = names[0] if len(names) == 1 else '', text
-  if task not in names:
-    known = f'the tasks are {", ".join(names)}: --data {names[0]}={files}'
-    raise UserError(f'--data {text}: of which task? {known}')
+  task, files = _task(config, text)
   files, fields = _split(files, f'--data {text}')
   old = config.tasks[task].data
   # Where the files are others, their format and its options may be the same.
@@ -54,10 +65,11 @@ def with_data(config, text, whole=False):
   dropped = {'pattern', 'split_patterns', 'aligned', *fields}
   # Who names fields has them from the files, not from where the recipe has.
   dropped |= OF_FIELDS if fields else set()
+  unit = {'unit'} if 'text' in fields.get('fields', {'text': ''}) else set()
   kept = {
     key: value
     for key, value in old.items()
-    if (same and key not in dropped) or key == 'unit'
+    if (same and key not in dropped | {'unit'}) or key in unit
   }
   pattern = _pattern(files)
   place = {'pattern': pattern}
@@ -68,6 +80,20 @@ def with_data(config, text, whole=False):
   with config.unlocked():
     config.tasks[task].data = ml_collections.ConfigDict(block)
   return config
+
+
+def _task(config, text):
+  """Returns (the task's name, FILES[:FIELDS]) of [TASK=]FILES[:FIELDS]."""
+  if not text:
+    raise UserError('--data is empty: name files')
+  names = list(config.tasks)
+  task, ends, files = text.partition('=')
+  if not ends or not (task.isidentifier() or task in names):
+    task, files = names[0] if len(names) == 1 else '', text
+  if task not in names:
+    known = f'the tasks are {", ".join(names)}: --data {names[0]}={files}'
+    raise UserError(f'--data {text}: of which task? {known}')
+  return task, files
 
 
 def _split(text, said):

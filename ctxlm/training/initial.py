@@ -67,7 +67,8 @@ def begin(program, workdir):
     start = 0
     if restored := saved.restore(program.abstract):
       start, state = restored
-      say(f'going on from step {start} of {config.num_steps}')
+      if start < config.num_steps:
+        say(f'going on from step {start} of {config.num_steps}')
       program.rehearse(state.judged)
     else:
       say(f'{sizes(program)}, {jax.device_count()} devices')

@@ -15,6 +15,8 @@ from ctxlm.objectives import causal
 def fake(**methods):
   made = types.SimpleNamespace(**methods)
   made.labelled = functools.partial(Bench.labelled, made)
+  made.signed = {}
+  made.sign = made.signed.__setitem__
   return made
 
 
@@ -44,7 +46,9 @@ def run(bench):
 
 def test_every_example_counts():
   records = [{'text': 'a', 'label': n} for n in 'aabab']
-  found = run(bench(records, labels=('a', 'b')))
+  two = bench(records, labels=('a', 'b'))
+  found = run(two)
+  assert two.signed == {'f1': "of 'b', the second of ('a', 'b')"}
   assert found['examples'] == 5 and found['accuracy'] == pytest.approx(3 / 5)
   assert found['accuracy_low'] < 3 / 5 < found['accuracy_high'] == 1
   rehearsal = bench(records, rehearses=True, labels=('a', 'b'))

@@ -46,6 +46,7 @@ def test_mistakes(folders, loaded):
     (model, None, [EVALUATOR], 'is no run folder: name the recipe'),
     (model, RECIPE, [], 'no evaluator: add one'),
     (run, None, [('model.num_layers', '2')], 'has its own'),
+    (run, None, [('num_steps', '2')], 'num_steps is of training'),
     (model, 'tests/tiny.py:mlm', [EVALUATOR], 'has no heads/mlm/'),
   ):
     with pytest.raises(UserError, match=wanted):

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import transformers
@@ -10,6 +11,7 @@ import ctxlm
 from ctxlm import cli
 from ctxlm.errors import UserError
 from ctxlm.inference import conversion, loading, predict
+from ctxlm.parallel import pmap as pmap_lib
 from ctxlm.training import loop, run_folder
 from tests import tiny
 
@@ -126,6 +128,25 @@ def test_files_of_every_kind(predictor, tmp_path):
     (tmp_path / name).write_text(content)
     found = [a for _, a in predict.each(predictor, tmp_path / name)]
     assert found == wanted, name
+
+
+def test_a_file_may_have_the_fields_that_the_run_learned_from(trained):
+  loaded = loading.load(trained[0])
+  with loaded.run.config.unlocked():
+    loaded.run.config.tasks.mood.data.fields = {'text': 'review', 'label': 'x'}
+  found = predict.of_loaded(loaded, pmap_lib.Pmap(jax.devices()[:1]))
+  (answer,) = predict.numbered(found, [{'text': 'a warm'}])
+  assert predict.numbered(found, [{'review': 'a warm', 'x': ''}]) == [answer]
+  with pytest.raises(UserError, match="lacks the field 'text'"):
+    predict.numbered(found, [{'body': 'a warm'}])
+
+
+def test_what_is_cut_is_said(predictor, capsys):
+  predict.answers(predictor, ['a warm', 'a ' * 30])
+  told = capsys.readouterr().err
+  assert '1 of 2 records fill max_length=24 tokens' in told
+  predict.answers(predictor, ['a warm'])
+  assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

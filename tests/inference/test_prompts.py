@@ -1,6 +1,7 @@
 """Files of prompts: they go on where they stopped; mistakes are one line."""
 
 import contextlib
+import gzip
 import json
 
 import pytest
@@ -27,6 +28,15 @@ def write_prompts(path, count=7):
   rows = [{'prompt': 'the cat ' * (1 + i % 3), 'id': i} for i in range(count)]
   path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   return rows
+
+
+def test_a_compressed_file_is_read_as_what_it_holds(tmp_path):
+  rows = write_prompts(tmp_path / 'in.jsonl')
+  for name in ('a.jsonl.gz', 'a.JSONL'):
+    text = (tmp_path / 'in.jsonl').read_bytes()
+    text = gzip.compress(text) if name.endswith('gz') else text
+    (tmp_path / name).write_bytes(text)
+    assert prompts.read(tmp_path / name) == rows
 
 
 def test_a_file_has_one_writer(opened, tmp_path):

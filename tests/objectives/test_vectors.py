@@ -293,6 +293,15 @@ def test_mistakes(folder, tmp_path, capsys, flag, value, wanted):
   assert not (tmp_path / 'out.npy').exists()
 
 
+def test_a_text_of_no_token_has_no_vector(runs):
+  run = loading.load(runs['causal'].workdir)
+  run.tokenizer.__dict__['template'] = ((), ())
+  made = Embedder(run, pmap_lib.Pmap(jax.devices()[:1]), 'mean')
+  assert np.isfinite(made(['the cat'])).all()
+  with pytest.raises(UserError, match='text 1, counted from 0, has no token'):
+    made(['the cat', ''])
+
+
 @pytest.mark.parametrize('folder', CASES[:1], indirect=True)
 def test_pooling_is_asked_for(folder):
   placement = pmap_lib.Pmap(jax.devices()[:1])

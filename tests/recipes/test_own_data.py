@@ -93,3 +93,18 @@ def test_data_of_which_task(text, wanted):
   assert str(e.value).startswith(f'--data {text}: ')
   own_data.with_data(c, 'mlm=a.txt')
   assert c.tasks.mlm.data.pattern == 'a.txt' != c.tasks.contrastive.data
+
+
+def test_a_task_has_its_files_at_once():
+  c = tiny.get_config('both')
+  own_data.with_each(c, ['mlm=a.txt', 'contrastive=b.txt'])
+  assert c.tasks.mlm.data.pattern == 'a.txt' != c.tasks.contrastive.data
+  with pytest.raises(UserError, match="said twice of the task 'mlm': .*quotes"):
+    own_data.with_each(c, ['mlm=a.txt', 'contrastive=b.txt', 'mlm=c.txt'])
+
+
+def test_pairs_are_not_cut_as_the_recipes_text_is():
+  c = tiny.get_config('mlm')
+  c.tasks.mlm.data.unit = 'sentence'
+  assert own_data.with_data(c, 'a.csv:b').tasks.mlm.data.unit == 'sentence'
+  assert 'unit' not in own_data.with_data(c, 'a.csv:b,c').tasks.mlm.data

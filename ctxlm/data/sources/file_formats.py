@@ -24,7 +24,7 @@ _SURROGATE = re.compile('[\ud800-\udfff]')
 
 def lines(path, source):
   """Yields a file's lines, see `files.lines`."""
-  hint = "say what it is, such as data.encoding='latin-1', or "
+  hint = 'say --config.tasks.NAME.data.encoding=latin-1, or what it is, or '
   return files.lines(path, source.encoding, hint)
 
 
@@ -256,8 +256,14 @@ def _table(path, source, rows):
     if not row:
       continue
     if not columns:
-      columns = row
-      twice = sorted({c for c in row if c and row.count(c) > 1})
+      columns = [name.strip() for name in row]
+      for mark, word in ((';', 'semicolons'), ('\t', 'tabs')):
+        if len(row) == 1 and mark in row[0]:
+          raise UserError(
+            f'{path}: its columns are apart by {word}: save it with commas as '
+            '.csv, or with tabs as .tsv'
+          )
+      twice = sorted({c for c in columns if c and columns.count(c) > 1})
       if twice:
         note(f'{path}: of the columns named {twice[0]!r} the last is read')
       continue

@@ -122,7 +122,9 @@ def test_a_record_a_line(tmp_path):
   found = read(only(path, line='__label__{label} {{{text}}} so'))
   assert found == [{'label': 1, 'text': 'good'}]
   path.write_bytes(b'a\n\xff')
-  with pytest.raises(UserError, match="line 2; say .* data.encoding='latin-1'"):
+  with pytest.raises(
+    UserError, match='line 2; say --config.*data.encoding=latin-1,'
+  ):
     read(only(path))
   with pytest.raises(UserError, match='is not CP1252: byte 0x81 in line 1'):
     path.write_bytes(b'\x81')
@@ -236,6 +238,15 @@ def test_a_column_that_is_there_twice_is_said(tmp_path, capsys):
   found = read(only(tmp_path / 'a.csv', fields={'text': 'text'}))
   assert found == [{'text': 'b'}]
   assert "named 'text' the last is read" in capsys.readouterr().err
+
+
+def test_columns_that_are_apart_by_other_marks(tmp_path):
+  (tmp_path / 'a.csv').write_text('text , label\na, b\n')
+  assert read(only(tmp_path / 'a.csv')) == [{'text': 'a', 'label': ' b'}]
+  for mark, word in ((';', 'semicolons'), ('\t', 'tabs')):
+    (tmp_path / 'a.csv').write_text(f'text{mark}label\na{mark}b\n')
+    with pytest.raises(UserError, match=f'are apart by {word}: save it with'):
+      read(only(tmp_path / 'a.csv'))
 
 
 def test_a_carriage_return_in_a_tsv_is_text(tmp_path):
