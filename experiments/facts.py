@@ -22,10 +22,10 @@ class Source:
   """Texts that ask for facts, beside passages that have some of them.
 
   A title stands for a table in which every key has a value, drawn anew for
-  every example. The text is a title, and keys with their values: none comes
-  twice, so the text alone says nothing of them. A passage is likewise of a
-  title, and of a share of the keys. Of relevant passages the title is the
-  text's, and so are the values; of the others both are of other tables.
+  every example. A passage is a title, and keys, with its value behind each. The
+  text is a title, and keys whose values are to be said, and say nothing of each
+  other. Of the relevant passage the title is the text's, and so are the values,
+  and the text's keys are among its own; all of the others is of other tables.
 
   Attributes:
     titles, keys, values: how many there are; tokens are numbered from 1 in this
@@ -38,8 +38,8 @@ class Source:
   """
 
   titles: Count = 4
-  keys: Count = 8
-  values: Count = 8
+  keys: Count = 32
+  values: Count = 32
   asked: Count = 8
   told: Count = 8
   passages: Count = 2
@@ -47,8 +47,10 @@ class Source:
   num_examples: Count = 512
 
   def __post_init__(self):
-    if max(self.asked, self.told) > self.keys:
-      raise ValueError(f'asked and told are keys={self.keys} at most')
+    if self.told > self.keys:
+      raise ValueError(f'told is keys={self.keys} at most')
+    if self.asked > self.told:
+      raise ValueError(f'asked is told={self.told} at most')
     if self.titles <= self.passages:
       raise ValueError('each of the passages and the text has its title')
 
@@ -58,7 +60,7 @@ class Source:
     return 1 + self.titles + self.keys + self.values
 
   def example(self, key, step=None):
-    """Returns the features of objectives.retrieved, values alone predicted.
+    """Returns the features of objectives.retrieved; targets are keys' values.
 
     And 'known', where a relevant passage has the value; 'related', whether
     there is one.
@@ -67,33 +69,38 @@ class Source:
     titles = 1 + jax.random.permutation(drawn, self.titles)
     related = jax.random.uniform(there) < self.relevant
     relevant = jax.random.randint(where, (), 0, self.passages)
-    table = self._table(own)
-    text, asked = self._said(own, titles[0], table, self.asked)
-    known, passages = jnp.zeros(self.asked, bool), []
+    keys, table = self._keys(own), self._table(own)
+    asked = jax.random.permutation(jax.random.fold_in(own, 2), keys)
+    asked = asked[: self.asked]
+    passages = []
     for i, (other, title) in enumerate(zip(others, titles[1:])):
       same = related & (relevant == i)
-      said, told = self._said(
-        other,
-        jnp.where(same, titles[0], title),
-        jnp.where(same, table, self._table(other)),
-        self.told,
+      passages.append(
+        self._said(
+          jnp.where(same, titles[0], title),
+          jnp.where(same, keys, self._keys(other)),
+          jnp.where(same, table, self._table(other)),
+        )
       )
-      passages.append(said)
-      known |= same & (asked[:, None] == told).any(1)
     passages = jnp.stack(passages)
-    length = 2 * self.asked
-    value = jnp.arange(length) % 2 == 1  # the token there is a key
+    length = 1 + self.asked
+    answer = jnp.arange(length) > 0
     return {
-      'tokens': text[:-1],
-      'targets': text[1:],
-      'weights': value.astype(jnp.float32),
+      'tokens': jnp.append(titles[0], 1 + self.titles + asked),
+      'targets': jnp.append(0, table[asked]),
+      'weights': answer.astype(jnp.float32),
       'segment_ids': jnp.ones(length, jnp.int32),
       'positions': jnp.arange(length),
       'passages': passages,
       'passage_ids': jnp.ones(passages.shape, jnp.int32),
-      'known': jnp.repeat(known, 2) & value,
+      'known': related & answer,
       'related': related,
     }
+
+  def _keys(self, key):
+    # The numbers of those that are told.
+    order = jax.random.permutation(jax.random.fold_in(key, 1), self.keys)
+    return order[: self.told]
 
   def _table(self, key):
     # The value of each key.
@@ -102,12 +109,10 @@ class Source:
     )
     return 1 + self.titles + self.keys + drawn
 
-  def _said(self, key, title, table, count):
-    # (a title, and keys with values of a table; the keys' numbers).
-    order = jax.random.permutation(jax.random.fold_in(key, 1), self.keys)
-    keys = order[:count]
+  def _said(self, title, keys, table):
+    # A title, and keys with values of a table.
     pairs = jnp.stack([1 + self.titles + keys, table[keys]], axis=1)
-    return jnp.concatenate([title[None], pairs.ravel()]).astype(jnp.int32), keys
+    return jnp.append(title, pairs.ravel())
 
 
 @dataclasses.dataclass(frozen=True)

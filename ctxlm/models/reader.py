@@ -36,12 +36,15 @@ class Options(transformer.Options):
       that follow states of the passages that are like h, g = sigmoid(w h + b).
     passage_layers: behind which of the layers, from 1, they are attended to; 0
       is the embeddings. None at all is the one in the middle.
-    passage_encoder_layers: of the encoder of passages, which sees both sides.
+    passage_encoder_layers: of the encoder of passages.
+    passage_encoder_causal: whether its tokens see those before them alone, as
+      the text's do, and not both sides.
   """
 
   reading: Literal['cross_attention', 'gate', 'output'] = 'cross_attention'
   passage_layers: Annotated[tuple[int, ...], Range('[0, inf)')] = ()
   passage_encoder_layers: transformer.Depth = 2
+  passage_encoder_causal: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -176,7 +179,9 @@ class Model(Options, transformer.Model):
     plain = dataclasses.replace(
       plain, num_layers=max(depth, 1), layer_mix=False
     )
-    self.passage_encoder = layers.Stack(plain, depth)
+    self.passage_encoder = layers.Stack(
+      plain, depth, causal=self.passage_encoder_causal
+    )
     self.crossings = {str(i): Crossing(o) for i in o.crossed}
 
   def __call__(self, tokens, **given):

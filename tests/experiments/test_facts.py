@@ -23,33 +23,45 @@ def pairs(said):
   return dict(zip(said[1::2].tolist(), said[2::2].tolist()))
 
 
+def asked(batch, i):
+  """Returns {key: value} of what a text asks for."""
+  keys, values = batch['tokens'][i][1:], batch['targets'][i][1:]
+  return dict(zip(keys.tolist(), values.tolist()))
+
+
 def test_facts_are_those_of_the_title(batch):
-  known = []
   for i in range(400):
-    title = batch['tokens'][i][0]
-    text = np.append(batch['tokens'][i], batch['targets'][i][-1])
-    own, asked = pairs(text), batch['weights'][i] > 0
+    title, own = batch['tokens'][i][0], asked(batch, i)
     assert 1 <= title <= 5 and len(own) == 3
     assert all(6 <= k <= 11 and 12 <= v <= 15 for k, v in own.items())
-    np.testing.assert_array_equal(
-      batch['targets'][i][asked], list(own.values())
-    )
     told = {}
     for passage in batch['passages'][i]:
       assert len(pairs(passage)) == 4
       if passage[0] == title:
         told = pairs(passage)
-        assert all(own[k] == v for k, v in told.items() if k in own)
+        assert all(told[k] == v for k, v in own.items())
     assert bool(told) == batch['related'][i]
-    there = [k in told for k in own]
-    np.testing.assert_array_equal(batch['known'][i][asked], there)
-    assert not batch['known'][i][~asked].any()
-    known.append(np.mean(there))
+    answers = batch['weights'][i] > 0
+    np.testing.assert_array_equal(answers, [False, True, True, True])
+    np.testing.assert_array_equal(batch['known'][i], answers & bool(told))
     titles = [title, *batch['passages'][i][:, 0]]
     assert len({*titles}) == 3 - bool(told)
-  # Half have a relevant passage, which has four of six keys.
   assert np.mean(batch['related']) == pytest.approx(0.5, abs=0.1)
-  assert np.mean(known) == pytest.approx(0.5 * 4 / 6, abs=0.06)
+
+
+def test_neither_order_nor_place_says_what_is_asked(batch):
+  places, first = [], []
+  for i in np.flatnonzero(batch['related']):
+    titles = batch['passages'][i][:, 0].tolist()
+    where = titles.index(batch['tokens'][i][0])
+    told = list(pairs(batch['passages'][i][where]))
+    places.append(where)
+    first += [told.index(k) - j for j, k in enumerate(asked(batch, i))]
+  assert np.mean(places) == pytest.approx(0.5, abs=0.1)
+  shares = np.bincount(np.array(first) + 2) / len(first)
+  np.testing.assert_allclose(
+    shares, np.array([1, 2, 3, 3, 2, 1]) / 12, atol=0.04
+  )
 
 
 def test_without_their_passage_facts_are_even(batch):
@@ -57,7 +69,7 @@ def test_without_their_passage_facts_are_even(batch):
   same = [
     own[k] == v
     for i in np.flatnonzero(~batch['related'])
-    for own in [pairs(np.append(batch['tokens'][i], batch['targets'][i][-1]))]
+    for own in [asked(batch, i)]
     for passage in batch['passages'][i]
     for k, v in pairs(passage).items()
     if k in own
@@ -70,7 +82,9 @@ def test_without_their_passage_facts_are_even(batch):
 
 def test_impossible_facts():
   with pytest.raises(ValueError, match='keys=3'):
-    facts.Source(keys=3, told=4)
+    facts.Source(keys=3, told=4, asked=2)
+  with pytest.raises(ValueError, match='told=4'):
+    facts.Source(told=4, asked=5)
   with pytest.raises(ValueError, match='has its title'):
     facts.Source(titles=2, passages=2)
 
@@ -87,22 +101,22 @@ def test_figures_are_those_of_numpy(batch, reads):
     task=lambda: task, call=lambda function, batch: (answer, {})
   )
   found = facts.Evaluator().run(bench)
-  asked, known = batch['weights'] > 0, batch['known']
+  answers, known = batch['weights'] > 0, batch['known']
   guess = np.log(4)
-  assert found['loss'] == pytest.approx(nats[asked].mean())
+  assert found['loss'] == pytest.approx(nats[answers].mean())
   assert found['alone'] == pytest.approx(guess)
-  share = known[asked].mean()
+  share = known[answers].mean()
   assert found['best'] == pytest.approx((1 - share) * guess)
   assert found['known'] == pytest.approx(nats[known].mean())
-  assert found['unknown'] == pytest.approx(nats[asked & ~known].mean())
+  assert found['unknown'] == pytest.approx(nats[answers & ~known].mean())
   floor = found['best'] if reads else guess
   assert found['above'] == pytest.approx(found['loss'] - floor)
   assert 0 < found['above_error'] < 0.1
   assert ('let_in' in found) == reads
   if reads:
-    own = asked & batch['related'][:, None]
+    own = answers & batch['related'][:, None]
     assert found['let_in'] == pytest.approx(1 - gates[own].mean(), abs=1e-6)
-    none = asked & ~batch['related'][:, None]
+    none = answers & ~batch['related'][:, None]
     assert found['let_in_irrelevant'] == pytest.approx(
       1 - gates[none].mean(), abs=1e-6
     )

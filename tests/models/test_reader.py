@@ -52,6 +52,24 @@ def beside(tokens, segment_ids=None):
   return method
 
 
+@pytest.mark.parametrize('causal', [True, False])
+def test_what_the_encoder_of_passages_sees(causal):
+  model = reader.Model(**SHAPE, passage_encoder_causal=causal)
+  init = model.init(jax.random.key(0), method=beside(TOKENS))
+  places, ids = np.arange(4)[None], np.ones((1, 4), int)
+
+  def read(passage):
+    def method(m):
+      x = m.inputs(np.array([passage]), places, None, None)
+      return m.passage_encoder(x, segment_ids=ids, positions=places, rows=None)
+
+    return model.apply({'params': randomised(init['params'])}, method=method)
+
+  apart = np.abs(read([6, 7, 8, 9]) - read([6, 7, 8, 10])).max((0, 2))
+  assert apart[3] > 0.01 and (apart[:3] > 0).all() == (not causal)
+  assert (apart[:3] == 0).all() == causal
+
+
 def sigmoid(x):
   return 1 / (1 + np.exp(-x))
 
