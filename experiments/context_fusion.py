@@ -24,10 +24,10 @@ What a reading costs is told of 8 texts beside up to 64 passages of 17 tokens:
 floating-point operations that XLA counts, and seconds, which vary.
 
 Tuned on seed 0: 2 heads, no MLPs, Muon at 3e-3; of 2.60 nats that passages can
-bring, cross-attention and the gate lack 0.01 and 0.00 after 600 and 1,200
-steps, mixing at the output 0.42, in front 0.48. The last two know the values of
-keys, and not whether the title is theirs: the output's gate sees the text alone,
-and in front two layers have no room for it. With 1 head the gate let in 0.45 of
+bring, cross-attention lacks 0.04 after 600 steps and the gate 0.00 after 1,200,
+mixing at the output 0.42, in front 0.48. The last two know the values of keys,
+and not whether the title is theirs: the output's gate sees the text alone, and
+in front two layers have no room for it. With 1 head the gate let in 0.45 of
 irrelevant passages and 0.61 of relevant ones, with 2 heads 0.22 and 0.51. In
 front 4 layers had learned less than 2 after 700 steps; 2 with AdamW lacked 0.25
 after 2,000, cross-attention with it 0.01 after 1,000.
