@@ -72,10 +72,10 @@ def main(F):
     return
   module = experiment.load(F.paths[0])
   for row in write_report(F.paths[0], module, plan, workdir):
-    print(f'{verdict(row):<18}{row["claim"]}')
+    print(f'{verdict(row):<24}{row["claim"]}')
     for line in figures(row):
-      print(f'{"":<18}{line}')
-    print(f'{"":<18}criterion: {row["criterion"]}')
+      print(f'{"":<24}{line}')
+    print(f'{"":<24}criterion: {row["criterion"]}')
   if F.keep:
     kept.keep(module, workdir)
   print(workdir / 'report.html')

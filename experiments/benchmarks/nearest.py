@@ -51,7 +51,7 @@ def main(arguments=None):
 def write(folder, count, width):
   """Returns a Store of `count` keys of normal numbers."""
   rng = np.random.default_rng(0)
-  writer = store.Writer(folder, width, 'normal numbers', 'seed 0')
+  writer = store.Writer(folder, width, 'normal numbers', 'seed 0', BATCH)
   for start in range(0, count, BATCH):
     size = min(BATCH, count - start)
     keys = rng.standard_normal((size, width), np.float32)
