@@ -63,10 +63,15 @@ def suggest(word, known):
   bare = {k.lstrip('-'): k for k in reversed(known)}
   near = difflib.get_close_matches(str(word).lstrip('-'), bare, n=1)
   near = [bare[k] for k in near]
-  near += [k for k in known if ''.join(w[:1] for w in k.split('_')) == word]
+  near += [k for k in known if is_short(word, k)]
   if near:
     return f' Did you mean {near[0]!r}?'
   return f' Known: {", ".join(sorted(map(str, known)))}.'
+
+
+def is_short(word, name):
+  """Whether a word is a name's initials, as lr is of learning_rate."""
+  return word == ''.join(part[:1] for part in name.split('_'))
 
 
 def nearest(word, known):

@@ -48,7 +48,7 @@ def build(config, *, tokenizer, vocab_size, eos_ids, pad_id):
     ends = tuple(dict.fromkeys([*ends, *_special(strings, tokenizer)]))
     texts = list(tokenizer.token_bytes)
     texts += [None] * (vocab_size - len(texts))
-    # Of what is tidied the text is cut, and goes on to its end.
+    # A text that is tidied is cut when it has ended: its tokens don't tell.
     if not tokenizer.tidies:
       stop = automaton.Stop(strings, texts, tokenizer.strips_first)
   # Of drawn beams one must be left beside the ends.

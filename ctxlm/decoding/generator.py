@@ -99,7 +99,7 @@ class Generator:
     self._compiled = {}
 
   def _framed(self, negative):
-    # Ids of the negative prompt, between what stands around a prompt.
+    # Ids of the negative prompt, behind what a prompt begins with.
     if not negative:
       return []
     ids = self.tokenizer.encode(negative)

@@ -51,7 +51,7 @@ class Predictor:
     if not isinstance(self.objective, objectives.Answers):
       raise UserError(f'{loaded.folder}: its task {self.task} answers nothing')
     self.settings = _settings(loaded, self.objective)
-    self._fields = _fields(loaded, self.task['name'])
+    self._fields = _fields(loaded, self.objective)
     self._params, apply = loaded.params, make_apply(loaded.model)
 
     def function(params, batch):
@@ -128,8 +128,7 @@ class Writing:
       name = 'sample' if asked & {*FILTERS} else 'greedy'
       config.strategy = build.parse('decoding.strategies', name)
     self.objective = objective
-    name = type(objective).__module__.rpartition('.')[2]
-    self._fields = _fields(loaded, name)
+    self._fields = _fields(loaded, objective)
     self._generator, _ = writing.generator_of(loaded, config, placement)
     if self._generator.results > 1:
       raise UserError('predict gives one text for a record: leave num_best out')
@@ -174,13 +173,12 @@ def _longest(loaded, asked):
   return asked or limit
 
 
-def _fields(loaded, name):
+def _fields(loaded, objective):
   # {what an objective reads: the field of the run's own data}.
-  if loaded.run is None:
-    return {}
-  tasks = loaded.run.config.tasks.values()
-  data = next((t.data for t in tasks if t.objective.name == name), {})
-  return dict(data.get('fields') or {})
+  for task in loaded.run.config.tasks.values() if loaded.run else ():
+    if plugins.find('objectives', task.objective.name) is type(objective):
+      return dict(task.data.get('fields') or {})
+  return {}
 
 
 def _named(record, fields):

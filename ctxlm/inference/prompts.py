@@ -20,10 +20,8 @@ def read(path=None):
   Raises:
     UserError: there is no such file, or a line that isn't so.
   """
-  rows, objects = (
-    [],
-    path is not None and files.ending(path).lower() == '.jsonl',
-  )
+  rows = []
+  objects = path is not None and files.ending(path).lower() == '.jsonl'
   for i, line in enumerate(lines.read(path), 1):
     try:
       row = json.loads(line) if objects else {'prompt': line}

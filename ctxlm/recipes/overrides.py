@@ -183,7 +183,7 @@ def below(block, word):
   for name, inner in block.items():
     if isinstance(inner, ml_collections.ConfigDict):
       for key in inner:
-        if word in (key, ''.join(part[:1] for part in key.split('_'))):
+        if word == key or plugins.is_short(word, key):
           return f'{name}.{key}'
   return ''
 

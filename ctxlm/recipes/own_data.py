@@ -22,13 +22,13 @@ def with_each(config, texts, whole=False):
   done = set()
   for text in texts:
     task = _task(config, text)[0]
-    with_data(config, text, whole)
     if task in done:
       raise UserError(
         f'--data is said twice of the task {task!r}: name all its files at '
         "once, by a folder or by a pattern in quotes, such as 'books/*.txt'"
       )
     done.add(task)
+    with_data(config, text, whole)
   return config
 
 
@@ -65,11 +65,12 @@ def with_data(config, text, whole=False):
   dropped = {'pattern', 'split_patterns', 'aligned', *fields}
   # Who names fields has them from the files, not from where the recipe has.
   dropped |= OF_FIELDS if fields else set()
-  unit = {'unit'} if 'text' in fields.get('fields', {'text': ''}) else set()
+  if 'text' not in fields.get('fields', {'text': ''}):
+    dropped.add('unit')  # which is of one text
   kept = {
     key: value
     for key, value in old.items()
-    if (same and key not in dropped | {'unit'}) or key in unit
+    if key not in dropped and (same or key == 'unit')
   }
   pattern = _pattern(files)
   place = {'pattern': pattern}

@@ -167,3 +167,11 @@ def test_the_space_that_decoding_leaves_out_stops_nothing(strips, count):
   rows = checkpoints.prompts()
   for row in spelled([b' a'] * 61, rows, (' a',), strips_first=strips):
     assert len(row) == count or row[-1] == checkpoints.EOS
+
+
+def test_of_a_tidied_text_no_stop_string_is_missed():
+  # Spaces of ' a' may be left out by the decoder, so the tokens tell nothing.
+  rows = checkpoints.prompts()
+  given = dict(strips_first=True, tidies=True)
+  whole = spelled([b' a'] * 61, rows, (), **given)
+  assert spelled([b' a'] * 61, rows, (' a',), **given) == whole

@@ -9,6 +9,7 @@ import transformers
 
 import ctxlm
 from ctxlm import cli
+from ctxlm.decoding import build
 from ctxlm.errors import UserError
 from ctxlm.inference import conversion, loading, predict
 from ctxlm.parallel import pmap as pmap_lib
@@ -265,3 +266,21 @@ def test_a_decoder_trained_here_answers_in_a_pipeline(kind, tmp_path):
     else:
       wanted = {each['label']: each['score'] for each in theirs}
       assert found['probabilities'] == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+  'settings, strategy, idle',
+  [
+    ({}, 'greedy', False),
+    ({'temperature': 9.0}, 'sample', False),
+    ({'temperature': 9.0, 'strategy': 'greedy'}, 'greedy', True),
+  ],
+)
+def test_a_filter_asks_for_draws(runs, capsys, settings, strategy, idle):
+  loaded = loading.load(runs['causal'].workdir)
+  place = pmap_lib.Pmap(jax.devices()[:1])
+  config = build.config_of({'max_new_tokens': 2} | settings)
+  predict.of_loaded(loaded, place, config=config)
+  assert config.strategy['name'] == strategy
+  told = capsys.readouterr().err
+  assert ('temperature: greedy draws nothing' in told) == idle
