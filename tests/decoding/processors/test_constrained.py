@@ -236,6 +236,35 @@ def test_where_nothing_may_be_written_the_text_ends(strategy):
     assert len(set(rows)) == len(rows)
 
 
+@pytest.mark.parametrize('early_stopping', [True, False, 'never'])
+def test_a_beam_that_is_none_is_no_text(early_stopping):
+  letters = [None, *(c.encode() for c in 'abcde')]
+  tokenizer = types.SimpleNamespace(
+    token_bytes=letters, strips_first=False, tidies=False
+  )
+  processor = plugins.build(
+    'decoding.processors',
+    {'name': 'constrained', 'strings': ('ab', 'cde')},
+    tokenizer=tokenizer,
+    vocab_size=6,
+    eos_ids=(0,),
+    max_new_tokens=6,
+  )
+  found = toys.write(
+    beam.Strategy(4, num_best=4, early_stopping=early_stopping),
+    toys.markov(TABLE[:6, :6]),
+    [[1]],
+    new=6,
+    rules=Rules((processor,), (0,), 0),
+  )
+  written = [
+    tuple(row[:n]) for row, n in zip(found['tokens'], found['lengths'])
+  ]
+  assert sorted(written) == [(), (), (1, 2, 0), (3, 4, 5, 0)]
+  real = found['scores'] > -1e8
+  assert real.tolist() == [True, True, False, False]
+
+
 def test_draws_are_the_models_given_the_set():
   # p(text | it is one of the set), where each text has one cut into tokens.
   strings = ('a', '1', '23', 'no')
